@@ -1,0 +1,150 @@
+#include "aw_error.h"
+#include "aw_resume.h"
+#include "aw_resume_impl.h"
+#include <string.h>
+
+void aw_hello_init(aw_hello *hello, const aw_mem *mem, size_t scopes_max) {
+  *hello = (aw_hello){.mem = mem, .scopes_max = scopes_max};
+  aw_json_tape_init(&hello->tape, mem);
+}
+
+void aw_hello_fini(aw_hello *hello) {
+  aw_json_tape_fini(&hello->tape);
+  aw_mem_free(hello->mem, hello->scopes);
+  hello->scopes = NULL;
+  hello->count = hello->size = 0;
+}
+
+bool aw_hello_is(const char *text, size_t len) {
+  static const char start[] = "{\"type\":\"hello\",\"connection_id\":";
+  return len >= sizeof start - 1 && memcmp(text, start, sizeof start - 1) == 0;
+}
+
+static int hex_digit(char c) {
+  if (c >= '0' && c <= '9') {
+    return c - '0';
+  }
+  if (c >= 'a' && c <= 'f') {
+    return c - 'a' + 10;
+  }
+  return -1;
+}
+
+static bool read_hex(const char *text, size_t len, uint8_t *out, size_t size) {
+  if (len != 2 * size) {
+    return false;
+  }
+  for (size_t i = 0; i < size; i++) {
+    int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+    if (high < 0 || low < 0) {
+      return false;
+    }
+    out[i] = (uint8_t)(high << 4 | low);
+  }
+  return true;
+}
+
+static int add_scope(aw_hello *hello, const aw_hello_scope *scope) {
+  if (hello->count == hello->scopes_max) {
+    return AW_E_LIMIT;
+  }
+  if (hello->count == hello->size) {
+    size_t size = hello->size == 0 ? 16 : 2 * hello->size;
+    void *block =
+        aw_mem_realloc(hello->mem, hello->scopes, size * sizeof *scope);
+    if (block == NULL) {
+      return AW_E_NOMEM;
+    }
+    hello->scopes = block;
+    hello->size = size;
+  }
+  hello->scopes[hello->count++] = *scope;
+  return AW_OK;
+}
+
+static int read_scopes(aw_hello *hello, const link_reader *in) {
+  link_list list;
+  if (!link_list_open(in, "scopes", &list)) {
+    return AW_E_REFUSED;
+  }
+  while (link_list_next(&list)) {
+    aw_hello_scope scope = {.life = 1};
+    uint64_t life = 1;
+    if (!link_item_scope(&list, &scope.kind, &scope.id) ||
+        !link_item_number(&list, 2, &scope.received) ||
+        !link_item_number(&list, 3, &scope.limit.sequence) ||
+        !link_item_number(&list, 4, &scope.limit.bytes) ||
+        !link_item_number(&list, 5, &scope.sent_first) ||
+        !link_item_number(&list, 6, &scope.sent_last)) {
+      return AW_E_REFUSED;
+    }
+    if (link_item_number(&list, 7, &life)) {
+      scope.life = (unsigned)life;
+    }
+    int rc = add_scope(hello, &scope);
+    if (rc != AW_OK) {
+      return rc;
+    }
+  }
+  return AW_OK;
+}
+
+/* The first page names the session; later ones have to name the same. */
+static int read_identity(aw_hello *hello, const aw_envelope *envelope,
+                         const link_reader *in, const char **why) {
+  uint8_t key[AW_KEY_BYTES];
+  size_t len = 0;
+  const char *text = link_string(in, "key", &len);
+  if (text == NULL || !read_hex(text, len, key, sizeof key)) {
+    *why = "hello: key is not 32 hex digits";
+    return AW_E_REFUSED;
+  }
+  if (hello->begun && (!aw_uuid_equal(&hello->connection_id, &envelope->id) ||
+                       memcmp(hello->key, key, sizeof key) != 0)) {
+    *why = "hello: pages of different sessions";
+    return AW_E_REFUSED;
+  }
+  hello->begun = true;
+  hello->connection_id = envelope->id;
+  memcpy(hello->key, key, sizeof key);
+  text = link_string(in, "epoch", &len);
+  if (text != NULL && len <= AW_EPOCH_TEXT) {
+    memcpy(hello->epoch, text, len);
+    hello->epoch[len] = '\0';
+  }
+  if (!link_number(in, "max_inbound_bytes", &hello->max_inbound_bytes)) {
+    hello->max_inbound_bytes = AW_MUX_INBOUND_BYTES;
+  }
+  return AW_OK;
+}
+
+int aw_hello_read(aw_hello *hello, char *text, size_t len, const char **why) {
+  aw_envelope envelope;
+  aw_envelope_error error;
+  int rc = aw_envelope_read(&envelope, &hello->tape, text, len, AW_JSON_DEPTH,
+                            &error);
+  if (rc != AW_OK) {
+    *why = error.what;
+    return rc == AW_E_NOMEM ? rc : AW_E_REFUSED;
+  }
+  if (envelope.kind != AW_KIND_LINK || envelope.type_len != 5 ||
+      memcmp(envelope.type, "hello", 5) != 0) {
+    *why = "the first message of agentwire.v1 is a hello";
+    return AW_E_REFUSED;
+  }
+  link_reader in = {hello->tape.tokens, envelope.payload, text};
+  rc = read_identity(hello, &envelope, &in, why);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  *why = "hello: malformed scopes";
+  rc = read_scopes(hello, &in);
+  if (rc == AW_E_LIMIT) {
+    *why = "hello: more scopes than a session may have";
+  }
+  if (rc != AW_OK) {
+    return rc;
+  }
+  *why = NULL;
+  return link_true(&in, "more") ? AW_E_AGAIN : AW_OK;
+}

@@ -1,0 +1,113 @@
+/* The WebSocket opening handshake (RFC 6455 section 4 over RFC 9112), sans I/O:
+ * a head of bytes in, spans out. Only what an upgrade needs: no bodies. */
+#ifndef AW_HTTP_H
+#define AW_HTTP_H
+
+#include "aw_buf.h"
+#include <stdbool.h>
+
+#define AW_HTTP_HEAD_MAX 8192 /* bytes of a request or response head */
+#define AW_HTTP_HEADERS_MAX 64
+#define AW_HTTP_KEY_TEXT 24    /* base64 of 16 bytes */
+#define AW_HTTP_ACCEPT_TEXT 28 /* base64 of a SHA-1 */
+
+typedef struct aw_http_span aw_http_span;
+typedef struct aw_http_header aw_http_header;
+typedef struct aw_http_head aw_http_head;
+
+struct aw_http_span {
+  const char *bytes; /* NULL when absent */
+  size_t len;
+};
+
+struct aw_http_header {
+  aw_http_span name, value; /* value without surrounding white space */
+};
+
+/* Spans point into the parsed text. */
+struct aw_http_head {
+  bool is_request;
+  aw_http_span method, target; /* request: "GET", "/path?query" */
+  int status;                  /* response */
+  aw_http_span reason;
+  int minor; /* HTTP/1.minor */
+  aw_http_header headers[AW_HTTP_HEADERS_MAX];
+  unsigned count;
+  const char *why; /* static sentence, after a failure */
+};
+
+/* Parses a head that ends in an empty line. 0: *used bytes are the head.
+ * AW_E_AGAIN: not complete yet. AW_E_INVALID: not HTTP/1.x or malformed
+ * (control characters, white space before a colon, folded lines, bare LF is
+ * accepted as a line end), found as soon as the wrong byte or line is there.
+ * AW_E_LIMIT: longer than max (0 = AW_HTTP_HEAD_MAX) or too many headers. */
+int aw_http_parse(aw_http_head *head, const char *text, size_t len, size_t max,
+                  bool is_request, size_t *used);
+
+/* First header of this name (case-insensitive); bytes NULL when absent. */
+aw_http_span aw_http_find(const aw_http_head *head, const char *name);
+
+/* Does a comma-separated list header (all its lines together) hold this token,
+ * compared without case? */
+bool aw_http_has_token(const aw_http_head *head, const char *name,
+                       const char *token);
+
+/* Checks a request against section 4.2.1 (GET, HTTP/1.1, Host, Upgrade,
+ * Connection, Version 13, one Key of 16 base64 bytes, no Key twice, no body).
+ * 0, or the HTTP status to answer with (400, 405, 426, 505); head->why says
+ * why. */
+int aw_http_check_request(aw_http_head *head);
+
+/* Picks the first of `ours` (comma-separated, in order of preference) that the
+ * request's Sec-WebSocket-Protocol offers. Span into `ours`; bytes NULL: none.
+ */
+aw_http_span aw_http_pick_protocol(const aw_http_head *head, const char *ours);
+
+/* Checks a response against section 4.1: 101, Upgrade, Connection, Accept for
+ * `key`, no extension (none was offered), a protocol that is among `offered`
+ * (comma-separated; NULL: any or none) or none. 0, or AW_E_REFUSED with
+ * head->why. *protocol: the agreed one, a span into the head. */
+int aw_http_check_response(aw_http_head *head, const char key[AW_HTTP_KEY_TEXT],
+                           const char *offered, aw_http_span *protocol);
+
+/* Sec-WebSocket-Key from 16 random bytes; Sec-WebSocket-Accept from a key
+ * (section 4.2.2 item 5.4: SHA-1, FIPS 180-4, and base64, RFC 4648). */
+void aw_http_make_key(const unsigned char random[16],
+                      char key[AW_HTTP_KEY_TEXT]);
+void aw_http_make_accept(const char key[AW_HTTP_KEY_TEXT],
+                         char accept[AW_HTTP_ACCEPT_TEXT]);
+
+/* Builders. `extra` is whole header lines ("Name: value\r\n"...) or NULL;
+ * `protocols` may be NULL; a target that starts with '?' gets a "/" before it.
+ * AW_E_INVALID when a value holds CR, LF or NUL (header injection), when
+ * `extra` is not whole lines or repeats a header that the builder writes, and
+ * when aw_http_parse would not read the head back. Failures leave `out` as it
+ * was. */
+int aw_http_build_request(aw_buf *out, const char *host, const char *target,
+                          const char key[AW_HTTP_KEY_TEXT],
+                          const char *protocols, const char *extra);
+int aw_http_build_accept(aw_buf *out, const char accept[AW_HTTP_ACCEPT_TEXT],
+                         aw_http_span protocol, const char *extra);
+/* A refusal with a text/plain body and Connection: close; 426 names version
+ * 13. */
+int aw_http_build_refusal(aw_buf *out, int status, const char *why);
+
+typedef struct aw_http_url aw_http_url;
+
+/* ws://host[:port]/path?query and wss://. IPv6 hosts in brackets (host span
+ * without them). Path defaults to "/"; a fragment is refused (section 3). Port
+ * 0 is accepted: a listener's "any". */
+struct aw_http_url {
+  bool secure;
+  aw_http_span host;
+  aw_http_span target; /* path and query, "?query" alone, or "/" (static) */
+  unsigned port;       /* 80 or 443 when absent */
+  bool port_given, is_ipv6;
+};
+
+/* AW_E_INVALID with *why (static sentence) for anything else; user info in the
+ * URL is refused (credentials belong in headers). */
+int aw_http_parse_url(aw_http_url *url, const char *text, size_t len,
+                      const char **why);
+
+#endif

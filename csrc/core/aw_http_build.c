@@ -1,0 +1,194 @@
+#include "aw_error.h"
+#include "aw_http_text.h"
+#include "aw_sha1.h"
+#include <stdio.h>
+
+#define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* section 1.3 */
+
+void aw_http_make_key(const unsigned char random[16],
+                      char key[AW_HTTP_KEY_TEXT]) {
+  aw_base64(random, 16, key);
+}
+
+void aw_http_make_accept(const char key[AW_HTTP_KEY_TEXT],
+                         char accept[AW_HTTP_ACCEPT_TEXT]) {
+  char text[AW_HTTP_KEY_TEXT + sizeof GUID - 1];
+  unsigned char digest[AW_SHA1_SIZE];
+
+  memcpy(text, key, AW_HTTP_KEY_TEXT);
+  memcpy(text + AW_HTTP_KEY_TEXT, GUID, sizeof GUID - 1);
+  aw_sha1(text, sizeof text, digest);
+  aw_base64(digest, sizeof digest, accept);
+}
+
+/* A bare LF would pass aw_http_parse, which is lenient about what others send.
+ */
+static bool lines_whole(const char *lines) {
+  for (const char *at = lines; *at != '\0'; at++) {
+    if (*at == '\n' && (at == lines || at[-1] != '\r')) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* What we would not read ourselves we do not send: `extra` without its last
+ * line end runs into the head's, an empty line in it ends the head early. */
+static bool reads_back(const char *text, size_t len, bool is_request) {
+  static const char *const single[] = {"Host",
+                                       "Upgrade",
+                                       "Connection",
+                                       "Sec-WebSocket-Key",
+                                       "Sec-WebSocket-Accept",
+                                       "Sec-WebSocket-Version",
+                                       "Sec-WebSocket-Protocol"};
+  aw_http_head head;
+  size_t used;
+
+  if (aw_http_parse(&head, text, len, len, is_request, &used) != 0 ||
+      used != len) {
+    return false;
+  }
+  for (size_t i = 0; i < sizeof single / sizeof single[0]; i++) {
+    unsigned count = 0;
+
+    for (unsigned j = 0; j < head.count; j++) {
+      count += aw_http_same(head.headers[j].name, single[i]);
+    }
+    if (count > 1) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* Appends the parts and the line that ends the head, or nothing. */
+static int put_head(aw_buf *out, const aw_http_span *parts, size_t count,
+                    bool is_request) {
+  size_t len = 2;
+  char *start, *at;
+
+  for (size_t i = 0; i < count; i++) {
+    len += parts[i].len;
+  }
+  if (aw_buf_reserve(out, len) != 0) {
+    return AW_E_NOMEM;
+  }
+  start = at = out->data + out->tail;
+  for (size_t i = 0; i < count; i++) {
+    if (parts[i].len > 0) {
+      memcpy(at, parts[i].bytes, parts[i].len);
+      at += parts[i].len;
+    }
+  }
+  memcpy(at, "\r\n", 2);
+  if (!reads_back(start, len, is_request)) {
+    return AW_E_INVALID;
+  }
+  out->tail += len;
+  return 0;
+}
+
+int aw_http_build_request(aw_buf *out, const char *host, const char *target,
+                          const char key[AW_HTTP_KEY_TEXT],
+                          const char *protocols, const char *extra) {
+  const aw_http_span parts[] = {
+      aw_http_text(target[0] == '?' ? "GET /" : "GET "),
+      aw_http_text(target),
+      aw_http_text(" HTTP/1.1\r\nHost: "),
+      aw_http_text(host),
+      aw_http_text("\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                   "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "),
+      {key, AW_HTTP_KEY_TEXT},
+      aw_http_text(protocols ? "\r\nSec-WebSocket-Protocol: " : ""),
+      aw_http_text(protocols ? protocols : ""),
+      aw_http_text("\r\n"),
+      aw_http_text(extra ? extra : "")};
+
+  if (!aw_http_is_visible(parts[1]) || !aw_http_is_visible(parts[3]) ||
+      !aw_http_is_visible(parts[5]) || !aw_http_all_text(parts[7]) ||
+      !lines_whole(parts[9].bytes)) {
+    return AW_E_INVALID;
+  }
+  return put_head(out, parts, sizeof parts / sizeof parts[0], true);
+}
+
+int aw_http_build_accept(aw_buf *out, const char accept[AW_HTTP_ACCEPT_TEXT],
+                         aw_http_span protocol, const char *extra) {
+  bool agreed = protocol.bytes != NULL;
+  const aw_http_span parts[] = {
+      aw_http_text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                   "Connection: Upgrade\r\nSec-WebSocket-Accept: "),
+      {accept, AW_HTTP_ACCEPT_TEXT},
+      aw_http_text(agreed ? "\r\nSec-WebSocket-Protocol: " : ""),
+      protocol,
+      aw_http_text("\r\n"),
+      aw_http_text(extra ? extra : "")};
+
+  if (!aw_http_is_visible(parts[1]) ||
+      (agreed && !aw_http_is_token(protocol)) || !lines_whole(parts[5].bytes)) {
+    return AW_E_INVALID;
+  }
+  return put_head(out, parts, sizeof parts / sizeof parts[0], false);
+}
+
+static const char *status_reason(int status) {
+  static const struct {
+    int status;
+    const char *reason;
+  } reasons[] = {{400, "Bad Request"},
+                 {401, "Unauthorized"},
+                 {403, "Forbidden"},
+                 {404, "Not Found"},
+                 {405, "Method Not Allowed"},
+                 {408, "Request Timeout"},
+                 {426, "Upgrade Required"},
+                 {429, "Too Many Requests"},
+                 {431, "Request Header Fields Too Large"},
+                 {500, "Internal Server Error"},
+                 {503, "Service Unavailable"},
+                 {505, "HTTP Version Not Supported"}};
+
+  for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+    if (reasons[i].status == status) {
+      return reasons[i].reason;
+    }
+  }
+  return "Refused";
+}
+
+/* RFC 9110: 405 names the methods (15.5.6), 426 the protocol, which in turn
+ * Connection has to name (15.5.22, 7.8). */
+static const char *status_headers(int status) {
+  switch (status) {
+  case 405:
+    return "Connection: close\r\nAllow: GET\r\n";
+  case 426:
+    return "Connection: close, Upgrade\r\nUpgrade: websocket\r\n"
+           "Sec-WebSocket-Version: 13\r\n";
+  default:
+    return "Connection: close\r\n";
+  }
+}
+
+int aw_http_build_refusal(aw_buf *out, int status, const char *why) {
+  const char *reason = status_reason(status);
+  size_t len = strlen(why);
+  char head[320];
+  int head_len;
+
+  if (status < 400 || status > 599) {
+    return AW_E_INVALID;
+  }
+  head_len = snprintf(head, sizeof head,
+                      "HTTP/1.1 %d %s\r\n%s"
+                      "Content-Type: text/plain; charset=utf-8\r\n"
+                      "Content-Length: %zu\r\n\r\n",
+                      status, reason, status_headers(status), len + 1);
+  if (aw_buf_reserve(out, (size_t)head_len + len + 1) != 0) {
+    return AW_E_NOMEM;
+  }
+  aw_buf_append(out, head, (size_t)head_len);
+  aw_buf_append(out, why, len);
+  return aw_buf_append(out, "\n", 1);
+}

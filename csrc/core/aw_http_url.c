@@ -1,0 +1,129 @@
+#include "aw_error.h"
+#include "aw_http_text.h"
+
+static aw_http_span drop(aw_http_span span, size_t len) {
+  return (aw_http_span){span.bytes + len, span.len - len};
+}
+
+/* The length of the part before the first of `stops`, or all of it. */
+static size_t find_any(aw_http_span span, const char *stops) {
+  for (size_t i = 0; i < span.len; i++) {
+    if (span.bytes[i] != '\0' && strchr(stops, span.bytes[i]) != NULL) {
+      return i;
+    }
+  }
+  return span.len;
+}
+
+static const char *read_scheme(aw_http_url *url, aw_http_span *rest) {
+  size_t len = find_any(*rest, ":");
+  aw_http_span scheme = {rest->bytes, len};
+
+  if (rest->len - len < 3 || memcmp(rest->bytes + len, "://", 3) != 0) {
+    return "URL does not start with ws:// or wss://";
+  }
+  url->secure = aw_http_same(scheme, "wss");
+  if (!url->secure && !aw_http_same(scheme, "ws")) {
+    return "URL scheme is not ws or wss";
+  }
+  *rest = drop(*rest, len + 3);
+  return NULL;
+}
+
+static const char *read_ipv6(aw_http_url *url, aw_http_span *rest) {
+  size_t len = find_any(*rest, "]"), colons = 0;
+
+  if (len == rest->len) {
+    return "URL has '[' without ']'";
+  }
+  url->host = (aw_http_span){rest->bytes + 1, len - 1};
+  for (size_t i = 0; i < url->host.len; i++) {
+    char c = url->host.bytes[i];
+
+    colons += c == ':';
+    if (c == '\0' || strchr("0123456789abcdefABCDEF:.", c) == NULL) {
+      return "URL has a malformed IPv6 address";
+    }
+  }
+  if (colons < 2) {
+    return "URL has a malformed IPv6 address";
+  }
+  url->is_ipv6 = true;
+  *rest = drop(*rest, len + 1);
+  return NULL;
+}
+
+static const char *read_host(aw_http_url *url, aw_http_span *rest) {
+  size_t len = find_any(*rest, ":");
+
+  if (rest->len > 0 && rest->bytes[0] == '[') {
+    return read_ipv6(url, rest);
+  }
+  url->host = (aw_http_span){rest->bytes, len};
+  if (len == 0) {
+    return "URL has no host";
+  }
+  for (size_t i = 0; i < len; i++) {
+    char c = rest->bytes[i];
+
+    if (!aw_http_is_alnum(c) && c != '.' && c != '-' && c != '_') {
+      return "URL has a malformed host";
+    }
+  }
+  *rest = drop(*rest, len);
+  return NULL;
+}
+
+static const char *read_port(aw_http_url *url, aw_http_span rest) {
+  url->port = url->secure ? 443 : 80;
+  if (rest.len == 0) {
+    return NULL;
+  }
+  if (rest.bytes[0] != ':' || rest.len == 1) {
+    return "URL has a malformed port";
+  }
+  url->port_given = true;
+  url->port = 0;
+  for (size_t i = 1; i < rest.len; i++) {
+    if (rest.bytes[i] < '0' || rest.bytes[i] > '9') {
+      return "URL has a malformed port";
+    }
+    url->port = url->port * 10 + (unsigned)(rest.bytes[i] - '0');
+    if (url->port > 65535) {
+      return "URL has a port above 65535";
+    }
+  }
+  return NULL;
+}
+
+static const char *read_target(aw_http_url *url, aw_http_span rest) {
+  url->target = rest.len > 0 ? rest : aw_http_text("/");
+  if (!aw_http_is_visible(url->target)) {
+    return "URL has a character that needs percent-encoding";
+  }
+  return find_any(rest, "#") < rest.len ? "URL has a fragment" : NULL;
+}
+
+static const char *read_url(aw_http_url *url, aw_http_span rest) {
+  const char *why = read_scheme(url, &rest);
+  size_t len = find_any(rest, "/?#");
+  aw_http_span authority = {rest.bytes, len};
+
+  if (why == NULL && find_any(authority, "@") < len) {
+    why = "URL has user info";
+  }
+  if (why == NULL) {
+    why = read_host(url, &authority);
+  }
+  if (why == NULL) {
+    why = read_port(url, authority);
+  }
+  return why != NULL ? why : read_target(url, drop(rest, len));
+}
+
+int aw_http_parse_url(aw_http_url *url, const char *text, size_t len,
+                      const char **why) {
+  *url = (aw_http_url){.secure = false};
+  *why = read_url(url, (aw_http_span){text, len});
+  return *why == NULL ? 0 : AW_E_INVALID;
+}

@@ -1,0 +1,146 @@
+#include "aw_json.h"
+
+#include "aw_bytes.h"
+#include "aw_error.h"
+#include <math.h>
+#include <stdio.h>
+
+/* Sign, 17 digits, point, exponent of three digits, and slack for a locale
+ * whose decimal point takes several bytes. */
+#define DOUBLE_MAX 48
+
+static size_t write_escape(char *out, unsigned char c) {
+  static const char hex[] = "0123456789abcdef";
+  static const char names[] = "btn\0fr"; /* U+0008 to U+000D */
+
+  out[0] = '\\';
+  if (c == '"' || c == '\\') {
+    out[1] = (char)c;
+    return 2;
+  }
+  if (c >= 8 && c <= 13 && c != 11) {
+    out[1] = names[c - 8];
+    return 2;
+  }
+  memcpy(out + 1, "u00", 3);
+  out[4] = hex[c >> 4];
+  out[5] = hex[c & 15];
+  return 6;
+}
+
+/* Copies [p, end) escaped. Keeps room for what is left and a quote, so that
+ * only an escape has to ask for more. */
+static int put_runs(aw_buf *out, const char *p, const char *end) {
+  const char *begin = p, *run = p;
+
+  while ((p = aw_bytes_find_special(begin, p, end)) < end) {
+    int step;
+
+    if ((*p & 0x80) != 0) {
+      step = aw_utf8_step(p, end);
+      if (step <= 0) {
+        return AW_E_JSON_UTF8;
+      }
+      p += step;
+      continue;
+    }
+    memcpy(out->data + out->tail, run, (size_t)(p - run));
+    out->tail += (size_t)(p - run);
+    step = aw_buf_reserve(out, (size_t)(end - p) + 6);
+    if (step != 0) {
+      return step;
+    }
+    out->tail += write_escape(out->data + out->tail, (unsigned char)*p);
+    run = ++p;
+  }
+  memcpy(out->data + out->tail, run, (size_t)(p - run));
+  out->tail += (size_t)(p - run);
+  out->data[out->tail++] = '"';
+  return 0;
+}
+
+int aw_json_put_string(aw_buf *out, const char *bytes, size_t len) {
+  size_t before;
+  int rc;
+
+  if (len > SIZE_MAX - 8) {
+    return AW_E_NOMEM;
+  }
+  rc = aw_buf_reserve(out, len + 2);
+  if (rc != 0) {
+    return rc;
+  }
+  before = aw_buf_len(out);
+  out->data[out->tail++] = '"';
+  rc = len == 0 ? aw_buf_append(out, "\"", 1)
+                : put_runs(out, bytes, bytes + len);
+  if (rc == AW_E_JSON_UTF8) {
+    out->tail = out->head + before;
+  }
+  return rc;
+}
+
+int aw_json_put_int64(aw_buf *out, int64_t value) {
+  uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+  char digits[20];
+  char *p = digits + sizeof digits;
+
+  for (; left >= 100; left /= 100) {
+    unsigned pair = (unsigned)(left % 100);
+
+    *--p = (char)('0' + pair % 10);
+    *--p = (char)('0' + pair / 10);
+  }
+  if (left >= 10) {
+    *--p = (char)('0' + left % 10);
+    left /= 10;
+  }
+  *--p = (char)('0' + left);
+  if (value < 0) {
+    *--p = '-';
+  }
+  return aw_buf_append(out, p, (size_t)(digits + sizeof digits - p));
+}
+
+/* Whatever the locale has between the digits becomes '.'; a number without
+ * point and exponent gets ".0". Returns the new length. */
+static size_t normalize(char *text) {
+  char *from = text, *to = text;
+  bool real = false;
+
+  while (*from != '\0') {
+    if (strchr("0123456789+-e", *from) != NULL) {
+      real = real || *from == 'e';
+      *to++ = *from++;
+      continue;
+    }
+    *to++ = '.';
+    real = true;
+    do {
+      from++;
+    } while (*from != '\0' && strchr("0123456789", *from) == NULL);
+  }
+  if (!real) {
+    *to++ = '.';
+    *to++ = '0';
+  }
+  return (size_t)(to - text);
+}
+
+int aw_json_put_double(aw_buf *out, double value) {
+  char text[DOUBLE_MAX];
+  aw_json_token token = {0};
+  int digits;
+
+  if (!isfinite(value)) {
+    return AW_E_JSON_NUMBER;
+  }
+  for (digits = 15; digits <= 17; digits++) {
+    snprintf(text, sizeof text - 2, "%.*g", digits, value);
+    token.len = (uint32_t)normalize(text);
+    if (aw_json_double(&token, text) == value) {
+      break;
+    }
+  }
+  return aw_buf_append(out, text, token.len);
+}

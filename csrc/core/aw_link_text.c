@@ -1,0 +1,129 @@
+#include "aw_error.h"
+#include "aw_resume_impl.h"
+#include "aw_seq.h"
+#include <string.h>
+
+static const aw_json_token *find_value(const link_reader *in, const char *key,
+                                       enum aw_json_kind kind) {
+  uint32_t at =
+      aw_json_member(in->tokens, in->object, in->text, key, strlen(key));
+  return at != 0 && in->tokens[at].kind == kind ? &in->tokens[at] : NULL;
+}
+
+static bool token_number(const aw_json_token *token, const char *text,
+                         uint64_t *out) {
+  int64_t number = 0;
+  if (token == NULL || token->kind != AW_JSON_INTEGER ||
+      aw_json_int64(token, text, &number) != AW_OK || number < 0 ||
+      number > (int64_t)AW_SEQ_MAX) {
+    return false;
+  }
+  *out = (uint64_t)number;
+  return true;
+}
+
+bool link_number(const link_reader *in, const char *key, uint64_t *out) {
+  return token_number(find_value(in, key, AW_JSON_INTEGER), in->text, out);
+}
+
+bool link_true(const link_reader *in, const char *key) {
+  return find_value(in, key, AW_JSON_TRUE) != NULL;
+}
+
+const char *link_string(const link_reader *in, const char *key, size_t *len) {
+  const aw_json_token *token = find_value(in, key, AW_JSON_STRING);
+  if (token == NULL || token->escaped) {
+    return NULL;
+  }
+  *len = token->len;
+  return in->text + token->start;
+}
+
+bool link_list_open(const link_reader *in, const char *key, link_list *list) {
+  const aw_json_token *token = find_value(in, key, AW_JSON_ARRAY);
+  if (token == NULL) {
+    return false;
+  }
+  uint32_t at = (uint32_t)(token - in->tokens);
+  *list = (link_list){.in = in, .next = at + 1, .end = token->next};
+  return true;
+}
+
+bool link_list_next(link_list *list) {
+  if (list->next >= list->end) {
+    return false;
+  }
+  list->item = list->next;
+  list->next = list->in->tokens[list->item].next;
+  return true;
+}
+
+static const aw_json_token *item_value(const link_list *list, unsigned index) {
+  const aw_json_token *tokens = list->in->tokens;
+  if (tokens[list->item].kind != AW_JSON_ARRAY) {
+    return NULL;
+  }
+  uint32_t at = list->item + 1;
+  while (index-- > 0 && at < tokens[list->item].next) {
+    at = tokens[at].next;
+  }
+  return at < tokens[list->item].next ? &tokens[at] : NULL;
+}
+
+const char *link_item_string(const link_list *list, unsigned index,
+                             size_t *len) {
+  const aw_json_token *token = item_value(list, index);
+  if (token == NULL || token->kind != AW_JSON_STRING || token->escaped) {
+    return NULL;
+  }
+  *len = token->len;
+  return list->in->text + token->start;
+}
+
+bool link_item_number(const link_list *list, unsigned index, uint64_t *out) {
+  return token_number(item_value(list, index), list->in->text, out);
+}
+
+bool link_item_scope(const link_list *list, enum aw_kind *kind, aw_uuid *id) {
+  size_t len = 0;
+  const char *name = link_item_string(list, 0, &len);
+  int found = name == NULL ? -1 : aw_kind_find(name, len);
+  if (found < 0 || found >= AW_KIND_SCOPES) {
+    return false;
+  }
+  *kind = (enum aw_kind)found;
+  const char *text = link_item_string(list, 1, &len);
+  return text != NULL && aw_uuid_parse(id, text, len) == AW_OK;
+}
+
+void link_put(aw_buf *out, const char *text, int *rc) {
+  if (*rc == AW_OK) {
+    *rc = aw_buf_append(out, text, strlen(text));
+  }
+}
+
+void link_put_number(aw_buf *out, uint64_t value, int *rc) {
+  if (*rc == AW_OK) {
+    *rc = aw_json_put_int64(out, (int64_t)value);
+  }
+}
+
+void link_put_scope(aw_buf *out, enum aw_kind kind, const aw_uuid *id,
+                    int *rc) {
+  char text[AW_UUID_TEXT + 1];
+  aw_uuid_format(id, text);
+  text[AW_UUID_TEXT] = '\0';
+  link_put(out, "[\"", rc);
+  link_put(out, aw_kind_name(kind), rc);
+  link_put(out, "\",\"", rc);
+  link_put(out, text, rc);
+  link_put(out, "\"", rc);
+}
+
+void link_put_hex(aw_buf *out, const uint8_t *bytes, size_t len, int *rc) {
+  static const char digits[] = "0123456789abcdef";
+  for (size_t i = 0; i < len && *rc == AW_OK; i++) {
+    char pair[2] = {digits[bytes[i] >> 4], digits[bytes[i] & 15]};
+    *rc = aw_buf_append(out, pair, 2);
+  }
+}

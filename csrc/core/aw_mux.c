@@ -1,0 +1,418 @@
+#include "aw_mux_impl.h"
+#include "aw_resume.h"
+
+static void default_options(aw_mux_options *options) {
+#define AW_DEFAULT(field, value)                                               \
+  if (options->field == 0) {                                                   \
+    options->field = (value);                                                  \
+  }
+  AW_DEFAULT(depth_max, AW_JSON_DEPTH)
+  AW_DEFAULT(scopes_max, AW_MUX_SCOPES_MAX)
+  AW_DEFAULT(tombs_max, AW_MUX_TOMBS_MAX)
+  AW_DEFAULT(window_messages, AW_CHANNEL_WINDOW_MESSAGES)
+  AW_DEFAULT(window_bytes, AW_CHANNEL_WINDOW_BYTES)
+  AW_DEFAULT(inbound_bytes, AW_MUX_INBOUND_BYTES)
+  AW_DEFAULT(log_messages, AW_CHANNEL_LOG_MESSAGES)
+  AW_DEFAULT(log_bytes, AW_CHANNEL_LOG_BYTES)
+  AW_DEFAULT(session_bytes, AW_MUX_SESSION_BYTES)
+  AW_DEFAULT(control_bytes, AW_MUX_CONTROL_BYTES)
+  AW_DEFAULT(window_ms, AW_MUX_WINDOW_MS)
+#undef AW_DEFAULT
+}
+
+static void init_fields(aw_mux *mux) {
+  const aw_mem *mem = mux->mem;
+  aw_random_seed(&mux->random, mux->options.seed);
+  uint64_t seed[2] = {aw_random_next(&mux->random),
+                      aw_random_next(&mux->random)};
+  aw_map_init(&mux->channels, mem, seed);
+  aw_json_tape_init(&mux->tape, mem);
+  aw_queue_init(&mux->ready);
+  aw_queue_init(&mux->writers);
+  aw_queue_init(&mux->flows);
+  aw_queue_init(&mux->tombs);
+  aw_buf_init(&mux->control_scopes, mem);
+  aw_buf_init(&mux->control_out, mem);
+  aw_uuid_make(&mux->connection_id, &mux->random);
+  mux->flow_at = UINT64_MAX;
+}
+
+int aw_mux_new(aw_mux **out, const aw_mem *mem, const aw_mux_options *options) {
+  aw_mux *mux = aw_mem_zero(mem, 1, sizeof *mux);
+  if (mux == NULL) {
+    return AW_E_NOMEM;
+  }
+  mux->mem = mem;
+  mux->options = *options;
+  default_options(&mux->options);
+  init_fields(mux);
+  mux->control_in = aw_channel_new(mux, AW_KIND_LINK, &mux->connection_id, mem);
+  if (mux->control_in == NULL) {
+    aw_mux_free(mux);
+    return AW_E_NOMEM;
+  }
+  *out = mux;
+  return AW_OK;
+}
+
+void aw_mux_free(aw_mux *mux) {
+  if (mux == NULL) {
+    return;
+  }
+  size_t cursor = 0;
+  aw_channel *channel = NULL;
+  while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
+    aw_channel_free(channel, mux->mem);
+  }
+  if (mux->control_in != NULL) {
+    aw_channel_free(mux->control_in, mux->mem);
+  }
+  aw_map_fini(&mux->channels);
+  aw_json_tape_fini(&mux->tape);
+  aw_buf_fini(&mux->control_scopes);
+  aw_buf_fini(&mux->control_out);
+  aw_mem_free(mux->mem, mux);
+}
+
+void aw_mux_clock(aw_mux *mux, uint64_t now_ms, int64_t wall_ms) {
+  mux->now_ms = now_ms;
+  mux->wall_ms = wall_ms;
+}
+
+void mux_raise(aw_channel *channel, unsigned events) {
+  if (channel->released) {
+    return;
+  }
+  channel->events |= events;
+  if (!aw_node_queued(&channel->ready_node)) {
+    aw_queue_push(&channel->mux->ready, &channel->ready_node);
+  }
+}
+
+void mux_notice(aw_mux *mux, enum aw_mux_notice notice) {
+  if (mux->notice_count < AW_MUX_NOTICES) {
+    mux->notices[mux->notice_count++] = notice;
+  }
+}
+
+void mux_bury(aw_channel *channel) {
+  aw_mux *mux = channel->mux;
+  if (aw_node_queued(&channel->tomb_node)) {
+    mux->tomb_count--;
+  }
+  if (channel->state == AW_CHANNEL_OVER) {
+    mux->stats.ended_scopes--;
+  } else {
+    mux->stats.open_scopes--;
+  }
+  mux->stats.inbox_bytes -= channel->in_bytes - channel->consumed_bytes;
+  mux->stats.log_bytes -= aw_buf_len(&channel->log);
+  aw_map_remove(&mux->channels, channel->kind, &channel->id);
+  aw_channel_free(channel, mux->mem);
+}
+
+/* Drops what nobody will read. The peer's credit goes on, so that its sender
+ * is never stuck on a scope that we let go of. */
+static void discard_inbox(aw_channel *channel) {
+  aw_mux *mux = channel->mux;
+  while (channel->inbox_count > 0) {
+    size_t cost = aw_channel_drop(channel);
+    mux->stats.inbox_bytes -= cost;
+    mux->stats.dropped_late++;
+    mux_credit_back(mux, cost);
+  }
+  aw_buf_reset(&channel->inbox, 0);
+}
+
+/* A released scope that is over and owes the peer nothing becomes a tombstone:
+ * it only remembers that the id was used, and the oldest make room. */
+static void make_tomb(aw_channel *channel) {
+  aw_mux *mux = channel->mux;
+  if (aw_node_queued(&channel->tomb_node)) {
+    return;
+  }
+  mux_drop_log(channel); /* empty: gives the capacity back */
+  aw_queue_push(&mux->tombs, &channel->tomb_node);
+  mux->tomb_count++;
+  while (mux->tomb_count > mux->options.tombs_max) {
+    aw_node *node = aw_queue_first(&mux->tombs);
+    mux_bury(AW_CONTAINER(node, aw_channel, tomb_node));
+  }
+}
+
+void mux_settle(aw_channel *channel) {
+  if (!channel->released) {
+    return;
+  }
+  discard_inbox(channel);
+  if (mux_resumable(channel->mux) && channel->in.last > channel->flow_acked) {
+    mux_queue_flow(channel, false);
+  }
+  if (channel->state == AW_CHANNEL_OVER && channel->log_count == 0) {
+    make_tomb(channel);
+  }
+}
+
+void mux_credit_back(aw_mux *mux, size_t cost) {
+  mux->conn_consumed += cost;
+  if (mux->extended && mux->conn_granted - mux->conn_consumed <=
+                           mux->options.inbound_bytes / 2) {
+    mux->flow_now = true;
+  }
+}
+
+void mux_end_channel(aw_channel *channel, int error) {
+  if (channel->state == AW_CHANNEL_OVER) {
+    return;
+  }
+  aw_mux *mux = channel->mux;
+  channel->state = AW_CHANNEL_OVER;
+  channel->error = error;
+  mux->stats.open_scopes--;
+  mux->stats.ended_scopes++;
+  mux->stats.ended++;
+  mux_raise(channel, AW_CHANNEL_ENDED);
+}
+
+void mux_drop_log(aw_channel *channel) {
+  aw_node_remove(&channel->writer_node);
+  channel->mux->stats.log_bytes -= aw_buf_len(&channel->log);
+  aw_buf_reset(&channel->log, 0);
+  channel->log_count = 0;
+  channel->unsent_offset = 0;
+  channel->first_logged = channel->next_unsent = channel->out.last + 1;
+}
+
+int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
+                    aw_channel **out) {
+  if (mux->stats.open_scopes >= mux->options.scopes_max) {
+    return AW_E_LIMIT;
+  }
+  unsigned life = 1;
+  aw_channel *old = aw_map_get(&mux->channels, kind, id);
+  if (old != NULL) {
+    bool again = mux->options.types[kind]->restart && old->released &&
+                 old->state == AW_CHANNEL_OVER && old->log_count == 0;
+    if (!again) {
+      return AW_E_EXISTS;
+    }
+    life = old->life + 1;
+  }
+  aw_channel *channel = aw_channel_new(mux, kind, id, mux->mem);
+  if (channel == NULL) {
+    return AW_E_NOMEM;
+  }
+  if (old != NULL) {
+    mux_bury(old);
+  }
+  int rc = aw_map_put(&mux->channels, kind, id, channel);
+  if (rc != AW_OK) {
+    aw_channel_free(channel, mux->mem);
+    return rc;
+  }
+  channel->life = life;
+  channel->allowed =
+      (aw_credit){AW_CHANNEL_WINDOW_MESSAGES, AW_CHANNEL_WINDOW_BYTES};
+  channel->granted =
+      (aw_credit){mux->options.window_messages, mux->options.window_bytes};
+  mux->stats.open_scopes++;
+  mux->stats.opened++;
+  *out = channel;
+  return AW_OK;
+}
+
+int aw_mux_open(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
+                aw_channel **out) {
+  if (mux->abandoned) {
+    return AW_E_CLOSED;
+  }
+  aw_uuid fresh;
+  if (id == NULL) {
+    aw_uuid_make(&fresh, &mux->random);
+    id = &fresh;
+  }
+  int rc = mux_add_channel(mux, kind, id, out);
+  if (rc == AW_OK) {
+    (*out)->opened_here = true;
+  }
+  return rc;
+}
+
+aw_channel *aw_mux_find(aw_mux *mux, enum aw_kind kind, const aw_uuid *id) {
+  return aw_map_get(&mux->channels, kind, id);
+}
+
+void aw_mux_release(aw_channel *channel) {
+  aw_mux *mux = channel->mux;
+  if (channel->released) {
+    return;
+  }
+  channel->released = true;
+  channel->user = NULL;
+  channel->events = 0;
+  aw_node_remove(&channel->ready_node);
+  if (!mux->extended && channel->state == AW_CHANNEL_OPEN) {
+    mux_end_channel(channel, AW_E_CLOSED);
+  }
+  mux_settle(channel);
+}
+
+void aw_mux_consume(aw_channel *channel) {
+  if (channel->inbox_count == 0) {
+    return;
+  }
+  aw_mux *mux = channel->mux;
+  size_t cost = aw_channel_drop(channel);
+  mux->stats.inbox_bytes -= cost;
+  mux_credit_back(mux, cost);
+  if (mux_resumable(mux)) {
+    uint64_t window = mux->options.window_messages;
+    bool half = channel->granted.sequence - channel->consumed <= window / 2 ||
+                channel->granted.bytes - channel->consumed_bytes <=
+                    mux->options.window_bytes / 2;
+    mux_queue_flow(channel, half);
+  }
+}
+
+aw_channel *aw_mux_poll(aw_mux *mux, unsigned *events) {
+  aw_node *node = aw_queue_pop(&mux->ready);
+  if (node == NULL) {
+    return NULL;
+  }
+  aw_channel *channel = AW_CONTAINER(node, aw_channel, ready_node);
+  *events = channel->events;
+  channel->events = 0;
+  return channel;
+}
+
+bool aw_mux_control(aw_mux *mux, aw_control *out) {
+  const aw_message *message = aw_channel_peek(mux->control_in);
+  if (message == NULL) {
+    return false;
+  }
+  control_scope scope;
+  memcpy(&scope, aw_buf_bytes(&mux->control_scopes), sizeof scope);
+  *out = (aw_control){scope.kind, scope.id, message};
+  return true;
+}
+
+void aw_mux_control_drop(aw_mux *mux) {
+  if (aw_channel_peek(mux->control_in) != NULL) {
+    aw_channel_drop(mux->control_in);
+    aw_buf_consume(&mux->control_scopes, sizeof(control_scope));
+  }
+}
+
+bool aw_mux_refusal(aw_mux *mux, aw_refusal *out) {
+  if (mux->refusal_count == 0) {
+    return false;
+  }
+  *out = mux->refusals[mux->refusal_first];
+  mux->refusal_first = (mux->refusal_first + 1) % AW_MUX_REFUSALS_MAX;
+  mux->refusal_count--;
+  return true;
+}
+
+enum aw_mux_notice aw_mux_notice(aw_mux *mux) {
+  if (mux->notice_count == 0) {
+    return AW_MUX_NOTICE_NONE;
+  }
+  enum aw_mux_notice notice = mux->notices[0];
+  mux->notice_count--;
+  memmove(mux->notices, mux->notices + 1,
+          mux->notice_count * sizeof mux->notices[0]);
+  return notice;
+}
+
+bool aw_mux_has_news(const aw_mux *mux) {
+  return !aw_queue_empty(&mux->ready) || mux->refusal_count > 0 ||
+         mux->notice_count > 0 || mux->control_in->inbox_count > 0;
+}
+
+static void reset_connection(aw_mux *mux) {
+  mux->conn_sent = mux->conn_consumed = 0;
+  mux->conn_granted = mux->options.inbound_bytes;
+  mux->conn_allowed = AW_MUX_INBOUND_BYTES;
+  mux->flow_at = UINT64_MAX;
+  mux->flow_now = false;
+  aw_buf_reset(&mux->control_out, AW_CHANNEL_KEEP);
+}
+
+void mux_begin_connection(aw_mux *mux, bool extended) {
+  mux->generation++;
+  mux->extended = extended;
+  reset_connection(mux);
+}
+
+int aw_mux_attach(aw_mux *mux, bool extended, uint32_t *generation) {
+  if (mux->abandoned) {
+    return AW_E_CLOSED;
+  }
+  mux_begin_connection(mux, extended);
+  *generation = mux->generation;
+  if (!extended) {
+    mux->link = AW_LINK_BASE;
+    return AW_OK;
+  }
+  return mux_say_hello(mux);
+}
+
+static void end_all(aw_mux *mux, int error) {
+  size_t cursor = 0;
+  aw_channel *channel = NULL;
+  aw_queue released;
+  aw_queue_init(&released);
+  while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
+    mux_end_channel(channel, error);
+    mux_drop_log(channel);
+    if (channel->released) {
+      aw_queue_push(&released, &channel->writer_node);
+    }
+  }
+  /* Settling may remove from the map, so it has to wait for the walk. */
+  aw_node *node = NULL;
+  while ((node = aw_queue_pop(&released)) != NULL) {
+    mux_settle(AW_CONTAINER(node, aw_channel, writer_node));
+  }
+}
+
+void aw_mux_detach(aw_mux *mux, uint32_t generation, int error) {
+  if (generation != mux->generation || mux->link == AW_LINK_DETACHED) {
+    return;
+  }
+  mux->link = AW_LINK_DETACHED;
+  reset_connection(mux);
+  if (!mux->extended) {
+    end_all(mux, error);
+  }
+  mux_wake_starved(mux); /* a log may take more than the credit did */
+}
+
+void aw_mux_abandon(aw_mux *mux, int error) {
+  mux->link = AW_LINK_DETACHED;
+  mux->abandoned = true;
+  mux->generation++;
+  reset_connection(mux);
+  end_all(mux, error);
+}
+
+const aw_mux_stats *aw_mux_stats_get(const aw_mux *mux) {
+  return &mux->stats;
+}
+
+bool aw_mux_is_extended(const aw_mux *mux) {
+  return mux->extended;
+}
+
+void aw_mux_set_trace(aw_mux *mux, void (*trace)(void *, const aw_trace *),
+                      void *user) {
+  mux->trace = trace;
+  mux->trace_user = user;
+}
+
+const char *aw_refusal_class_name(enum aw_refusal_class which) {
+  static const char *const names[] = {"json",     "version", "invalid",
+                                      "sequence", "unknown", "exists",
+                                      "limit",    "other"};
+  return names[which];
+}

@@ -1,0 +1,207 @@
+/* One endpoint: many scopes over one connection at a time, outliving it.
+ *
+ * Messages come in with aw_mux_receive, go out with aw_mux_write, and what
+ * happened is pulled with aw_mux_poll, _control, _refusal and _notice. Nothing
+ * is called back, and time is an argument. */
+#ifndef AW_MUX_H
+#define AW_MUX_H
+
+#include "aw_channel.h"
+#include "aw_types.h"
+
+#define AW_MUX_SCOPES_MAX 10000
+#define AW_MUX_TOMBS_MAX 1024            /* ended scopes that are remembered */
+#define AW_MUX_REFUSALS_MAX 256          /* refusals waiting for their answer */
+#define AW_MUX_CONTROL_BYTES (64u << 10) /* unsequenced messages, each way */
+#define AW_MUX_INBOUND_BYTES (4u << 20)  /* queued or in flight to us */
+#define AW_MUX_SESSION_BYTES (8u << 20)  /* logs of all scopes together */
+#define AW_MUX_WINDOW_MS 120000          /* how long a detached session lives */
+
+/* Close codes of ours (docs/wire.md section 7). */
+#define AW_CLOSE_SUPERSEDED 4001
+#define AW_CLOSE_SEQUENCE 4002
+#define AW_CLOSE_FORBIDDEN 4003
+
+typedef struct aw_mux aw_mux;
+typedef struct aw_mux_options aw_mux_options;
+typedef struct aw_mux_sink aw_mux_sink;
+typedef struct aw_mux_stats aw_mux_stats;
+typedef struct aw_refusal aw_refusal;
+typedef struct aw_control aw_control;
+typedef struct aw_draft aw_draft;
+
+/* 0 means the default everywhere. */
+struct aw_mux_options {
+  const aw_types *types[AW_KIND_SCOPES]; /* borrowed, outlive the mux */
+  bool is_client;
+  unsigned depth_max;
+  size_t scopes_max, tombs_max;
+  unsigned window_messages; /* credit that we grant a scope */
+  size_t window_bytes, inbound_bytes;
+  unsigned log_messages;
+  size_t log_bytes, session_bytes, control_bytes;
+  unsigned window_ms;
+  uint8_t seed[32]; /* entropy */
+  uint8_t key[16];  /* client: entropy, the session's key */
+};
+
+struct aw_mux_sink {
+  int (*message)(void *user, const char *text, size_t len);
+  void *user;
+};
+
+struct aw_mux_stats {
+  uint64_t messages_in, messages_out, bytes_in, bytes_out;
+  uint64_t refused[8]; /* by aw_refusal_class */
+  uint64_t duplicates, dropped_late, unanswered, replayed;
+  uint64_t opened, ended;
+  size_t open_scopes, ended_scopes;
+  size_t inbox_bytes, inbox_high, log_bytes, log_high;
+};
+
+enum aw_refusal_class {
+  AW_REFUSED_JSON,
+  AW_REFUSED_VERSION,
+  AW_REFUSED_INVALID,
+  AW_REFUSED_SEQUENCE,
+  AW_REFUSED_UNKNOWN,
+  AW_REFUSED_EXISTS,
+  AW_REFUSED_LIMIT,
+  AW_REFUSED_OTHER
+};
+const char *aw_refusal_class_name(enum aw_refusal_class which);
+
+/* An envelope that was refused; it changed no state. The owner answers it. */
+struct aw_refusal {
+  int code;
+  enum aw_kind kind;
+  aw_uuid id, message_id;
+  bool has_scope, has_message_id;
+  bool known; /* the scope is open here */
+  uint64_t sequence;
+  size_t offset;     /* of a JSON error */
+  const char *field; /* static, or NULL */
+  const char *what;  /* static sentence */
+  unsigned type_len;
+  char type[AW_TYPE_NAME_MAX];
+};
+
+/* An unsequenced message; lives until the next aw_mux_control_drop. */
+struct aw_control {
+  enum aw_kind kind;
+  aw_uuid id;
+  const aw_message *message;
+};
+
+/* What a session's owner has to know beyond its channels. */
+enum aw_mux_notice {
+  AW_MUX_NOTICE_NONE,
+  AW_MUX_RESUMED, /* the peer had kept the session: nothing is lost */
+  AW_MUX_RENEWED  /* a new session: scopes that had received are lost */
+};
+
+int aw_mux_new(aw_mux **out, const aw_mem *mem, const aw_mux_options *options);
+void aw_mux_free(aw_mux *mux);
+
+/* Both clocks, once a loop turn: monotonic for deadlines, wall for stamps. */
+void aw_mux_clock(aw_mux *mux, uint64_t now_ms, int64_t wall_ms);
+
+/* A connection is there. Base protocol, or the extended one's client, which
+ * queues its hello. *generation names the connection: what comes for an older
+ * one is refused from now on. An extended server attaches with aw_mux_accept
+ * (aw_hello.h), because the hello tells which session the connection is for. */
+int aw_mux_attach(aw_mux *mux, bool extended, uint32_t *generation);
+
+/* The connection is gone. Base: every open scope ends with `error`. Extended:
+ * all is kept for the next attach. Of an older generation: nothing. */
+void aw_mux_detach(aw_mux *mux, uint32_t generation, int error);
+
+/* Ends every scope with `error` and forgets the logs: no next attach. */
+void aw_mux_abandon(aw_mux *mux, int error);
+
+/* One message. The text may be changed. 0, also for what was refused. Less
+ * than 0 means that this connection cannot go on: AW_E_SEQUENCE_GAP (4002),
+ * AW_E_REFUSED (4003: invalid link message, credit exceeded), AW_E_CLOSED
+ * (4001: a newer connection took over; nothing was looked at), AW_E_NOMEM. */
+int aw_mux_receive(aw_mux *mux, uint32_t generation, char *text, size_t len);
+
+/* True while the transport should not read (base peers have no credit). */
+bool aw_mux_choked(const aw_mux *mux);
+
+/* Hands waiting messages to the sink, control first, then the scopes in turn,
+ * until `room` bytes were given or nothing is left. Stops at the sink's first
+ * error and returns it. */
+int aw_mux_write(aw_mux *mux, const aw_mux_sink *sink, size_t room);
+bool aw_mux_writable(const aw_mux *mux); /* has aw_mux_write anything to do? */
+
+/* When aw_mux_tick wants to be called (UINT64_MAX: never). */
+uint64_t aw_mux_deadline(const aw_mux *mux);
+void aw_mux_tick(aw_mux *mux);
+
+/* Opens a scope from this side; id NULL makes one. AW_E_EXISTS, AW_E_LIMIT,
+ * AW_E_CLOSED, AW_E_NOMEM. An ended scope of a kind that may restart is opened
+ * anew. */
+int aw_mux_open(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
+                aw_channel **out);
+
+/* The scope, open or remembered, or NULL. */
+aw_channel *aw_mux_find(aw_mux *mux, enum aw_kind kind, const aw_uuid *id);
+
+/* The application lets go: what is queued for it is dropped, the memory goes
+ * when the peer has all it needs. The pointer is dead after this. */
+void aw_mux_release(aw_channel *channel);
+
+/* Sending in two steps, so that the payload is written once, in its place:
+ * begin, append the payload object to draft->out, then commit or cancel.
+ * begin: AW_E_AGAIN (window full: AW_CHANNEL_WRITABLE will come), AW_E_ENDED,
+ * AW_E_CLOSED (abandoned), AW_E_INVALID (type), AW_E_LIMIT (numbers used up).
+ * urgent: outside the credit, for aborts and cancellations. */
+struct aw_draft {
+  aw_mux *mux;
+  aw_channel *channel; /* NULL: unsequenced */
+  aw_buf *out;
+  size_t mark;
+  aw_uuid message_id;
+  unsigned flags;
+  bool urgent;
+};
+int aw_mux_begin(aw_channel *channel, const char *type, size_t type_len,
+                 const aw_uuid *in_reply_to, bool urgent, aw_draft *draft);
+
+/* The same for a message outside the numbering. AW_E_AGAIN: the control queue
+ * is full. */
+int aw_mux_begin_control(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
+                         const char *type, size_t type_len,
+                         const aw_uuid *in_reply_to, aw_draft *draft);
+int aw_draft_commit(aw_draft *draft);
+void aw_draft_cancel(aw_draft *draft);
+
+/* Appends the connection's error frame to the control queue. */
+int aw_mux_send_error(aw_mux *mux, const char *code, const char *message,
+                      size_t message_len);
+
+/* Takes the oldest message of the channel's inbox as consumed. */
+void aw_mux_consume(aw_channel *channel);
+
+/* The next channel with news; *events are its aw_channel_event bits. */
+aw_channel *aw_mux_poll(aw_mux *mux, unsigned *events);
+bool aw_mux_control(aw_mux *mux, aw_control *out); /* oldest, false: none */
+void aw_mux_control_drop(aw_mux *mux);
+bool aw_mux_refusal(aw_mux *mux, aw_refusal *out); /* takes the oldest */
+enum aw_mux_notice aw_mux_notice(aw_mux *mux);     /* takes the oldest */
+bool aw_mux_has_news(const aw_mux *mux); /* is any of the four not empty? */
+
+const aw_mux_stats *aw_mux_stats_get(const aw_mux *mux);
+bool aw_mux_is_extended(const aw_mux *mux);
+
+/* Trace: called for every envelope, when set. `sent` or received; kind, id,
+ * type and sequence as on the wire; text and payload span (may be empty). */
+typedef struct aw_trace {
+  bool sent;
+  const char *text;
+  size_t len;
+} aw_trace;
+void aw_mux_set_trace(aw_mux *mux, void (*trace)(void *user, const aw_trace *),
+                      void *user);
+
+#endif

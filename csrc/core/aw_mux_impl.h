@@ -1,0 +1,102 @@
+/* The inside of aw_mux, shared by aw_mux.c, aw_mux_receive.c, aw_mux_send.c
+ * and aw_resume.c. Nobody else includes this. */
+#ifndef AW_MUX_IMPL_H
+#define AW_MUX_IMPL_H
+
+#include "aw_error.h"
+#include "aw_map.h"
+#include "aw_mux.h"
+#include <string.h>
+
+/* How far the current connection has come. */
+enum aw_link_state {
+  AW_LINK_DETACHED,
+  AW_LINK_BASE,          /* base protocol: all is allowed at once */
+  AW_LINK_AWAIT_WELCOME, /* extended client, resuming: scopes have to wait */
+  AW_LINK_EXTENDED
+};
+
+#define AW_MUX_NOTICES 4
+
+struct aw_mux {
+  const aw_mem *mem;
+  aw_mux_options options;
+  aw_map channels;
+  aw_json_tape tape;
+  aw_random random;
+  uint64_t now_ms;
+  int64_t wall_ms;
+  enum aw_link_state link;
+  bool extended, abandoned;
+
+  aw_queue ready;   /* channels with events */
+  aw_queue writers; /* channels with unsent entries */
+  aw_queue flows;   /* channels with something to acknowledge */
+  aw_queue tombs;   /* released channels, oldest first */
+  size_t tomb_count;
+
+  aw_channel *control_in; /* unsequenced messages: an inbox without a scope */
+  aw_buf control_scopes;  /* their control_scope records */
+  aw_buf control_out;     /* aw_entry records */
+
+  aw_refusal refusals[AW_MUX_REFUSALS_MAX];
+  unsigned refusal_first, refusal_count;
+  enum aw_mux_notice notices[AW_MUX_NOTICES];
+  unsigned notice_count;
+
+  /* Credit of the connection, counted from its attach. */
+  uint64_t conn_sent, conn_allowed;     /* ours to send */
+  uint64_t conn_consumed, conn_granted; /* theirs */
+  uint64_t flow_at;                     /* when a flow is due; UINT64_MAX */
+  bool flow_now;
+
+  /* The resumable session (aw_resume.c). */
+  aw_uuid connection_id;
+  char epoch[33];      /* the server's, as known; "" when none */
+  uint32_t generation; /* of the connection that is attached */
+  bool welcomed;       /* client: this session was welcomed once */
+
+  aw_mux_stats stats;
+  void (*trace)(void *user, const aw_trace *trace);
+  void *trace_user;
+};
+
+typedef struct control_scope {
+  enum aw_kind kind;
+  aw_uuid id;
+} control_scope;
+
+static inline bool mux_resumable(const aw_mux *mux) {
+  return mux->link == AW_LINK_EXTENDED;
+}
+
+/* aw_mux.c */
+void mux_raise(aw_channel *channel, unsigned events);
+void mux_end_channel(aw_channel *channel, int error);
+void mux_settle(aw_channel *channel); /* frees what a released one needs not */
+void mux_credit_back(aw_mux *mux, size_t cost); /* consumed or dropped */
+void mux_notice(aw_mux *mux, enum aw_mux_notice notice);
+int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
+                    aw_channel **out);
+void mux_bury(aw_channel *channel);
+void mux_drop_log(aw_channel *channel);
+void mux_begin_connection(aw_mux *mux, bool extended);
+
+/* aw_mux_send.c */
+void mux_wake_writer(aw_channel *channel);
+void mux_trim(aw_channel *channel, uint64_t sequence);
+void mux_wake_sender(aw_channel *channel);
+void mux_wake_starved(aw_mux *mux);
+
+/* aw_mux_receive.c */
+int mux_receive_control(aw_mux *mux, const aw_envelope *envelope,
+                        const char *text, size_t len);
+
+/* aw_resume.c */
+int mux_receive_link(aw_mux *mux, const aw_envelope *envelope, const char *text,
+                     size_t len);
+void mux_queue_flow(aw_channel *channel, bool now);
+void mux_write_flow(aw_mux *mux);
+int mux_say_hello(aw_mux *mux);
+
+#endif

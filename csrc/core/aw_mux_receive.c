@@ -1,0 +1,294 @@
+#include "aw_mux_impl.h"
+#include "aw_resume.h"
+
+static enum aw_refusal_class classify(int code) {
+  switch (code) {
+  case AW_E_VERSION_MISMATCH:
+    return AW_REFUSED_VERSION;
+  case AW_E_INVALID_REQUEST:
+    return AW_REFUSED_INVALID;
+  case AW_E_INVALID_SEQUENCE:
+  case AW_E_DUPLICATE_SEQUENCE:
+  case AW_E_SEQUENCE_GAP:
+    return AW_REFUSED_SEQUENCE;
+  case AW_E_UNKNOWN_SCOPE:
+    return AW_REFUSED_UNKNOWN;
+  case AW_E_EXISTS:
+    return AW_REFUSED_EXISTS;
+  case AW_E_LIMIT:
+    return AW_REFUSED_LIMIT;
+  default:
+    return code <= AW_E_JSON_SYNTAX && code >= AW_E_JSON_DUPLICATE
+               ? AW_REFUSED_JSON
+               : AW_REFUSED_OTHER;
+  }
+}
+
+/* Queues a refusal for the owner to answer. A flood is counted, not queued:
+ * the answers would only help whoever sends it. */
+static void refuse(aw_mux *mux, const aw_envelope *envelope,
+                   const aw_envelope_error *error, bool known) {
+  mux->stats.refused[classify(error->code)]++;
+  if (mux->refusal_count == AW_MUX_REFUSALS_MAX) {
+    mux->stats.unanswered++;
+    return;
+  }
+  unsigned at =
+      (mux->refusal_first + mux->refusal_count++) % AW_MUX_REFUSALS_MAX;
+  aw_refusal *refusal = &mux->refusals[at];
+  *refusal = (aw_refusal){.code = error->code,
+                          .kind = envelope->kind,
+                          .id = envelope->id,
+                          .message_id = envelope->message_id,
+                          .has_scope = envelope->has_scope,
+                          .has_message_id = envelope->has_message_id,
+                          .known = known,
+                          .sequence = envelope->sequence,
+                          .offset = error->offset,
+                          .field = error->field,
+                          .what = error->what};
+  if (envelope->type != NULL) {
+    refusal->type_len = (unsigned)envelope->type_len;
+    memcpy(refusal->type, envelope->type, envelope->type_len);
+  }
+}
+
+static void refuse_code(aw_mux *mux, const aw_envelope *envelope, int code,
+                        bool known) {
+  aw_envelope_error error = {.code = code, .what = aw_error_text(code)};
+  if (classify(code) == AW_REFUSED_SEQUENCE) {
+    error.field = "sequence";
+  }
+  refuse(mux, envelope, &error, known);
+}
+
+/* Unsequenced messages have an inbox of their own, bounded, because no credit
+ * covers them; what does not fit is dropped and counted. */
+int mux_receive_control(aw_mux *mux, const aw_envelope *envelope,
+                        const char *text, size_t len) {
+  aw_channel *inbox = mux->control_in;
+  if (aw_buf_len(&inbox->inbox) >= mux->options.control_bytes) {
+    mux->stats.unanswered++;
+    return AW_OK;
+  }
+  control_scope scope = {envelope->kind, envelope->id};
+  int rc = aw_buf_reserve(&mux->control_scopes, sizeof scope);
+  if (rc == AW_OK) {
+    rc = aw_channel_store(inbox, envelope, &mux->tape, text, len, false);
+  }
+  if (rc == AW_OK) {
+    rc = aw_buf_append(&mux->control_scopes, &scope, sizeof scope);
+  }
+  return rc;
+}
+
+/* An error frame is never answered, or two peers would never stop. */
+static bool is_error_frame(const aw_envelope *envelope) {
+  return !envelope->has_scope && envelope->type_len == 5 &&
+         memcmp(envelope->type, "error", 5) == 0;
+}
+
+static int receive_unreadable(aw_mux *mux, aw_envelope *envelope,
+                              const aw_envelope_error *error, const char *text,
+                              size_t len) {
+  if (error->code == AW_E_NOMEM) {
+    return AW_E_NOMEM;
+  }
+  if (envelope->type != NULL && is_error_frame(envelope)) {
+    envelope->kind = AW_KIND_LINK;
+    envelope->payload = 0; /* the frame itself */
+    return mux_receive_control(mux, envelope, text, len);
+  }
+  bool known = envelope->has_scope && envelope->kind < AW_KIND_SCOPES &&
+               aw_map_get(&mux->channels, envelope->kind, &envelope->id);
+  refuse(mux, envelope, error, known);
+  return AW_OK;
+}
+
+static int accept_message(aw_channel *channel, const aw_envelope *envelope,
+                          const char *text, size_t len, unsigned flags) {
+  aw_mux *mux = channel->mux;
+  bool ends = (flags & AW_TYPE_ENDS) != 0;
+  int rc = aw_channel_store(channel, envelope, &mux->tape, text, len, ends);
+  if (rc != AW_OK) {
+    channel->in.last--;
+    return rc;
+  }
+  mux->stats.inbox_bytes += len;
+  if (mux->stats.inbox_bytes > mux->stats.inbox_high) {
+    mux->stats.inbox_high = mux->stats.inbox_bytes;
+  }
+  if (channel->inbox_count == 1) {
+    mux_raise(channel, AW_CHANNEL_READABLE);
+  }
+  if (ends) {
+    mux_end_channel(channel, AW_OK);
+    mux_drop_log(channel);
+  }
+  if (channel->released) {
+    mux_settle(channel);
+  }
+  return AW_OK;
+}
+
+/* The peer may go beyond its credit by what a log can hold, because an abort
+ * takes along all that was numbered before it; never further. */
+static bool beyond_credit(const aw_mux *mux, const aw_channel *channel) {
+  uint64_t queued = channel->in_bytes - channel->consumed_bytes;
+  return queued > mux->options.window_bytes + AW_CHANNEL_LOG_BYTES +
+                      AW_CHANNEL_URGENT_BYTES ||
+         mux->stats.inbox_bytes >
+             mux->options.inbound_bytes + AW_MUX_SESSION_BYTES;
+}
+
+static int late(aw_mux *mux, size_t len) {
+  mux->stats.dropped_late++;
+  mux_credit_back(mux, len);
+  return AW_OK;
+}
+
+/* An ended scope's late messages; the one question is whether somebody tries
+ * to open it again. */
+static int deliver_late(aw_mux *mux, const aw_envelope *envelope, size_t len,
+                        unsigned flags) {
+  if (!mux->extended && (flags & AW_TYPE_OPENS) != 0 &&
+      envelope->sequence == 1) {
+    refuse_code(mux, envelope, AW_E_EXISTS, true);
+    return AW_OK;
+  }
+  return late(mux, len);
+}
+
+static int misnumbered(aw_channel *channel, const aw_envelope *envelope,
+                       int code, const char *text, size_t len, unsigned flags) {
+  aw_mux *mux = channel->mux;
+  if (mux->extended && code == AW_E_DUPLICATE_SEQUENCE) {
+    mux->stats.duplicates++;
+    mux_credit_back(mux, len);
+    return AW_OK;
+  }
+  if (mux->extended && code == AW_E_SEQUENCE_GAP) {
+    return AW_E_SEQUENCE_GAP;
+  }
+  if ((flags & AW_TYPE_ZERO) != 0) {
+    return mux_receive_control(mux, envelope, text, len);
+  }
+  bool again = (flags & AW_TYPE_OPENS) != 0 && envelope->sequence == 1;
+  refuse_code(mux, envelope,
+              again && code == AW_E_DUPLICATE_SEQUENCE ? AW_E_EXISTS : code,
+              true);
+  return AW_OK;
+}
+
+static int deliver(aw_channel *channel, const aw_envelope *envelope,
+                   const char *text, size_t len, unsigned flags) {
+  aw_mux *mux = channel->mux;
+  if (channel->state == AW_CHANNEL_OVER) {
+    return deliver_late(mux, envelope, len, flags);
+  }
+  int rc = aw_seq_accept(&channel->in, envelope->sequence);
+  if (rc != AW_OK) {
+    return misnumbered(channel, envelope, rc, text, len, flags);
+  }
+  if (mux->extended && beyond_credit(mux, channel)) {
+    return AW_E_REFUSED;
+  }
+  return accept_message(channel, envelope, text, len, flags);
+}
+
+/* A message for a scope that is not there: does it open one? */
+static int open_inbound(aw_mux *mux, const aw_envelope *envelope,
+                        const char *text, size_t len, unsigned flags) {
+  if ((flags & AW_TYPE_OPENS) == 0) {
+    if (mux->extended) {
+      return late(mux, len); /* a scope that we have forgotten since */
+    }
+    refuse_code(mux, envelope, AW_E_UNKNOWN_SCOPE, false);
+    return AW_OK;
+  }
+  if (envelope->sequence != 1) {
+    refuse_code(mux, envelope,
+                envelope->sequence == 0 ? AW_E_INVALID_SEQUENCE
+                                        : AW_E_SEQUENCE_GAP,
+                false);
+    return AW_OK;
+  }
+  aw_channel *channel = NULL;
+  int rc = mux_add_channel(mux, envelope->kind, &envelope->id, &channel);
+  if (rc == AW_E_LIMIT || rc == AW_E_EXISTS) {
+    refuse_code(mux, envelope, rc, rc == AW_E_EXISTS);
+    return AW_OK;
+  }
+  if (rc != AW_OK) {
+    return rc;
+  }
+  mux_raise(channel, AW_CHANNEL_OPENED);
+  rc = deliver(channel, envelope, text, len, flags);
+  if (rc != AW_OK) {
+    mux_bury(channel);
+  }
+  return rc;
+}
+
+static int receive_scoped(aw_mux *mux, const aw_envelope *envelope,
+                          const char *text, size_t len) {
+  unsigned flags = aw_types_flags(mux->options.types[envelope->kind],
+                                  envelope->type, envelope->type_len);
+  aw_channel *channel =
+      aw_map_get(&mux->channels, envelope->kind, &envelope->id);
+  if ((flags & AW_TYPE_FLOATS) != 0) {
+    /* Base peers number these as well; then they count like the others. */
+    if (channel != NULL && channel->state == AW_CHANNEL_OPEN &&
+        envelope->sequence != 0) {
+      (void)aw_seq_accept(&channel->in, envelope->sequence);
+    }
+    return mux_receive_control(mux, envelope, text, len);
+  }
+  if (envelope->sequence == 0 && (flags & AW_TYPE_ZERO) != 0) {
+    return mux_receive_control(mux, envelope, text, len);
+  }
+  bool restart = channel != NULL && channel->state == AW_CHANNEL_OVER &&
+                 channel->released &&
+                 mux->options.types[envelope->kind]->restart &&
+                 (flags & AW_TYPE_OPENS) != 0 && envelope->sequence == 1;
+  if (restart) {
+    mux_drop_log(channel); /* who starts anew has seen the end */
+  }
+  if (channel == NULL || restart) {
+    return open_inbound(mux, envelope, text, len, flags);
+  }
+  return deliver(channel, envelope, text, len, flags);
+}
+
+int aw_mux_receive(aw_mux *mux, uint32_t generation, char *text, size_t len) {
+  if (generation != mux->generation || mux->link == AW_LINK_DETACHED) {
+    return AW_E_CLOSED;
+  }
+  mux->stats.messages_in++;
+  mux->stats.bytes_in += len;
+  if (mux->trace != NULL) {
+    mux->trace(mux->trace_user, &(aw_trace){false, text, len});
+  }
+  aw_envelope envelope;
+  aw_envelope_error error;
+  int rc = aw_envelope_read(&envelope, &mux->tape, text, len,
+                            mux->options.depth_max, &error);
+  if (rc != AW_OK) {
+    return receive_unreadable(mux, &envelope, &error, text, len);
+  }
+  if (envelope.kind == AW_KIND_LINK) {
+    if (mux->extended) {
+      return mux_receive_link(mux, &envelope, text, len);
+    }
+    refuse_code(mux, &envelope, AW_E_UNSUPPORTED, false);
+    return AW_OK;
+  }
+  if (mux->link == AW_LINK_AWAIT_WELCOME) {
+    return AW_E_REFUSED; /* a welcome comes first */
+  }
+  return receive_scoped(mux, &envelope, text, len);
+}
+
+bool aw_mux_choked(const aw_mux *mux) {
+  return !mux->extended && mux->stats.inbox_bytes > mux->options.inbound_bytes;
+}

@@ -1,0 +1,340 @@
+#include "aw_mux_impl.h"
+#include "aw_resume.h"
+
+/* One scope writes this much before the next one's turn: a few messages of
+ * the usual size, so that the queue's cost is shared and nobody waits long. */
+#define WRITE_QUANTUM 4096
+
+void mux_wake_writer(aw_channel *channel) {
+  if (!aw_node_queued(&channel->writer_node)) {
+    aw_queue_push(&channel->mux->writers, &channel->writer_node);
+  }
+}
+
+/* May this scope number another message now? */
+static bool has_window(const aw_mux *mux, const aw_channel *channel) {
+  size_t logged = aw_buf_len(&channel->log);
+  if (channel->log_count >= mux->options.log_messages ||
+      logged >= mux->options.log_bytes ||
+      mux->stats.log_bytes >= mux->options.session_bytes) {
+    return false;
+  }
+  if (mux->link == AW_LINK_EXTENDED) {
+    return channel->out.last < channel->allowed.sequence &&
+           channel->out_bytes < channel->allowed.bytes;
+  }
+  if (mux->link == AW_LINK_BASE || !mux->extended) {
+    /* No credit from a base peer: bound what waits for the transport. */
+    return channel->log_count < AW_CHANNEL_WINDOW_MESSAGES &&
+           logged < AW_CHANNEL_WINDOW_BYTES;
+  }
+  return true; /* detached: the log takes what it can hold */
+}
+
+static int check_sendable(aw_mux *mux, aw_channel *channel, bool urgent) {
+  if (mux->abandoned) {
+    return AW_E_CLOSED;
+  }
+  if (channel->state == AW_CHANNEL_OVER) {
+    if (channel->error == AW_OK) {
+      return AW_E_ENDED;
+    }
+    return channel->error == AW_E_LOST ? AW_E_LOST : AW_E_CLOSED;
+  }
+  if (!has_window(mux, channel)) {
+    bool may = urgent && aw_buf_len(&channel->log) <
+                             mux->options.log_bytes + AW_CHANNEL_URGENT_BYTES;
+    if (!may) {
+      channel->starved = true;
+      return AW_E_AGAIN;
+    }
+  }
+  return AW_OK;
+}
+
+static int write_header(aw_draft *draft, const aw_header *header) {
+  int rc = aw_envelope_write(draft->out, header);
+  if (rc != AW_OK) {
+    draft->out->tail = draft->out->head + draft->mark;
+  }
+  return rc;
+}
+
+int aw_mux_begin(aw_channel *channel, const char *type, size_t type_len,
+                 const aw_uuid *in_reply_to, bool urgent, aw_draft *draft) {
+  aw_mux *mux = channel->mux;
+  int rc = check_sendable(mux, channel, urgent);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  *draft = (aw_draft){.mux = mux,
+                      .channel = channel,
+                      .out = &channel->log,
+                      .urgent = urgent,
+                      .flags = aw_types_flags(mux->options.types[channel->kind],
+                                              type, type_len)};
+  rc = aw_channel_log_begin(channel, &draft->mark);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  uint64_t number = aw_seq_next(&channel->out);
+  if (number == 0) {
+    aw_channel_log_cancel(channel, draft->mark);
+    return AW_E_LIMIT;
+  }
+  aw_uuid_make(&draft->message_id, &mux->random);
+  aw_header header = {channel->kind, &channel->id, &draft->message_id,
+                      in_reply_to,   type,         type_len,
+                      number,        mux->wall_ms};
+  rc = write_header(draft, &header);
+  if (rc != AW_OK) {
+    channel->out.last--;
+  }
+  return rc;
+}
+
+int aw_mux_begin_control(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
+                         const char *type, size_t type_len,
+                         const aw_uuid *in_reply_to, aw_draft *draft) {
+  if (mux->abandoned || mux->link == AW_LINK_DETACHED) {
+    return AW_E_CLOSED;
+  }
+  if (aw_buf_len(&mux->control_out) >= mux->options.control_bytes) {
+    return AW_E_AGAIN;
+  }
+  *draft = (aw_draft){.mux = mux, .out = &mux->control_out};
+  draft->mark = aw_buf_len(draft->out);
+  int rc = aw_buf_reserve(draft->out, sizeof(aw_entry));
+  if (rc != AW_OK) {
+    return rc;
+  }
+  draft->out->tail += sizeof(aw_entry);
+  aw_uuid_make(&draft->message_id, &mux->random);
+  aw_header header = {kind,     id, &draft->message_id, in_reply_to, type,
+                      type_len, 0,  mux->wall_ms};
+  return write_header(draft, &header);
+}
+
+static int commit_control(aw_draft *draft) {
+  aw_buf *out = draft->out;
+  size_t len = aw_buf_len(out) - draft->mark - sizeof(aw_entry);
+  size_t padding = (8 - len % 8) % 8;
+  int rc = aw_buf_reserve(out, padding);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  out->tail += padding;
+  aw_entry *entry = (aw_entry *)(void *)(aw_buf_bytes(out) + draft->mark);
+  *entry = (aw_entry){.len = (uint32_t)len};
+  return AW_OK;
+}
+
+static int commit_scope(aw_draft *draft) {
+  aw_channel *channel = draft->channel;
+  aw_mux *mux = draft->mux;
+  int rc = aw_channel_log_finish(channel, draft->mark, draft->urgent);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  if (draft->urgent) {
+    channel->urgent_last = channel->out.last;
+  }
+  channel->last_sent_id = draft->message_id;
+  mux->stats.log_bytes += aw_buf_len(&channel->log) - draft->mark;
+  if (mux->stats.log_bytes > mux->stats.log_high) {
+    mux->stats.log_high = mux->stats.log_bytes;
+  }
+  mux_wake_writer(channel);
+  if ((draft->flags & AW_TYPE_ENDS) != 0) {
+    mux_end_channel(channel, AW_OK);
+  }
+  return AW_OK;
+}
+
+int aw_draft_commit(aw_draft *draft) {
+  int rc = aw_buf_append(draft->out, "}", 1);
+  if (rc == AW_OK) {
+    rc = draft->channel != NULL ? commit_scope(draft) : commit_control(draft);
+  }
+  if (rc != AW_OK) {
+    aw_draft_cancel(draft);
+  }
+  return rc;
+}
+
+void aw_draft_cancel(aw_draft *draft) {
+  draft->out->tail = draft->out->head + draft->mark;
+  if (draft->channel != NULL) {
+    draft->channel->out.last--;
+  }
+}
+
+int aw_mux_send_error(aw_mux *mux, const char *code, const char *message,
+                      size_t message_len) {
+  if (mux->link == AW_LINK_DETACHED) {
+    return AW_E_CLOSED;
+  }
+  if (aw_buf_len(&mux->control_out) >= mux->options.control_bytes) {
+    return AW_E_AGAIN;
+  }
+  aw_draft draft = {.mux = mux, .out = &mux->control_out};
+  draft.mark = aw_buf_len(draft.out);
+  int rc = aw_buf_reserve(draft.out, sizeof(aw_entry));
+  if (rc != AW_OK) {
+    return rc;
+  }
+  draft.out->tail += sizeof(aw_entry);
+  rc = aw_envelope_write_error(draft.out, code, message, message_len);
+  if (rc == AW_OK) {
+    rc = commit_control(&draft);
+  }
+  if (rc != AW_OK) {
+    aw_draft_cancel(&draft);
+  }
+  return rc;
+}
+
+void mux_wake_sender(aw_channel *channel) {
+  if (channel->starved && has_window(channel->mux, channel)) {
+    channel->starved = false;
+    mux_raise(channel, AW_CHANNEL_WRITABLE);
+  }
+}
+
+void mux_wake_starved(aw_mux *mux) {
+  size_t cursor = 0;
+  aw_channel *channel = NULL;
+  while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
+    mux_wake_sender(channel);
+  }
+}
+
+void mux_trim(aw_channel *channel, uint64_t sequence) {
+  aw_mux *mux = channel->mux;
+  bool was_full = mux->stats.log_bytes >= mux->options.session_bytes;
+  mux->stats.log_bytes -= aw_channel_log_trim(channel, sequence);
+  if (was_full && mux->stats.log_bytes < mux->options.session_bytes) {
+    mux_wake_starved(mux);
+  } else {
+    mux_wake_sender(channel);
+  }
+}
+
+/* ------------------------------------------------------------- writing -- */
+
+static int give(aw_mux *mux, const aw_mux_sink *sink, const char *text,
+                size_t len, size_t *given) {
+  int rc = sink->message(sink->user, text, len);
+  if (rc == AW_OK) {
+    *given += len;
+    mux->stats.messages_out++;
+    mux->stats.bytes_out += len;
+    if (mux->trace != NULL) {
+      mux->trace(mux->trace_user, &(aw_trace){true, text, len});
+    }
+  }
+  return rc;
+}
+
+static int write_control(aw_mux *mux, const aw_mux_sink *sink, size_t room,
+                         size_t *given) {
+  while (aw_buf_len(&mux->control_out) > 0 && *given < room) {
+    const aw_entry *entry =
+        (const aw_entry *)(const void *)aw_buf_bytes(&mux->control_out);
+    int rc = give(mux, sink, aw_entry_text(entry), entry->len, given);
+    if (rc != AW_OK) {
+      return rc;
+    }
+    size_t size = sizeof *entry + ((entry->len + 7u) & ~(size_t)7u);
+    aw_buf_consume(&mux->control_out, size);
+  }
+  return AW_OK;
+}
+
+/* Is the scope's next entry within the peer's credit? An abort takes along
+ * everything that was numbered before it: order is never given up. */
+static bool may_write(const aw_mux *mux, const aw_channel *channel) {
+  if (mux->link == AW_LINK_BASE ||
+      channel->next_unsent <= channel->urgent_last) {
+    return true;
+  }
+  return channel->next_unsent <= channel->allowed.sequence &&
+         mux->conn_sent < mux->conn_allowed;
+}
+
+static int write_turn(aw_mux *mux, aw_channel *channel, const aw_mux_sink *sink,
+                      size_t *given) {
+  size_t start = *given;
+  const aw_entry *entry = NULL;
+  while (*given - start < WRITE_QUANTUM && may_write(mux, channel) &&
+         (entry = aw_channel_unsent(channel)) != NULL) {
+    int rc = give(mux, sink, aw_entry_text(entry), entry->len, given);
+    if (rc != AW_OK) {
+      return rc;
+    }
+    mux->conn_sent += entry->len;
+    aw_channel_advance(channel);
+  }
+  if (mux->link == AW_LINK_BASE) {
+    mux_trim(channel, channel->next_unsent - 1);
+    mux_settle(channel);
+  }
+  return AW_OK;
+}
+
+static int write_scopes(aw_mux *mux, const aw_mux_sink *sink, size_t room,
+                        size_t *given) {
+  aw_queue blocked;
+  aw_queue_init(&blocked);
+  int rc = AW_OK;
+  while (rc == AW_OK && *given < room) {
+    aw_node *node = aw_queue_pop(&mux->writers);
+    if (node == NULL) {
+      break;
+    }
+    aw_channel *channel = AW_CONTAINER(node, aw_channel, writer_node);
+    rc = write_turn(mux, channel, sink, given);
+    if (aw_channel_unsent(channel) == NULL) {
+      continue;
+    }
+    /* A blocked scope leaves the queue; new credit brings it back. Only the
+     * connection's own credit keeps it, because that concerns all. */
+    if (rc == AW_OK && !may_write(mux, channel)) {
+      if (channel->next_unsent <= channel->allowed.sequence) {
+        aw_queue_push(&blocked, node);
+      }
+    } else {
+      aw_queue_push(&mux->writers, node);
+    }
+  }
+  for (aw_node *node = NULL; (node = aw_queue_pop(&blocked)) != NULL;) {
+    aw_queue_push(&mux->writers, node);
+  }
+  return rc;
+}
+
+int aw_mux_write(aw_mux *mux, const aw_mux_sink *sink, size_t room) {
+  if (mux->link == AW_LINK_DETACHED) {
+    return AW_OK;
+  }
+  size_t given = 0;
+  if (mux->flow_now) {
+    mux_write_flow(mux);
+  }
+  int rc = write_control(mux, sink, room, &given);
+  if (rc == AW_OK && mux->link != AW_LINK_AWAIT_WELCOME) {
+    rc = write_scopes(mux, sink, room, &given);
+  }
+  return rc;
+}
+
+bool aw_mux_writable(const aw_mux *mux) {
+  if (mux->link == AW_LINK_DETACHED) {
+    return false;
+  }
+  if (aw_buf_len(&mux->control_out) > 0 || mux->flow_now) {
+    return true;
+  }
+  return mux->link != AW_LINK_AWAIT_WELCOME && !aw_queue_empty(&mux->writers) &&
+         (mux->link == AW_LINK_BASE || mux->conn_sent < mux->conn_allowed);
+}

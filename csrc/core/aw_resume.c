@@ -1,0 +1,540 @@
+#include "aw_resume.h"
+#include "aw_mux_impl.h"
+#include "aw_resume_impl.h"
+
+const aw_uuid *aw_mux_connection_id(const aw_mux *mux) {
+  return &mux->connection_id;
+}
+
+/* Begins a link message; the control queue's cap is not asked, because hellos
+ * and flows are bounded by the number of scopes. */
+static int begin_link(aw_mux *mux, const char *type, aw_draft *draft) {
+  size_t cap = mux->options.control_bytes;
+  mux->options.control_bytes = SIZE_MAX;
+  int rc = aw_mux_begin_control(mux, AW_KIND_LINK, &mux->connection_id, type,
+                                strlen(type), NULL, draft);
+  mux->options.control_bytes = cap;
+  return rc;
+}
+
+static int end_link(aw_draft *draft, int rc) {
+  if (rc != AW_OK) {
+    aw_draft_cancel(draft);
+    return rc;
+  }
+  return aw_draft_commit(draft);
+}
+
+/* What the peer may send from now on: absolute, and it only grows. */
+static void grant(aw_channel *channel) {
+  const aw_mux_options *options = &channel->mux->options;
+  uint64_t sequence = channel->consumed + options->window_messages;
+  uint64_t bytes = channel->consumed_bytes + options->window_bytes;
+  if (sequence > channel->granted.sequence) {
+    channel->granted.sequence = sequence;
+  }
+  if (bytes > channel->granted.bytes) {
+    channel->granted.bytes = bytes;
+  }
+}
+
+static void allow(aw_channel *channel, uint64_t sequence, uint64_t bytes) {
+  if (sequence > channel->allowed.sequence) {
+    channel->allowed.sequence = sequence;
+  }
+  if (bytes > channel->allowed.bytes) {
+    channel->allowed.bytes = bytes;
+  }
+}
+
+/* ---------------------------------------------------------------- flow -- */
+
+void mux_queue_flow(aw_channel *channel, bool now) {
+  aw_mux *mux = channel->mux;
+  if (!aw_node_queued(&channel->flow_node)) {
+    aw_queue_push(&mux->flows, &channel->flow_node);
+  }
+  if (now) {
+    mux->flow_now = true;
+  } else if (mux->flow_at == UINT64_MAX) {
+    mux->flow_at = mux->now_ms + AW_FLOW_DELAY_MS;
+  }
+}
+
+static int write_flow_page(aw_mux *mux) {
+  aw_draft draft;
+  int rc = begin_link(mux, "flow", &draft);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  link_put(draft.out, "{\"scopes\":[", &rc);
+  for (unsigned n = 0; n < AW_FLOW_PAGE && rc == AW_OK; n++) {
+    aw_node *node = aw_queue_pop(&mux->flows);
+    if (node == NULL) {
+      break;
+    }
+    aw_channel *channel = AW_CONTAINER(node, aw_channel, flow_node);
+    grant(channel);
+    link_put(draft.out, n > 0 ? "," : "", &rc);
+    link_put_scope(draft.out, channel->kind, &channel->id, &rc);
+    link_put(draft.out, ",", &rc);
+    link_put_number(draft.out, channel->consumed, &rc);
+    link_put(draft.out, ",", &rc);
+    link_put_number(draft.out, channel->granted.sequence, &rc);
+    link_put(draft.out, ",", &rc);
+    link_put_number(draft.out, channel->granted.bytes, &rc);
+    link_put(draft.out, "]", &rc);
+    channel->flow_acked = channel->consumed;
+  }
+  mux->conn_granted = mux->conn_consumed + mux->options.inbound_bytes;
+  link_put(draft.out, "],\"connection_limit_bytes\":", &rc);
+  link_put_number(draft.out, mux->conn_granted, &rc);
+  link_put(draft.out, "}", &rc);
+  return end_link(&draft, rc);
+}
+
+void mux_write_flow(aw_mux *mux) {
+  if (mux->link != AW_LINK_EXTENDED) {
+    return;
+  }
+  mux->flow_now = false;
+  mux->flow_at = UINT64_MAX;
+  do {
+    /* Out of memory: the scopes of this page wait for their next message;
+     * limits are absolute, so nothing is lost for good. */
+    if (write_flow_page(mux) != AW_OK) {
+      return;
+    }
+  } while (!aw_queue_empty(&mux->flows));
+}
+
+static int receive_flow(aw_mux *mux, const link_reader *in) {
+  link_list list;
+  uint64_t limit = 0;
+  if (!link_list_open(in, "scopes", &list)) {
+    return AW_E_REFUSED;
+  }
+  while (link_list_next(&list)) {
+    enum aw_kind kind;
+    aw_uuid id;
+    uint64_t acked = 0, sequence = 0, bytes = 0;
+    if (!link_item_scope(&list, &kind, &id) ||
+        !link_item_number(&list, 2, &acked) ||
+        !link_item_number(&list, 3, &sequence) ||
+        !link_item_number(&list, 4, &bytes)) {
+      return AW_E_REFUSED;
+    }
+    aw_channel *channel = aw_map_get(&mux->channels, kind, &id);
+    if (channel == NULL || acked > channel->out.last) {
+      continue; /* of an earlier life, or of a scope forgotten since */
+    }
+    allow(channel, sequence, bytes);
+    channel->acked = channel->acked || acked > 0;
+    mux_trim(channel, acked);
+    if (aw_channel_unsent(channel) != NULL) {
+      mux_wake_writer(channel);
+    }
+    mux_settle(channel);
+  }
+  if (link_number(in, "connection_limit_bytes", &limit) &&
+      limit > mux->conn_allowed) {
+    mux->conn_allowed = limit;
+  }
+  return AW_OK;
+}
+
+uint64_t aw_mux_deadline(const aw_mux *mux) {
+  return mux->flow_at;
+}
+
+void aw_mux_tick(aw_mux *mux) {
+  if (mux->now_ms >= mux->flow_at) {
+    mux->flow_at = UINT64_MAX;
+    mux->flow_now = true;
+  }
+}
+
+/* --------------------------------------------------------------- hello -- */
+
+/* A scope that is over and owes nothing needs no resuming. */
+static bool needs_resume(const aw_channel *channel) {
+  return channel->state == AW_CHANNEL_OPEN || channel->log_count > 0;
+}
+
+static void put_hello_scope(aw_buf *out, aw_channel *channel, int *rc) {
+  grant(channel);
+  uint64_t numbers[] = {channel->in.last,       channel->granted.sequence,
+                        channel->granted.bytes, channel->first_logged,
+                        channel->out.last,      channel->life};
+  link_put_scope(out, channel->kind, &channel->id, rc);
+  for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+    link_put(out, ",", rc);
+    link_put_number(out, numbers[i], rc);
+  }
+  link_put(out, "]", rc);
+  channel->awaiting = true;
+}
+
+/* One page; *cursor walks the scopes. Sets *done after the last one. */
+static int write_hello_page(aw_mux *mux, size_t *cursor, aw_channel **next,
+                            bool *done) {
+  aw_draft draft;
+  int rc = begin_link(mux, "hello", &draft);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  link_put(draft.out, "{\"key\":\"", &rc);
+  link_put_hex(draft.out, mux->options.key, sizeof mux->options.key, &rc);
+  if (mux->epoch[0] != '\0') {
+    link_put(draft.out, "\",\"epoch\":\"", &rc);
+    link_put(draft.out, mux->epoch, &rc);
+  }
+  link_put(draft.out, "\",\"max_inbound_bytes\":", &rc);
+  link_put_number(draft.out, mux->options.inbound_bytes, &rc);
+  link_put(draft.out, ",\"scopes\":[", &rc);
+  for (unsigned n = 0; n < AW_HELLO_PAGE && *next != NULL && rc == AW_OK;) {
+    if (needs_resume(*next)) {
+      link_put(draft.out, n > 0 ? "," : "", &rc);
+      put_hello_scope(draft.out, *next, &rc);
+      n++;
+    }
+    *next = aw_map_next(&mux->channels, cursor);
+  }
+  *done = *next == NULL;
+  link_put(draft.out, *done ? "],\"more\":false}" : "],\"more\":true}", &rc);
+  return end_link(&draft, rc);
+}
+
+/* The very first hello has nothing to resume: scopes may follow at once. Every
+ * later one, also when no welcome ever came, has to wait for the answer. */
+int mux_say_hello(aw_mux *mux) {
+  bool first = mux->generation == 1;
+  mux->link = first ? AW_LINK_EXTENDED : AW_LINK_AWAIT_WELCOME;
+  size_t cursor = 0;
+  aw_channel *next = first ? NULL : aw_map_next(&mux->channels, &cursor);
+  bool done = false;
+  while (!done) {
+    int rc = write_hello_page(mux, &cursor, &next, &done);
+    if (rc != AW_OK) {
+      mux->link = AW_LINK_DETACHED;
+      return rc;
+    }
+  }
+  return AW_OK;
+}
+
+/* ------------------------------------------------------------- welcome -- */
+
+static void lose(aw_channel *channel) {
+  mux_end_channel(channel, AW_E_LOST);
+  mux_drop_log(channel);
+  mux_settle(channel);
+}
+
+/* Both ends' view of one scope, brought together on our side. */
+static bool resume_channel(aw_channel *channel, uint64_t peer_received,
+                           const aw_credit *limit) {
+  if (!aw_channel_rewind(channel, peer_received)) {
+    return false;
+  }
+  channel->mux->stats.replayed += channel->out.last - peer_received;
+  allow(channel, limit->sequence, limit->bytes);
+  channel->acked = channel->acked || peer_received > 0;
+  channel->awaiting = false;
+  mux_trim(channel, peer_received);
+  if (aw_channel_unsent(channel) != NULL) {
+    mux_wake_writer(channel);
+  }
+  mux_queue_flow(channel, true); /* acknowledge: the last flow may be lost */
+  mux_settle(channel);
+  return true;
+}
+
+static bool restart_channel(aw_channel *channel) {
+  aw_credit start = {AW_CHANNEL_WINDOW_MESSAGES, AW_CHANNEL_WINDOW_BYTES};
+  return channel->in.last == 0 && resume_channel(channel, 0, &start);
+}
+
+/* The welcome's page that is being written. */
+typedef struct welcome_page {
+  aw_mux *mux;
+  aw_draft draft;
+  unsigned count;
+  bool resumed;
+  int rc;
+} welcome_page;
+
+static void open_page(welcome_page *page) {
+  aw_mux *mux = page->mux;
+  page->count = 0;
+  page->rc = begin_link(mux, "welcome", &page->draft);
+  if (page->rc != AW_OK) {
+    return;
+  }
+  aw_buf *out = page->draft.out;
+  link_put(out, "{\"generation\":", &page->rc);
+  link_put_number(out, mux->generation, &page->rc);
+  link_put(out, ",\"epoch\":\"", &page->rc);
+  link_put(out, mux->epoch, &page->rc);
+  link_put(out, page->resumed ? "\",\"resumed\":true" : "\",\"resumed\":false",
+           &page->rc);
+  link_put(out, ",\"window_ms\":", &page->rc);
+  link_put_number(out, mux->options.window_ms, &page->rc);
+  link_put(out, ",\"scopes\":[", &page->rc);
+}
+
+static void close_page(welcome_page *page, bool more) {
+  if (page->rc != AW_OK) {
+    return;
+  }
+  link_put(page->draft.out, more ? "],\"more\":true}" : "],\"more\":false}",
+           &page->rc);
+  page->rc = end_link(&page->draft, page->rc);
+}
+
+static void put_welcome_scope(welcome_page *page, enum aw_kind kind,
+                              const aw_uuid *id, const char *status,
+                              uint64_t from, uint64_t received,
+                              const aw_credit *limit) {
+  if (page->count == AW_HELLO_PAGE) {
+    close_page(page, true);
+    if (page->rc == AW_OK) {
+      open_page(page);
+    }
+  }
+  if (page->rc != AW_OK) {
+    return;
+  }
+  aw_buf *out = page->draft.out;
+  link_put(out, page->count++ > 0 ? "," : "", &page->rc);
+  link_put_scope(out, kind, id, &page->rc);
+  link_put(out, ",\"", &page->rc);
+  link_put(out, status, &page->rc);
+  link_put(out, "\"", &page->rc);
+  uint64_t numbers[] = {from, received, limit->sequence, limit->bytes};
+  for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+    link_put(out, ",", &page->rc);
+    link_put_number(out, numbers[i], &page->rc);
+  }
+  link_put(out, "]", &page->rc);
+}
+
+static void put_live_scope(welcome_page *page, aw_channel *channel,
+                           uint64_t from) {
+  grant(channel);
+  put_welcome_scope(page, channel->kind, &channel->id,
+                    channel->state == AW_CHANNEL_OVER ? "done" : "live", from,
+                    channel->in.last, &channel->granted);
+}
+
+/* One scope that the client named: is it the one that we have? */
+static void answer_scope(welcome_page *page, const aw_hello_scope *scope,
+                         bool trusted) {
+  static const aw_credit none = {0, 0};
+  aw_channel *channel =
+      aw_map_get(&page->mux->channels, scope->kind, &scope->id);
+  if (channel != NULL && (!trusted || channel->life != scope->life)) {
+    lose(channel);
+    channel = NULL;
+  }
+  if (channel != NULL) {
+    channel->awaiting = true; /* named: keep_unnamed passes it over */
+    /* The control queue is one buffer: resume first writes nothing to it. */
+    if (resume_channel(channel, scope->received, &scope->limit)) {
+      channel->awaiting = true;
+      put_live_scope(page, channel, scope->received);
+      return;
+    }
+    lose(channel);
+  }
+  bool fresh = scope->received == 0 && scope->sent_first <= 1;
+  put_welcome_scope(page, scope->kind, &scope->id, fresh ? "unknown" : "lost",
+                    0, 0, &none);
+}
+
+/* Scopes of ours that the client did not name: those that it cannot have seen
+ * yet are sent from the start, the others it has let go of. */
+static void keep_unnamed(welcome_page *page) {
+  static const aw_credit start = {AW_CHANNEL_WINDOW_MESSAGES,
+                                  AW_CHANNEL_WINDOW_BYTES};
+  size_t cursor = 0;
+  aw_channel *channel = NULL;
+  aw_queue gone;
+  aw_queue_init(&gone);
+  while ((channel = aw_map_next(&page->mux->channels, &cursor)) != NULL) {
+    if (channel->awaiting) {
+      channel->awaiting = false;
+      continue;
+    }
+    bool unseen = channel->opened_here && !channel->acked &&
+                  channel->in.last == 0 && channel->first_logged == 1;
+    if (unseen && needs_resume(channel) && aw_channel_rewind(channel, 0)) {
+      allow(channel, start.sequence, start.bytes);
+      mux_wake_writer(channel);
+      put_live_scope(page, channel, 0);
+    } else if (needs_resume(channel)) {
+      aw_node_remove(&channel->writer_node);
+      aw_queue_push(&gone, &channel->writer_node);
+    }
+  }
+  for (aw_node *node = NULL; (node = aw_queue_pop(&gone)) != NULL;) {
+    lose(AW_CONTAINER(node, aw_channel, writer_node));
+  }
+}
+
+int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
+                  uint32_t *generation) {
+  if (mux->abandoned) {
+    return AW_E_CLOSED;
+  }
+  welcome_page page = {.mux = mux};
+  page.resumed = mux->generation > 0 &&
+                 (hello->epoch[0] == '\0' || strcmp(hello->epoch, epoch) == 0);
+  bool trusted = page.resumed;
+  mux->connection_id = hello->connection_id;
+  strncpy(mux->epoch, epoch, AW_EPOCH_TEXT);
+  mux_begin_connection(mux, true);
+  mux->conn_allowed = hello->max_inbound_bytes;
+  mux->link = AW_LINK_EXTENDED;
+  open_page(&page);
+  for (size_t i = 0; i < hello->count && page.rc == AW_OK; i++) {
+    const aw_hello_scope *scope = &hello->scopes[i];
+    answer_scope(&page, scope,
+                 trusted && (hello->epoch[0] != '\0' || scope->received == 0));
+  }
+  if (page.rc == AW_OK) {
+    keep_unnamed(&page);
+  }
+  close_page(&page, false);
+  if (page.rc != AW_OK) {
+    mux->link = AW_LINK_DETACHED;
+    return page.rc;
+  }
+  *generation = mux->generation;
+  mux_notice(mux, page.resumed ? AW_MUX_RESUMED : AW_MUX_RENEWED);
+  mux_wake_starved(mux);
+  return AW_OK;
+}
+
+static int apply_welcome_scope(aw_mux *mux, const link_list *list) {
+  enum aw_kind kind;
+  aw_uuid id;
+  size_t len = 0;
+  uint64_t received = 0;
+  aw_credit limit;
+  const char *status = link_item_string(list, 2, &len);
+  if (!link_item_scope(list, &kind, &id) || status == NULL ||
+      !link_item_number(list, 4, &received) ||
+      !link_item_number(list, 5, &limit.sequence) ||
+      !link_item_number(list, 6, &limit.bytes)) {
+    return AW_E_REFUSED;
+  }
+  aw_channel *channel = aw_map_get(&mux->channels, kind, &id);
+  if (channel == NULL || !channel->awaiting) {
+    return AW_OK; /* one of the server's that we have not seen yet */
+  }
+  channel->awaiting = false;
+  bool ok = false;
+  if (len == 7 && memcmp(status, "unknown", 7) == 0) {
+    ok = restart_channel(channel);
+  } else if (len != 4 || memcmp(status, "lost", 4) != 0) {
+    ok = resume_channel(channel, received, &limit); /* live, done */
+  }
+  if (!ok) {
+    lose(channel);
+  }
+  return AW_OK;
+}
+
+static void lose_unanswered(aw_mux *mux) {
+  size_t cursor = 0;
+  aw_channel *channel = NULL;
+  aw_queue lost;
+  aw_queue_init(&lost);
+  while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
+    if (channel->awaiting) {
+      channel->awaiting = false;
+      aw_node_remove(&channel->writer_node);
+      aw_queue_push(&lost, &channel->writer_node);
+    }
+  }
+  for (aw_node *node = NULL; (node = aw_queue_pop(&lost)) != NULL;) {
+    lose(AW_CONTAINER(node, aw_channel, writer_node));
+  }
+}
+
+static int receive_welcome(aw_mux *mux, const link_reader *in) {
+  size_t len = 0;
+  const char *epoch = link_string(in, "epoch", &len);
+  link_list list;
+  if (epoch == NULL || len == 0 || len > AW_EPOCH_TEXT ||
+      !mux->options.is_client || !link_list_open(in, "scopes", &list)) {
+    return AW_E_REFUSED;
+  }
+  memcpy(mux->epoch, epoch, len);
+  mux->epoch[len] = '\0';
+  while (link_list_next(&list)) {
+    int rc = apply_welcome_scope(mux, &list);
+    if (rc != AW_OK) {
+      return rc;
+    }
+  }
+  if (link_true(in, "more")) {
+    return AW_OK;
+  }
+  lose_unanswered(mux);
+  mux_notice(mux, link_true(in, "resumed") ? AW_MUX_RESUMED : AW_MUX_RENEWED);
+  mux->welcomed = true;
+  mux->link = AW_LINK_EXTENDED;
+  mux_wake_starved(mux);
+  return AW_OK;
+}
+
+/* A live scope has to jump: announced, never silent. */
+static int receive_gap(aw_mux *mux, const link_reader *in) {
+  size_t len = 0;
+  uint64_t to = 0;
+  aw_uuid id;
+  const char *name = link_string(in, "kind", &len);
+  int kind = name == NULL ? -1 : aw_kind_find(name, len);
+  const char *text = link_string(in, "id", &len);
+  if (kind < 0 || kind >= AW_KIND_SCOPES || text == NULL ||
+      aw_uuid_parse(&id, text, len) != AW_OK || !link_number(in, "to", &to)) {
+    return AW_E_REFUSED;
+  }
+  aw_channel *channel = aw_map_get(&mux->channels, kind, &id);
+  if (channel == NULL || channel->state == AW_CHANNEL_OVER) {
+    return AW_OK;
+  }
+  const char *next = link_string(in, "next", &len);
+  if (next != NULL && len == 8 && memcmp(next, "snapshot", 8) == 0 &&
+      to > channel->in.last) {
+    channel->in.last = to;
+    return AW_OK;
+  }
+  lose(channel);
+  return AW_OK;
+}
+
+static bool is_type(const aw_envelope *envelope, const char *type) {
+  return envelope->type_len == strlen(type) &&
+         memcmp(envelope->type, type, envelope->type_len) == 0;
+}
+
+int mux_receive_link(aw_mux *mux, const aw_envelope *envelope, const char *text,
+                     size_t len) {
+  link_reader in = {mux->tape.tokens, envelope->payload, text};
+  if (is_type(envelope, "flow")) {
+    return receive_flow(mux, &in);
+  }
+  if (is_type(envelope, "welcome")) {
+    return receive_welcome(mux, &in);
+  }
+  if (is_type(envelope, "gap")) {
+    return receive_gap(mux, &in);
+  }
+  if (is_type(envelope, "goodbye")) {
+    return mux_receive_control(mux, envelope, text, len); /* the owner's */
+  }
+  return AW_E_REFUSED; /* a hello in mid-session, or nothing we know */
+}

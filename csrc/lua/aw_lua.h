@@ -1,0 +1,118 @@
+/* The binding's classes: loop, conn, channel, hub. Each is a box (userdata)
+ * that is anchored before its C object is made, and whose C object is freed by
+ * its `close`, its __gc or its loop, whichever is first; a closed box answers
+ * `nil, "closed", "closed"`. */
+#ifndef AW_LUA_H
+#define AW_LUA_H
+
+#include "aw_compat.h"
+#include "aw_conn.h"
+#include "aw_hub.h"
+#include "aw_websocket.h"
+#include <lua.h>
+
+#define AW_LUA_LOOP "agentwire.core.loop"
+#define AW_LUA_CONN "agentwire.core.conn"
+#define AW_LUA_CHANNEL "agentwire.core.channel"
+#define AW_LUA_HUB "agentwire.core.hub"
+#define AW_LUA_UPGRADE "agentwire.core.upgrade"
+
+typedef struct loop_box loop_box;
+typedef struct member_box member_box;
+typedef struct conn_box conn_box;
+typedef struct channel_box channel_box;
+typedef struct hub_box hub_box;
+
+/* What a loop frees when it is closed first: the head of conn_box, hub_box. */
+struct member_box {
+  aw_node node; /* in loop_box.members */
+  loop_box *loop;
+  void (*close)(member_box *box); /* frees the C object, idempotent */
+};
+
+struct loop_box {
+  aw_loop *loop;
+  aw_types types[AW_KIND_SCOPES];
+  aw_queue members;
+  lua_Integer last_handle; /* handles name sources towards Lua */
+};
+
+struct conn_box {
+  member_box member;
+  aw_conn *conn;
+  lua_Integer handle, last_slot;
+};
+
+struct channel_box {
+  conn_box *owner; /* alive: the box is linked to it */
+  aw_channel *channel;
+};
+
+struct hub_box {
+  member_box member;
+  aw_hub *hub;
+  aw_listener *listener;
+  aw_source source;
+  aw_queue accepted; /* pending_conn */
+  aw_queue requests; /* pending_request */
+  lua_Integer handle;
+  bool authenticate;
+};
+
+/* nil, sentence, code of a C error; `what` NULL: the code's own sentence. */
+int aw_lua_fail(lua_State *L, int error, const char *what);
+int aw_lua_closed(lua_State *L);
+
+/* Keeps the value at `target` alive as long as the userdata at `box`. */
+void aw_lua_link(lua_State *L, int box, int target);
+
+/* Makes a class: methods in __index, __gc and __close set to `gc`. */
+void aw_lua_class(lua_State *L, const char *name, const luaL_Reg *methods,
+                  lua_CFunction gc);
+
+/* Boxes by argument; raise for a wrong type. The _open form returns NULL
+ * for a closed one. */
+loop_box *aw_lua_check_loop(lua_State *L, int arg);
+conn_box *aw_lua_check_conn(lua_State *L, int arg);
+
+void aw_lua_join(loop_box *loop, member_box *box,
+                 void (*close)(member_box *box));
+void aw_lua_leave(member_box *box);
+
+/* Reads a table of options (at `arg`, may be nil) into mux options. */
+void aw_lua_mux_options(lua_State *L, int arg, loop_box *loop,
+                        aw_mux_options *out);
+/* Option readers; absent gives the default; a wrong type raises. */
+lua_Integer aw_lua_opt_integer(lua_State *L, int arg, const char *key,
+                               lua_Integer otherwise);
+bool aw_lua_opt_boolean(lua_State *L, int arg, const char *key);
+const char *aw_lua_opt_string(lua_State *L, int arg, const char *key);
+
+/* Pushes a new, empty conn box linked to the loop at stack index `loop`. */
+conn_box *aw_lua_new_conn(lua_State *L, int loop);
+void aw_lua_hold_conn(conn_box *box, aw_conn *conn);
+
+/* TLS options from the table at the stack top (nil: none); strings stay
+ * anchored by the table. */
+bool aw_lua_tls_options(lua_State *L, int arg, const char *key,
+                        aw_tls_options *out);
+
+/* Pushes a UUID as a string. */
+void aw_lua_push_uuid(lua_State *L, const aw_uuid *id);
+/* Reads kind name and UUID arguments; raise for malformed ones. */
+enum aw_kind aw_lua_check_kind(lua_State *L, int arg);
+void aw_lua_check_uuid(lua_State *L, int arg, aw_uuid *out);
+
+/* Appends the payload at `index` (nil: {}) to a draft and commits it. Pushes
+ * true, or nil, message, code; returns their number. */
+int aw_lua_finish_draft(lua_State *L, aw_draft *draft, int index);
+
+void aw_lua_open_loop(lua_State *L);
+void aw_lua_open_conn(lua_State *L);
+void aw_lua_open_channel(lua_State *L);
+void aw_lua_open_hub(lua_State *L);
+
+/* Pushes a channel box for a channel, linked to the conn at `conn`. */
+void aw_lua_push_channel(lua_State *L, int conn, aw_channel *channel);
+
+#endif

@@ -1,0 +1,196 @@
+#include "aw_error.h"
+#include "aw_lua.h"
+#include "aw_lua_json.h"
+#include <lauxlib.h>
+#include <string.h>
+
+int aw_lua_fail(lua_State *L, int error, const char *what) {
+  lua_pushnil(L);
+  lua_pushstring(L, what != NULL ? what : aw_error_text(error));
+  lua_pushstring(L, aw_error_code(error));
+  return 3;
+}
+
+int aw_lua_closed(lua_State *L) {
+  return aw_lua_fail(L, AW_E_CLOSED, NULL);
+}
+
+void aw_lua_link(lua_State *L, int box, int target) {
+#if LUA_VERSION_NUM >= 504
+  lua_pushvalue(L, target);
+  lua_setiuservalue(L, box < 0 ? box - 1 : box, 1);
+#else
+  lua_createtable(L, 1, 0);
+  lua_pushvalue(L, target < 0 ? target - 1 : target);
+  lua_rawseti(L, -2, 1);
+  lua_setfenv(L, box < 0 ? box - 1 : box);
+#endif
+}
+
+void aw_lua_class(lua_State *L, const char *name, const luaL_Reg *methods,
+                  lua_CFunction gc) {
+  luaL_newmetatable(L, name);
+  lua_pushcfunction(L, gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pushcfunction(L, gc);
+  lua_setfield(L, -2, "__close");
+  lua_pushstring(L, name);
+  lua_setfield(L, -2, "__name");
+  lua_newtable(L);
+  for (; methods->name != NULL; methods++) {
+    lua_pushcfunction(L, methods->func);
+    lua_setfield(L, -2, methods->name);
+  }
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}
+
+void aw_lua_join(loop_box *loop, member_box *box,
+                 void (*close)(member_box *box)) {
+  box->loop = loop;
+  box->close = close;
+  aw_queue_push(&loop->members, &box->node);
+}
+
+void aw_lua_leave(member_box *box) {
+  aw_node_remove(&box->node);
+}
+
+static bool get_option(lua_State *L, int arg, const char *key) {
+  if (lua_isnoneornil(L, arg)) {
+    return false;
+  }
+  luaL_checktype(L, arg, LUA_TTABLE);
+  lua_getfield(L, arg, key);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    return false;
+  }
+  return true;
+}
+
+lua_Integer aw_lua_opt_integer(lua_State *L, int arg, const char *key,
+                               lua_Integer otherwise) {
+  if (!get_option(L, arg, key)) {
+    return otherwise;
+  }
+  if (lua_type(L, -1) != LUA_TNUMBER || lua_tonumber(L, -1) < 0) {
+    luaL_error(L, "option %s: expected a number that is not negative", key);
+  }
+  lua_Integer value = (lua_Integer)lua_tonumber(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+bool aw_lua_opt_boolean(lua_State *L, int arg, const char *key) {
+  if (!get_option(L, arg, key)) {
+    return false;
+  }
+  bool value = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+/* The string stays alive because the table holds it. */
+const char *aw_lua_opt_string(lua_State *L, int arg, const char *key) {
+  if (!get_option(L, arg, key)) {
+    return NULL;
+  }
+  if (lua_type(L, -1) != LUA_TSTRING) {
+    luaL_error(L, "option %s: expected a string", key);
+  }
+  const char *value = lua_tostring(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+void aw_lua_mux_options(lua_State *L, int arg, loop_box *loop,
+                        aw_mux_options *out) {
+  *out = (aw_mux_options){0};
+  for (int kind = 0; kind < AW_KIND_SCOPES; kind++) {
+    out->types[kind] = &loop->types[kind];
+  }
+#define AW_OPTION(field, type)                                                 \
+  out->field = (type)aw_lua_opt_integer(L, arg, #field, 0);
+  AW_OPTION(depth_max, unsigned)
+  AW_OPTION(scopes_max, size_t)
+  AW_OPTION(tombs_max, size_t)
+  AW_OPTION(window_messages, unsigned)
+  AW_OPTION(window_bytes, size_t)
+  AW_OPTION(inbound_bytes, size_t)
+  AW_OPTION(log_messages, unsigned)
+  AW_OPTION(log_bytes, size_t)
+  AW_OPTION(session_bytes, size_t)
+  AW_OPTION(control_bytes, size_t)
+  AW_OPTION(window_ms, unsigned)
+#undef AW_OPTION
+}
+
+bool aw_lua_tls_options(lua_State *L, int arg, const char *key,
+                        aw_tls_options *out) {
+  *out = (aw_tls_options){0};
+  if (!get_option(L, arg, key)) {
+    return false;
+  }
+  luaL_checktype(L, -1, LUA_TTABLE);
+  int table = lua_gettop(L);
+  out->ca_file = aw_lua_opt_string(L, table, "ca_file");
+  out->cert_file = aw_lua_opt_string(L, table, "cert_file");
+  out->key_file = aw_lua_opt_string(L, table, "key_file");
+  out->name = aw_lua_opt_string(L, table, "name");
+  out->verify_peer = aw_lua_opt_boolean(L, table, "verify_peer");
+  out->insecure = aw_lua_opt_boolean(L, table, "insecure");
+  lua_pop(L, 1);
+  return true;
+}
+
+void aw_lua_push_uuid(lua_State *L, const aw_uuid *id) {
+  char text[AW_UUID_TEXT];
+  aw_uuid_format(id, text);
+  lua_pushlstring(L, text, sizeof text);
+}
+
+enum aw_kind aw_lua_check_kind(lua_State *L, int arg) {
+  size_t len = 0;
+  const char *name = luaL_checklstring(L, arg, &len);
+  int kind = aw_kind_find(name, len);
+  if (kind < 0) {
+    luaL_argerror(L, arg, "expected provider, agent, tool or link");
+  }
+  return (enum aw_kind)kind;
+}
+
+void aw_lua_check_uuid(lua_State *L, int arg, aw_uuid *out) {
+  size_t len = 0;
+  const char *text = luaL_checklstring(L, arg, &len);
+  if (aw_uuid_parse(out, text, len) != AW_OK) {
+    luaL_argerror(L, arg, "expected a UUID");
+  }
+}
+
+int aw_lua_finish_draft(lua_State *L, aw_draft *draft, int index) {
+  const char *why = NULL;
+  size_t start = aw_buf_len(draft->out);
+  int rc = lua_isnoneornil(L, index)
+               ? aw_buf_append(draft->out, "{}", 2)
+               : aw_lua_json_put(L, index, draft->out, &why);
+  if (rc == AW_OK && aw_buf_bytes(draft->out)[start] != '{') {
+    rc = AW_E_INVALID;
+    why = "the payload is not an object";
+  }
+  if (rc == AW_OK &&
+      aw_buf_len(draft->out) - draft->mark > AW_TRANSPORT_MESSAGE_MAX - 64) {
+    rc = AW_E_LIMIT;
+    why = "the message is longer than 16 MiB";
+  }
+  if (rc != AW_OK) {
+    aw_draft_cancel(draft);
+    return aw_lua_fail(L, rc, why);
+  }
+  rc = aw_draft_commit(draft);
+  if (rc != AW_OK) {
+    return aw_lua_fail(L, rc, NULL);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}

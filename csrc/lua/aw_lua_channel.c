@@ -1,0 +1,156 @@
+#include "aw_error.h"
+#include "aw_lua.h"
+#include "aw_lua_json.h"
+#include <lauxlib.h>
+
+void aw_lua_push_channel(lua_State *L, int conn, aw_channel *channel) {
+  channel_box *box = lua_newuserdata(L, sizeof *box);
+  box->owner = NULL;
+  box->channel = channel;
+  luaL_getmetatable(L, AW_LUA_CHANNEL);
+  lua_setmetatable(L, -2);
+  aw_lua_link(L, lua_gettop(L), conn);
+  box->owner = lua_touserdata(L, conn);
+}
+
+/* The channel, or NULL when it was released or its connection is freed. */
+static aw_channel *check_channel(lua_State *L, channel_box **out) {
+  channel_box *box = luaL_checkudata(L, 1, AW_LUA_CHANNEL);
+  if (out != NULL) {
+    *out = box;
+  }
+  if (box->owner == NULL || box->owner->conn == NULL) {
+    return NULL;
+  }
+  return box->channel;
+}
+
+/* send(type, payload?, in_reply_to?, urgent?) -> true | nil, message, code.
+ * "would_block": the window is full, WRITABLE will come. */
+static int channel_send(lua_State *L) {
+  channel_box *box = NULL;
+  aw_channel *channel = check_channel(L, &box);
+  size_t len = 0;
+  const char *type = luaL_checklstring(L, 2, &len);
+  aw_uuid reply;
+  bool has_reply = !lua_isnoneornil(L, 4);
+  if (has_reply) {
+    aw_lua_check_uuid(L, 4, &reply);
+  }
+  if (channel == NULL) {
+    return aw_lua_closed(L);
+  }
+  aw_conn_clock(box->owner->conn);
+  aw_draft draft;
+  int rc = aw_mux_begin(channel, type, len, has_reply ? &reply : NULL,
+                        lua_toboolean(L, 5), &draft);
+  if (rc != AW_OK) {
+    return aw_lua_fail(L, rc, NULL);
+  }
+  int results = aw_lua_finish_draft(L, &draft, 3);
+  if (results == 1) {
+    aw_conn_touch(box->owner->conn);
+  }
+  return results;
+}
+
+static void set_header(lua_State *L, const aw_message *message) {
+  lua_pushlstring(L, aw_message_type(message), message->type_len);
+  lua_setfield(L, -2, "type");
+  lua_pushinteger(L, (lua_Integer)message->sequence);
+  lua_setfield(L, -2, "sequence");
+}
+
+/* next() -> event | nil: the oldest message as one flat table. The header's
+ * fields are set last, so that no payload member can pose as one. */
+static int channel_next(lua_State *L) {
+  channel_box *box = NULL;
+  aw_channel *channel = check_channel(L, &box);
+  const aw_message *message = channel == NULL ? NULL : aw_channel_peek(channel);
+  if (message == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  const aw_json_token *tokens = aw_message_tokens(message);
+  lua_createtable(L, 0, (int)(tokens[0].count < 64 ? tokens[0].count + 2 : 64));
+  aw_lua_json_push_members(L, tokens, 0, aw_message_payload(message));
+  set_header(L, message);
+  aw_mux_consume(channel);
+  aw_conn_touch(box->owner->conn); /* credit may have to go back */
+  return 1;
+}
+
+/* header() -> message_id, in_reply_to | nil, timestamp of the message that
+ * next gave last. */
+static int channel_header(lua_State *L) {
+  aw_channel *channel = check_channel(L, NULL);
+  if (channel == NULL || !channel->has_header) {
+    return aw_lua_closed(L);
+  }
+  aw_lua_push_uuid(L, &channel->header_id);
+  if (channel->header_has_reply) {
+    aw_lua_push_uuid(L, &channel->header_reply);
+  } else {
+    lua_pushnil(L);
+  }
+  lua_pushinteger(L, (lua_Integer)channel->header_timestamp);
+  return 3;
+}
+
+/* sent_id() -> message_id of the message sent last | nil */
+static int channel_sent_id(lua_State *L) {
+  aw_channel *channel = check_channel(L, NULL);
+  if (channel == NULL || channel->out.last == 0) {
+    lua_pushnil(L);
+  } else {
+    aw_lua_push_uuid(L, &channel->last_sent_id);
+  }
+  return 1;
+}
+
+/* state() -> "open" | "over", error code | nil, messages queued, next number
+ * to send, number received last */
+static int channel_state(lua_State *L) {
+  aw_channel *channel = check_channel(L, NULL);
+  if (channel == NULL) {
+    lua_pushliteral(L, "over");
+    lua_pushliteral(L, "closed");
+    return 2;
+  }
+  bool over = channel->state == AW_CHANNEL_OVER;
+  lua_pushstring(L, over ? "over" : "open");
+  if (over && channel->error != AW_OK) {
+    lua_pushstring(L, aw_error_code(channel->error));
+  } else {
+    lua_pushnil(L);
+  }
+  lua_pushinteger(L, (lua_Integer)channel->inbox_count);
+  lua_pushinteger(L, (lua_Integer)channel->out.last);
+  lua_pushinteger(L, (lua_Integer)channel->in.last);
+  return 5;
+}
+
+static int channel_close(lua_State *L) {
+  channel_box *box = NULL;
+  aw_channel *channel = check_channel(L, &box);
+  box->channel = NULL;
+  if (channel != NULL) {
+    aw_mux_release(channel);
+    aw_conn_touch(box->owner->conn);
+  }
+  return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"send", channel_send},
+    {"next", channel_next},
+    {"header", channel_header},
+    {"sent_id", channel_sent_id},
+    {"state", channel_state},
+    {"close", channel_close},
+    {NULL, NULL},
+};
+
+void aw_lua_open_channel(lua_State *L) {
+  aw_lua_class(L, AW_LUA_CHANNEL, methods, channel_close);
+}

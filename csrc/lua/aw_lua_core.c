@@ -1,0 +1,38 @@
+/* The module agentwire.core: the door between Lua and the C core. Everything
+ * with a coroutine in it is in lua/agentwire. */
+#include "aw_lua.h"
+#include "aw_lua_json.h"
+#include <lauxlib.h>
+#include <time.h>
+
+__attribute__((visibility("default"))) int luaopen_agentwire_core(lua_State *L);
+
+/* wall_ms() -> milliseconds since the epoch */
+static int wall_ms(lua_State *L) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  lua_pushinteger(L, (lua_Integer)now.tv_sec * 1000 +
+                         (lua_Integer)(now.tv_nsec / 1000000));
+  return 1;
+}
+
+/* monotonic_us() -> microseconds, monotonic, not tied to a loop's turn */
+static int monotonic_us(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)(uv_hrtime() / 1000));
+  return 1;
+}
+
+int luaopen_agentwire_core(lua_State *L) {
+  lua_newtable(L);
+  aw_lua_open_loop(L);
+  aw_lua_open_conn(L);
+  aw_lua_open_channel(L);
+  aw_lua_open_hub(L);
+  aw_lua_json_open(L);
+  lua_setfield(L, -2, "json");
+  lua_pushcfunction(L, wall_ms);
+  lua_setfield(L, -2, "wall_ms");
+  lua_pushcfunction(L, monotonic_us);
+  lua_setfield(L, -2, "monotonic_us");
+  return 1;
+}

@@ -1,0 +1,381 @@
+#include "aw_error.h"
+#include "aw_lua.h"
+#include <lauxlib.h>
+#include <string.h>
+
+/* Events of a hub's source. */
+enum hub_event { HUB_ACCEPTED = 1, HUB_REQUESTED = 2, HUB_FAILED = 4 };
+
+/* What waits for Lua to take it. */
+typedef struct pending_conn {
+  aw_node node;
+  aw_conn *conn;
+} pending_conn;
+
+typedef struct pending_request {
+  aw_node node;
+  aw_upgrade *upgrade;
+} pending_request;
+
+typedef struct upgrade_box {
+  aw_upgrade *upgrade;
+} upgrade_box;
+
+static hub_box *check_hub(lua_State *L) {
+  return luaL_checkudata(L, 1, AW_LUA_HUB);
+}
+
+static void close_member(member_box *member) {
+  hub_box *box = AW_CONTAINER(member, hub_box, member);
+  const aw_mem *mem = aw_mem_default();
+  aw_node *node = NULL;
+  aw_listener_free(box->listener);
+  box->listener = NULL;
+  while ((node = aw_queue_pop(&box->accepted)) != NULL) {
+    pending_conn *pending = AW_CONTAINER(node, pending_conn, node);
+    aw_conn_free(pending->conn);
+    aw_mem_free(mem, pending);
+  }
+  while ((node = aw_queue_pop(&box->requests)) != NULL) {
+    pending_request *pending = AW_CONTAINER(node, pending_request, node);
+    aw_upgrade_free(pending->upgrade);
+    aw_mem_free(mem, pending);
+  }
+  aw_hub_free(box->hub);
+  box->hub = NULL;
+  aw_source_fini(&box->source);
+}
+
+/* Also __gc and __close. Connections that Lua holds live on. */
+static int hub_close(lua_State *L) {
+  hub_box *box = check_hub(L);
+  if (box->hub != NULL) {
+    aw_lua_leave(&box->member);
+    close_member(&box->member);
+  }
+  return 0;
+}
+
+static void on_accepted(void *user, aw_conn *conn) {
+  hub_box *box = user;
+  pending_conn *pending = aw_mem_zero(aw_mem_default(), 1, sizeof *pending);
+  if (pending == NULL) {
+    aw_conn_free(conn);
+    return;
+  }
+  pending->conn = conn;
+  aw_queue_push(&box->accepted, &pending->node);
+  aw_source_raise(&box->source, HUB_ACCEPTED);
+}
+
+/* loop:hub(options?) -> hub: sessions of a server */
+static int loop_hub(lua_State *L) {
+  loop_box *loop = aw_lua_check_loop(L, 1);
+  aw_hub_options options = {0};
+  lua_settop(L, 2);
+  aw_lua_mux_options(L, 2, loop, &options.mux);
+  options.log_bytes = (size_t)aw_lua_opt_integer(L, 2, "process_bytes", 0);
+  options.sessions_max = (unsigned)aw_lua_opt_integer(L, 2, "sessions_max", 0);
+  options.greeting_ms = (unsigned)aw_lua_opt_integer(L, 2, "handshake_ms", 0);
+  if (loop->loop == NULL) {
+    return aw_lua_closed(L);
+  }
+  hub_box *box = lua_newuserdata(L, sizeof *box);
+  memset(box, 0, sizeof *box);
+  aw_queue_init(&box->accepted);
+  aw_queue_init(&box->requests);
+  luaL_getmetatable(L, AW_LUA_HUB);
+  lua_setmetatable(L, -2);
+  aw_lua_link(L, 3, 1);
+  box->handle = ++loop->last_handle;
+  int rc = aw_hub_new(&box->hub, loop->loop, &options, on_accepted, box);
+  if (rc != AW_OK) {
+    return aw_lua_fail(L, rc, NULL);
+  }
+  aw_source_init(&box->source, loop->loop, &box->handle);
+  aw_lua_join(loop, &box->member, close_member);
+  return 1;
+}
+
+static int hub_handle(lua_State *L) {
+  lua_pushinteger(L, check_hub(L)->handle);
+  return 1;
+}
+
+static void listener_accepted(void *user, aw_transport *transport) {
+  hub_box *box = user;
+  aw_hub_take(box->hub, transport);
+}
+
+static void listener_closed(void *user, int error, const char *reason) {
+  hub_box *box = user;
+  (void)error;
+  (void)reason;
+  aw_source_raise(&box->source, HUB_FAILED);
+}
+
+static void listener_requested(void *user, aw_upgrade *upgrade) {
+  hub_box *box = user;
+  pending_request *pending = aw_mem_zero(aw_mem_default(), 1, sizeof *pending);
+  if (pending == NULL) {
+    aw_upgrade_free(upgrade); /* refuses it */
+    return;
+  }
+  pending->upgrade = upgrade;
+  aw_queue_push(&box->requests, &pending->node);
+  aw_source_raise(&box->source, HUB_REQUESTED);
+}
+
+static void read_listener_options(lua_State *L, aw_listener_options *out) {
+  *out = (aw_listener_options){0};
+  out->url = aw_lua_opt_string(L, 2, "url");
+  out->protocols = aw_lua_opt_string(L, 2, "protocols");
+#define AW_OPTION(field, type)                                                 \
+  out->field = (type)aw_lua_opt_integer(L, 2, #field, 0);
+  AW_OPTION(message_max, size_t)
+  AW_OPTION(head_max, size_t)
+  AW_OPTION(handshake_ms, unsigned)
+  AW_OPTION(ping_interval_ms, unsigned)
+  AW_OPTION(ping_deadline_ms, unsigned)
+  AW_OPTION(connections_max, unsigned)
+  AW_OPTION(per_address_max, unsigned)
+  AW_OPTION(backlog, int)
+#undef AW_OPTION
+}
+
+/* hub:listen{url=, tls=, authenticate=bool, ...} -> port | nil, ... */
+static int hub_listen(lua_State *L) {
+  hub_box *box = check_hub(L);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  aw_listener_options options;
+  aw_tls_options tls;
+  read_listener_options(L, &options);
+  if (aw_lua_tls_options(L, 2, "tls", &tls)) {
+    options.tls = &tls;
+  }
+  aw_listener_sink sink = {listener_accepted, listener_closed, NULL};
+  if (aw_lua_opt_boolean(L, 2, "authenticate")) {
+    sink.requested = listener_requested;
+  }
+  if (box->hub == NULL) {
+    return aw_lua_closed(L);
+  }
+  if (box->listener != NULL) {
+    return aw_lua_fail(L, AW_E_EXISTS, "the hub listens already");
+  }
+  const char *why = NULL;
+  int rc = aw_listener_new(box->member.loop->loop, &options, &sink, box,
+                           &box->listener, &why);
+  if (rc != AW_OK) {
+    return aw_lua_fail(L, rc, why);
+  }
+  lua_pushinteger(L, aw_listener_port(box->listener));
+  return 1;
+}
+
+/* hub:stdio{in_fd=, out_fd=, base=} -> true: serves this process's stdio */
+static int hub_stdio(lua_State *L) {
+  hub_box *box = check_hub(L);
+  lua_settop(L, 2);
+  aw_stdio_options options = {.is_server = true};
+  options.in_fd = (int)aw_lua_opt_integer(L, 2, "in_fd", 0);
+  options.out_fd = (int)aw_lua_opt_integer(L, 2, "out_fd", 1);
+  options.extended = !aw_lua_opt_boolean(L, 2, "base");
+  options.line_max = (size_t)aw_lua_opt_integer(L, 2, "message_max", 0);
+  if (box->hub == NULL) {
+    return aw_lua_closed(L);
+  }
+  aw_transport *transport = NULL;
+  int rc = aw_stdio_new(box->member.loop->loop, &options, &transport);
+  if (rc != AW_OK) {
+    return aw_lua_fail(L, rc, NULL);
+  }
+  aw_hub_take(box->hub, transport);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* hub:accept() -> connection | nil */
+static int hub_accept(lua_State *L) {
+  hub_box *box = check_hub(L);
+  aw_node *node = box->hub == NULL ? NULL : aw_queue_first(&box->accepted);
+  if (node == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  pending_conn *pending = AW_CONTAINER(node, pending_conn, node);
+#if LUA_VERSION_NUM >= 504
+  lua_getiuservalue(L, 1, 1);
+#else
+  lua_getfenv(L, 1);
+  lua_rawgeti(L, -1, 1);
+#endif
+  conn_box *made = aw_lua_new_conn(L, lua_gettop(L));
+  aw_lua_hold_conn(made, pending->conn);
+  aw_queue_pop(&box->accepted);
+  aw_mem_free(aw_mem_default(), pending);
+  /* What happened before it had a handle is still to be told. */
+  unsigned events = AW_CONN_NEWS;
+  events |= aw_conn_is_up(made->conn) ? AW_CONN_UP : 0;
+  events |= aw_conn_is_closed(made->conn) ? AW_CONN_CLOSED : 0;
+  aw_source_raise(aw_conn_source(made->conn), events);
+  return 1;
+}
+
+/* hub:reload_tls(options) -> true | nil, message, code */
+static int hub_reload_tls(lua_State *L) {
+  hub_box *box = check_hub(L);
+  aw_tls_options tls;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  lua_newtable(L);
+  lua_pushvalue(L, 2);
+  lua_setfield(L, 3, "tls");
+  aw_lua_tls_options(L, 3, "tls", &tls);
+  if (box->listener == NULL) {
+    return aw_lua_closed(L);
+  }
+  const char *why = NULL;
+  int rc = aw_listener_reload_tls(box->listener, &tls, &why);
+  if (rc != AW_OK) {
+    return aw_lua_fail(L, rc, why);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* hub:stop(): accepts no more; sessions live on */
+static int hub_stop(lua_State *L) {
+  hub_box *box = check_hub(L);
+  aw_listener_free(box->listener);
+  box->listener = NULL;
+  return 0;
+}
+
+/* hub:sessions() -> count, epoch */
+static int hub_sessions(lua_State *L) {
+  hub_box *box = check_hub(L);
+  if (box->hub == NULL) {
+    return aw_lua_closed(L);
+  }
+  lua_pushinteger(L, aw_hub_sessions(box->hub));
+  lua_pushstring(L, aw_hub_epoch(box->hub));
+  return 2;
+}
+
+/* ------------------------------------------------------------ requests -- */
+
+static upgrade_box *check_upgrade(lua_State *L) {
+  return luaL_checkudata(L, 1, AW_LUA_UPGRADE);
+}
+
+/* hub:request() -> upgrade | nil */
+static int hub_request(lua_State *L) {
+  hub_box *box = check_hub(L);
+  aw_node *node = box->hub == NULL ? NULL : aw_queue_first(&box->requests);
+  if (node == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  upgrade_box *made = lua_newuserdata(L, sizeof *made);
+  made->upgrade = NULL;
+  luaL_getmetatable(L, AW_LUA_UPGRADE);
+  lua_setmetatable(L, -2);
+  pending_request *pending = AW_CONTAINER(node, pending_request, node);
+  aw_queue_pop(&box->requests);
+  made->upgrade = pending->upgrade;
+  aw_mem_free(aw_mem_default(), pending);
+  return 1;
+}
+
+/* upgrade:describe() -> {peer, target, tls_subject, headers={name=value}};
+ * names in lower case, repeated ones joined with ", " */
+static int upgrade_describe(lua_State *L) {
+  upgrade_box *box = check_upgrade(L);
+  if (box->upgrade == NULL) {
+    return aw_lua_closed(L);
+  }
+  lua_newtable(L);
+  lua_pushstring(L, aw_upgrade_peer(box->upgrade));
+  lua_setfield(L, -2, "peer");
+  lua_pushstring(L, aw_upgrade_target(box->upgrade));
+  lua_setfield(L, -2, "target");
+  lua_pushstring(L, aw_upgrade_tls_subject(box->upgrade));
+  lua_setfield(L, -2, "tls_subject");
+  lua_newtable(L);
+  aw_upgrade_field field;
+  for (unsigned i = 0; aw_upgrade_headers(box->upgrade, i, &field); i++) {
+    lua_pushinteger(L, (lua_Integer)i + 1);
+    lua_createtable(L, 2, 0);
+    lua_pushlstring(L, field.name, field.name_len);
+    lua_rawseti(L, -2, 1);
+    lua_pushlstring(L, field.value, field.value_len);
+    lua_rawseti(L, -2, 2);
+    lua_settable(L, -3);
+  }
+  lua_setfield(L, -2, "fields");
+  return 1;
+}
+
+static int upgrade_accept(lua_State *L) {
+  upgrade_box *box = check_upgrade(L);
+  if (box->upgrade == NULL) {
+    return aw_lua_closed(L);
+  }
+  int rc = aw_upgrade_accept(box->upgrade, NULL);
+  if (rc != AW_OK) {
+    return aw_lua_fail(L, rc, NULL);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* upgrade:refuse(status, why) */
+static int upgrade_refuse(lua_State *L) {
+  upgrade_box *box = check_upgrade(L);
+  int status = (int)luaL_checkinteger(L, 2);
+  const char *why = luaL_optstring(L, 3, "");
+  if (box->upgrade == NULL) {
+    return aw_lua_closed(L);
+  }
+  int rc = aw_upgrade_refuse(box->upgrade, status, why);
+  if (rc != AW_OK) {
+    return aw_lua_fail(L, rc, NULL);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int upgrade_close(lua_State *L) {
+  upgrade_box *box = check_upgrade(L);
+  aw_upgrade *upgrade = box->upgrade;
+  box->upgrade = NULL;
+  aw_upgrade_free(upgrade);
+  return 0;
+}
+
+static const luaL_Reg hub_methods[] = {
+    {"handle", hub_handle},   {"listen", hub_listen},
+    {"stdio", hub_stdio},     {"accept", hub_accept},
+    {"request", hub_request}, {"reload_tls", hub_reload_tls},
+    {"stop", hub_stop},       {"sessions", hub_sessions},
+    {"close", hub_close},     {NULL, NULL},
+};
+
+static const luaL_Reg upgrade_methods[] = {
+    {"describe", upgrade_describe},
+    {"accept", upgrade_accept},
+    {"refuse", upgrade_refuse},
+    {"close", upgrade_close},
+    {NULL, NULL},
+};
+
+void aw_lua_open_hub(lua_State *L) {
+  aw_lua_class(L, AW_LUA_HUB, hub_methods, hub_close);
+  aw_lua_class(L, AW_LUA_UPGRADE, upgrade_methods, upgrade_close);
+  luaL_getmetatable(L, AW_LUA_LOOP);
+  lua_getfield(L, -1, "__index");
+  lua_pushcfunction(L, loop_hub);
+  lua_setfield(L, -2, "hub");
+  lua_pop(L, 2);
+}

@@ -1,0 +1,563 @@
+#include "aw_lua_json.h"
+
+#include "aw_error.h"
+#include <math.h>
+#include <stdio.h>
+
+#define ARRAY_MARK "agentwire.json.array"
+#define SCRATCH "agentwire.json.scratch"
+
+/* What a scratch keeps between two calls. */
+#define KEEP_BYTES ((size_t)64 * 1024)
+#define KEEP_TOKENS 4096
+
+/* Strings up to here are unescaped on the C stack. */
+#define UNESCAPE_LOCAL 512
+
+#define INTEGRAL_MAX 9007199254740992.0 /* 2^53 */
+
+/* The anchor is a table in the registry. It holds what the writer looks up,
+ * because pushing a C string could allocate and so raise. */
+enum anchor_slot {
+  SLOT_ARRAY_MT = 1,
+  SLOT_LOADED, /* package.loaded */
+  SLOT_CJSON,  /* the strings "cjson" ... */
+  SLOT_NAME_ARRAY_MT,
+  SLOT_NAME_EMPTY_ARRAY_MT,
+  SLOT_NAME_EMPTY_ARRAY
+};
+
+static const char anchor_key;
+
+/* Decoding */
+
+static void push_integer(lua_State *L, const aw_json_token *token,
+                         const char *text) {
+  int64_t value;
+
+  if (aw_json_int64(token, text, &value) != 0) {
+    lua_pushnumber(L, aw_json_double(token, text));
+    return;
+  }
+#if LUA_VERSION_NUM >= 503
+  lua_pushinteger(L, value);
+#else
+  lua_pushnumber(L, (lua_Number)value);
+#endif
+}
+
+static void push_string(lua_State *L, const aw_json_token *token,
+                        const char *text) {
+  char local[UNESCAPE_LOCAL];
+  char *bytes;
+
+  if (!token->escaped) {
+    lua_pushlstring(L, text + token->start, token->len);
+  } else if (token->len <= sizeof local) {
+    lua_pushlstring(L, local, aw_json_unescape(token, text, local));
+  } else {
+    bytes = lua_newuserdatauv(L, token->len, 0);
+    lua_pushlstring(L, bytes, aw_json_unescape(token, text, bytes));
+    lua_remove(L, -2);
+  }
+}
+
+static void push_array(lua_State *L, const aw_json_token *tokens,
+                       uint32_t array, const char *text) {
+  uint32_t end = tokens[array].next, at;
+  int i = 0;
+
+  lua_createtable(L, (int)tokens[array].count, 0);
+  for (at = array + 1; at < end; at = tokens[at].next) {
+    aw_lua_json_push(L, tokens, at, text);
+    lua_rawseti(L, -2, ++i);
+  }
+  if (i == 0) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &anchor_key);
+    lua_rawgeti(L, -1, SLOT_ARRAY_MT);
+    lua_setmetatable(L, -3);
+    lua_pop(L, 1);
+  }
+}
+
+void aw_lua_json_push_members(lua_State *L, const aw_json_token *tokens,
+                              uint32_t object, const char *text) {
+  uint32_t end = tokens[object].next, at;
+
+  luaL_checkstack(L, 3, "JSON nested too deeply");
+  for (at = object + 1; at < end; at = tokens[at + 1].next) {
+    push_string(L, &tokens[at], text);
+    aw_lua_json_push(L, tokens, at + 1, text);
+    lua_rawset(L, -3);
+  }
+}
+
+/* Recursion is bounded by the scanner: AW_JSON_DEPTH_MAX small frames. */
+void aw_lua_json_push(lua_State *L, const aw_json_token *tokens, uint32_t index,
+                      const char *text) {
+  const aw_json_token *token = &tokens[index];
+
+  luaL_checkstack(L, 4, "JSON nested too deeply");
+  switch ((enum aw_json_kind)token->kind) {
+  case AW_JSON_NULL:
+    lua_pushlightuserdata(L, NULL);
+    break;
+  case AW_JSON_FALSE:
+  case AW_JSON_TRUE:
+    lua_pushboolean(L, token->kind == AW_JSON_TRUE);
+    break;
+  case AW_JSON_INTEGER:
+    push_integer(L, token, text);
+    break;
+  case AW_JSON_REAL:
+    lua_pushnumber(L, aw_json_double(token, text));
+    break;
+  case AW_JSON_STRING:
+    push_string(L, token, text);
+    break;
+  case AW_JSON_ARRAY:
+    push_array(L, tokens, index, text);
+    break;
+  case AW_JSON_OBJECT:
+    lua_createtable(L, 0, (int)token->count);
+    aw_lua_json_push_members(L, tokens, index, text);
+    break;
+  }
+}
+
+/* Encoding. Nothing below raises: no conversion of keys in place, no new
+ * strings, raw access only. */
+
+struct encoder {
+  lua_State *L;
+  aw_buf *out;
+  const char *why;
+  unsigned depth;
+};
+
+static int put_value(struct encoder *e, int index);
+
+static int refuse(struct encoder *e, int code, const char *why) {
+  e->why = why;
+  return code;
+}
+
+static int put_bytes(struct encoder *e, const char *bytes, size_t len) {
+  int rc = aw_buf_append(e->out, bytes, len);
+
+  return rc == 0 ? 0 : refuse(e, rc, "out of memory");
+}
+
+static int put_string(struct encoder *e, int index) {
+  size_t len;
+  const char *bytes = lua_tolstring(e->L, index, &len);
+  int rc = aw_json_put_string(e->out, bytes, len);
+
+  if (rc == AW_E_JSON_UTF8) {
+    return refuse(e, rc, "invalid UTF-8 in string");
+  }
+  return rc == 0 ? 0 : refuse(e, rc, "out of memory");
+}
+
+static int put_number(struct encoder *e, int index) {
+  lua_Number value = lua_tonumber(e->L, index);
+  int rc;
+
+  if (lua_isinteger(e->L, index)) {
+    rc = aw_json_put_int64(e->out, lua_tointeger(e->L, index));
+  } else if (!isfinite(value)) {
+    return refuse(e, AW_E_JSON_NUMBER, "number is not finite");
+  } else if (fabs(value) < INTEGRAL_MAX && floor(value) == value) {
+    rc = aw_json_put_int64(e->out, (int64_t)value);
+  } else {
+    rc = aw_json_put_double(e->out, value);
+  }
+  return rc == 0 ? 0 : refuse(e, rc, "out of memory");
+}
+
+/* Is the value on top lua-cjson's mark of that name? lua-cjson may be loaded
+ * at any time, hence the look each time. [-0, +0] */
+static bool is_cjson_mark(lua_State *L, enum anchor_slot name) {
+  int top = lua_gettop(L);
+  bool is_mark = false;
+
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &anchor_key);
+  lua_rawgeti(L, -1, SLOT_LOADED);
+  lua_rawgeti(L, -2, SLOT_CJSON);
+  lua_rawget(L, -2);
+  if (lua_istable(L, -1)) {
+    lua_rawgeti(L, -3, name);
+    lua_rawget(L, -2);
+    is_mark = lua_rawequal(L, -1, top);
+  }
+  lua_settop(L, top);
+  return is_mark;
+}
+
+enum mark { MARK_NONE, MARK_ARRAY, MARK_EMPTY_ARRAY };
+
+/* [-0, +0] */
+static enum mark find_mark(lua_State *L, int table) {
+  enum mark mark = MARK_NONE;
+  int top = lua_gettop(L);
+
+  if (!lua_getmetatable(L, table)) {
+    return MARK_NONE;
+  }
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &anchor_key);
+  lua_rawgeti(L, -1, SLOT_ARRAY_MT);
+  if (lua_rawequal(L, -1, top + 1)) {
+    mark = MARK_ARRAY;
+  } else {
+    lua_settop(L, top + 1);
+    if (is_cjson_mark(L, SLOT_NAME_ARRAY_MT)) {
+      mark = MARK_ARRAY;
+    } else if (is_cjson_mark(L, SLOT_NAME_EMPTY_ARRAY_MT)) {
+      mark = MARK_EMPTY_ARRAY;
+    }
+  }
+  lua_settop(L, top);
+  return mark;
+}
+
+/* Are the table's keys exactly 1..*count? NULL, or why not. [-0, +0] */
+static const char *check_sequence(lua_State *L, int table, lua_Number *count) {
+  lua_Number largest = 0;
+  const char *why = NULL;
+
+  *count = 0;
+  lua_pushnil(L);
+  while (lua_next(L, table)) {
+    lua_Number key;
+
+    lua_pop(L, 1);
+    if (lua_type(L, -1) != LUA_TNUMBER) {
+      lua_pop(L, 1);
+      return "table is both array and object";
+    }
+    key = lua_tonumber(L, -1);
+    if (!(key >= 1) || floor(key) != key) {
+      why = "sparse array";
+    }
+    largest = key > largest ? key : largest;
+    ++*count;
+  }
+  return largest != *count ? "sparse array" : why;
+}
+
+/* By index: lua_next keeps no order. The check comes first, because undoing a
+ * walk at each level would double the work with each level. */
+static int put_array(struct encoder *e, int table) {
+  lua_Number count;
+  const char *why = check_sequence(e->L, table, &count);
+  int i, rc = 0;
+
+  if (why != NULL) {
+    return refuse(e, AW_E_INVALID, why);
+  }
+  for (i = 1; rc == 0 && i <= (int)count; i++) {
+    rc = put_bytes(e, i == 1 ? "[" : ",", 1);
+    if (rc == 0) {
+      lua_rawgeti(e->L, table, i);
+      rc = put_value(e, lua_gettop(e->L));
+      lua_pop(e->L, 1);
+    }
+  }
+  return rc != 0 ? rc : put_bytes(e, "]", 1);
+}
+
+static int put_member(struct encoder *e, int key, bool first) {
+  int rc;
+
+  if (lua_type(e->L, key) != LUA_TSTRING) {
+    return refuse(e, AW_E_INVALID,
+                  lua_type(e->L, key) == LUA_TNUMBER
+                      ? "table is both array and object"
+                      : "object keys must be strings");
+  }
+  rc = put_bytes(e, first ? "{" : ",", 1);
+  if (rc == 0) {
+    rc = put_string(e, key);
+  }
+  if (rc == 0) {
+    rc = put_bytes(e, ":", 1);
+  }
+  return rc == 0 ? put_value(e, key + 1) : rc;
+}
+
+/* The first key and value are on top. */
+static int put_object(struct encoder *e, int table) {
+  lua_State *L = e->L;
+  bool first = true;
+
+  do {
+    int rc = put_member(e, lua_gettop(L) - 1, first);
+
+    if (rc != 0) {
+      lua_pop(L, 2);
+      return rc;
+    }
+    first = false;
+    lua_pop(L, 1);
+  } while (lua_next(L, table));
+  return put_bytes(e, "}", 1);
+}
+
+static int put_table(struct encoder *e, int table) {
+  lua_State *L = e->L;
+  enum mark mark;
+  int rc;
+
+  if (e->depth == AW_JSON_DEPTH) {
+    return refuse(e, AW_E_JSON_DEPTH, "nested deeper than 128 (a cycle?)");
+  }
+  if (!lua_checkstack(L, 8)) {
+    return refuse(e, AW_E_NOMEM, "out of memory");
+  }
+  mark = find_mark(L, table);
+  lua_pushnil(L);
+  if (!lua_next(L, table)) {
+    return put_bytes(e, mark == MARK_NONE ? "{}" : "[]", 2);
+  }
+  e->depth++;
+  if (mark == MARK_ARRAY || lua_type(L, -2) == LUA_TNUMBER) {
+    lua_pop(L, 2);
+    rc = put_array(e, table);
+  } else {
+    rc = put_object(e, table);
+  }
+  e->depth--;
+  return rc;
+}
+
+static int put_lightuserdata(struct encoder *e, int index) {
+  bool empty_array;
+
+  if (lua_touserdata(e->L, index) == NULL) {
+    return put_bytes(e, "null", 4);
+  }
+  if (!lua_checkstack(e->L, 8)) {
+    return refuse(e, AW_E_NOMEM, "out of memory");
+  }
+  lua_pushvalue(e->L, index);
+  empty_array = is_cjson_mark(e->L, SLOT_NAME_EMPTY_ARRAY);
+  lua_pop(e->L, 1);
+  if (empty_array) {
+    return put_bytes(e, "[]", 2);
+  }
+  return refuse(e, AW_E_INVALID, "cannot encode a userdata");
+}
+
+static int put_value(struct encoder *e, int index) {
+  switch (lua_type(e->L, index)) {
+  case LUA_TBOOLEAN:
+    return lua_toboolean(e->L, index) ? put_bytes(e, "true", 4)
+                                      : put_bytes(e, "false", 5);
+  case LUA_TNUMBER:
+    return put_number(e, index);
+  case LUA_TSTRING:
+    return put_string(e, index);
+  case LUA_TTABLE:
+    return put_table(e, index);
+  case LUA_TLIGHTUSERDATA:
+    return put_lightuserdata(e, index);
+  case LUA_TUSERDATA:
+    return refuse(e, AW_E_INVALID, "cannot encode a userdata");
+  case LUA_TFUNCTION:
+    return refuse(e, AW_E_INVALID, "cannot encode a function");
+  case LUA_TTHREAD:
+    return refuse(e, AW_E_INVALID, "cannot encode a thread");
+  case LUA_TNIL:
+    return refuse(e, AW_E_INVALID, "cannot encode nil");
+  default:
+    return refuse(e, AW_E_INVALID, "cannot encode a cdata");
+  }
+}
+
+int aw_lua_json_put(lua_State *L, int index, aw_buf *out, const char **why) {
+  struct encoder e = {L, out, NULL, 0};
+  size_t before = aw_buf_len(out);
+  int rc = put_value(&e, lua_absindex(L, index));
+
+  if (rc != 0) {
+    out->tail = out->head + before;
+    *why = e.why;
+  }
+  return rc;
+}
+
+/* The Lua functions */
+
+/* Memory of one call, boxed so that a Lua error cannot lose it. It is kept as
+ * the closure's upvalue for the next call. A call that finds it busy (entered
+ * again from a finalizer, or left by an error) starts a new one. */
+struct scratch {
+  aw_json_tape tape;
+  aw_buf buf;
+  bool busy;
+};
+
+static int scratch_gc(lua_State *L) {
+  struct scratch *s = luaL_checkudata(L, 1, SCRATCH);
+
+  aw_json_tape_fini(&s->tape);
+  aw_buf_fini(&s->buf);
+  return 0;
+}
+
+/* Pushes the box: while it stands on the stack it is anchored. */
+static struct scratch *take_scratch(lua_State *L) {
+  struct scratch *s = lua_touserdata(L, lua_upvalueindex(1));
+
+  if (s != NULL && !s->busy) {
+    lua_pushvalue(L, lua_upvalueindex(1));
+  } else {
+    s = lua_newuserdatauv(L, sizeof *s, 0);
+    aw_json_tape_init(&s->tape, aw_mem_default());
+    aw_buf_init(&s->buf, aw_mem_default());
+    luaL_getmetatable(L, SCRATCH);
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_replace(L, lua_upvalueindex(1));
+  }
+  s->busy = true;
+  return s;
+}
+
+static void put_back_scratch(struct scratch *s) {
+  if (s->tape.size > KEEP_TOKENS) {
+    aw_json_tape_fini(&s->tape);
+  }
+  aw_buf_reset(&s->buf, KEEP_BYTES);
+  s->busy = false;
+}
+
+static int push_failure(lua_State *L, int code, const char *message) {
+  lua_pushnil(L);
+  lua_pushstring(L, message);
+  lua_pushstring(L, aw_error_code(code));
+  return 3;
+}
+
+/* json.encode(value) -> text | nil, message, code */
+static int json_encode(lua_State *L) {
+  struct scratch *s;
+  const char *why = NULL;
+  int rc;
+
+  luaL_checkany(L, 1);
+  lua_settop(L, 1);
+  s = take_scratch(L);
+  rc = aw_lua_json_put(L, 1, &s->buf, &why);
+  if (rc == 0) {
+    lua_pushlstring(L, aw_buf_bytes(&s->buf), aw_buf_len(&s->buf));
+  }
+  put_back_scratch(s);
+  return rc == 0 ? 1 : push_failure(L, rc, why);
+}
+
+/* json.decode(text) -> value | nil, message, code; the message names the byte
+ * as string.sub counts, from 1. */
+static int json_decode(lua_State *L) {
+  aw_json_error error;
+  struct scratch *s;
+  size_t len;
+  const char *text = luaL_checklstring(L, 1, &len);
+  int rc;
+
+  s = take_scratch(L);
+  rc = aw_json_scan(&s->tape, text, len, AW_JSON_DEPTH, &error);
+  if (rc == 0) {
+    aw_lua_json_push(L, s->tape.tokens, 0, text);
+  }
+  put_back_scratch(s);
+  if (rc != 0) {
+    char message[128];
+
+    snprintf(message, sizeof message, "%s at byte %zu", error.what,
+             error.offset + 1);
+    return push_failure(L, rc, message);
+  }
+  return 1;
+}
+
+/* json.array(t?) -> t, marked */
+static int json_array(lua_State *L) {
+  lua_settop(L, 1);
+  if (lua_isnil(L, 1)) {
+    lua_newtable(L);
+    lua_replace(L, 1);
+  }
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_argcheck(L, !lua_getmetatable(L, 1) || find_mark(L, 1) != MARK_NONE, 1,
+                "table has a metatable of its own");
+  lua_settop(L, 1);
+  luaL_getmetatable(L, ARRAY_MARK);
+  lua_setmetatable(L, 1);
+  return 1;
+}
+
+/* json.is_array(value) -> would it be written with brackets? */
+static int json_is_array(lua_State *L) {
+  lua_Number count = 0;
+  bool is_array = false;
+
+  luaL_checkany(L, 1);
+  lua_settop(L, 1);
+  if (lua_istable(L, 1)) {
+    is_array = check_sequence(L, 1, &count) == NULL &&
+               (count > 0 || find_mark(L, 1) != MARK_NONE);
+  } else if (lua_islightuserdata(L, 1)) {
+    is_array =
+        lua_touserdata(L, 1) != NULL && is_cjson_mark(L, SLOT_NAME_EMPTY_ARRAY);
+  }
+  lua_pushboolean(L, is_array);
+  return 1;
+}
+
+static void set_anchor(lua_State *L) {
+  static const char *const names[] = {"cjson", "array_mt", "empty_array_mt",
+                                      "empty_array"};
+  int i;
+
+  lua_createtable(L, SLOT_NAME_EMPTY_ARRAY, 0);
+  luaL_newmetatable(L, ARRAY_MARK);
+  lua_pushliteral(L, ARRAY_MARK);
+  lua_setfield(L, -2, "__name");
+  lua_rawseti(L, -2, SLOT_ARRAY_MT);
+  lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+  lua_rawseti(L, -2, SLOT_LOADED);
+  for (i = 0; i < 4; i++) {
+    lua_pushstring(L, names[i]);
+    lua_rawseti(L, -2, SLOT_CJSON + i);
+  }
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &anchor_key);
+}
+
+static const luaL_Reg scratch_functions[] = {
+    {"encode", json_encode},
+    {"decode", json_decode},
+    {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {
+    {"array", json_array},
+    {"is_array", json_is_array},
+    {NULL, NULL},
+};
+
+int aw_lua_json_open(lua_State *L) {
+  set_anchor(L);
+  luaL_newmetatable(L, SCRATCH);
+  lua_pushcfunction(L, scratch_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pop(L, 1);
+  luaL_newlib(L, functions);
+  lua_pushnil(L);
+  luaL_setfuncs(L, scratch_functions, 1);
+  lua_pushlightuserdata(L, NULL);
+  lua_setfield(L, -2, "null");
+  luaL_getmetatable(L, ARRAY_MARK);
+  lua_setfield(L, -2, "array_mt");
+  return 1;
+}

@@ -1,0 +1,417 @@
+#include "aw_conn.h"
+#include "aw_error.h"
+#include "aw_trace.h"
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+struct aw_conn {
+  aw_source source;
+  aw_flush flush;
+  aw_loop *loop;
+  aw_mux *mux;
+  aw_transport *transport;
+  uint32_t generation; /* of the transport's attach; 0: not attached yet */
+  uv_timer_t *timer;   /* the mux's deadline */
+  bool is_client, up, closing, closed, paused;
+  bool failed; /* we are closing the transport for a violation */
+  aw_conn_end end;
+  void (*changed)(void *owner, aw_conn *conn);
+  void *owner;
+};
+
+static void raise_events(aw_conn *conn, unsigned events) {
+  aw_source_raise(&conn->source, events);
+}
+
+void aw_conn_clock(aw_conn *conn) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  aw_mux_clock(conn->mux, aw_loop_now(conn->loop),
+               (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+}
+
+static int sink_message(void *user, const char *text, size_t len) {
+  aw_conn *conn = user;
+  return aw_transport_send(conn->transport, text, len);
+}
+
+static void on_deadline(uv_timer_t *timer) {
+  aw_conn *conn = timer->data;
+  aw_conn_clock(conn);
+  aw_mux_tick(conn->mux);
+  aw_loop_mark(conn->loop, &conn->flush);
+}
+
+/* Armed only when there is a deadline and no timer runs: the mux's deadlines
+ * are short and it costs less to find one gone than to move it each time. */
+static void arm_timer(aw_conn *conn) {
+  uint64_t deadline = aw_mux_deadline(conn->mux);
+  if (deadline == UINT64_MAX || conn->timer == NULL ||
+      uv_is_active((uv_handle_t *)conn->timer)) {
+    return;
+  }
+  uint64_t now = uv_now(aw_loop_uv(conn->loop));
+  uv_timer_start(conn->timer, on_deadline, deadline > now ? deadline - now : 0,
+                 0);
+}
+
+static void set_paused(aw_conn *conn, bool paused) {
+  if (conn->paused != paused && conn->transport != NULL) {
+    conn->paused = paused;
+    aw_transport_pause(conn->transport, paused);
+  }
+}
+
+/* Once a loop turn: everything that waits goes to the transport, as far as it
+ * has room. */
+static void run_flush(aw_flush *flush) {
+  aw_conn *conn = AW_CONTAINER(flush, aw_conn, flush);
+  if (!conn->up) {
+    return;
+  }
+  aw_conn_clock(conn);
+  aw_mux_sink sink = {sink_message, conn};
+  size_t room = 0;
+  while (aw_mux_writable(conn->mux) &&
+         (room = aw_transport_room(conn->transport)) > 0) {
+    uint64_t before = aw_mux_stats_get(conn->mux)->bytes_out;
+    if (aw_mux_write(conn->mux, &sink, room) != AW_OK ||
+        aw_mux_stats_get(conn->mux)->bytes_out == before) {
+      break;
+    }
+  }
+  set_paused(conn, aw_mux_choked(conn->mux));
+  if (aw_mux_has_news(conn->mux)) {
+    raise_events(conn, AW_CONN_NEWS);
+  }
+  arm_timer(conn);
+}
+
+void aw_conn_touch(aw_conn *conn) {
+  if (conn->up) {
+    aw_loop_mark(conn->loop, &conn->flush);
+  }
+}
+
+static void note_end(aw_conn *conn, int error, int code, const char *reason) {
+  conn->end = (aw_conn_end){.error = error, .code = code};
+  snprintf(conn->end.reason, sizeof conn->end.reason, "%s",
+           reason == NULL ? "" : reason);
+}
+
+static void tell_owner(aw_conn *conn) {
+  if (conn->changed != NULL) {
+    conn->changed(conn->owner, conn);
+  }
+}
+
+static void finish(aw_conn *conn, int error) {
+  if (conn->closed) {
+    return;
+  }
+  conn->closed = true;
+  aw_mux_abandon(conn->mux, error == AW_OK ? AW_E_CLOSED : error);
+  raise_events(conn, AW_CONN_CLOSED | AW_CONN_NEWS);
+  tell_owner(conn);
+}
+
+/* The transport is no longer ours: the mux keeps what the next one needs. */
+static void lose_transport(aw_conn *conn, int error) {
+  conn->up = false;
+  conn->paused = false;
+  if (conn->generation != 0) {
+    aw_mux_detach(conn->mux, conn->generation,
+                  error == AW_OK ? AW_E_CLOSED : error);
+  }
+  conn->generation = 0;
+  raise_events(conn, AW_CONN_DOWN | AW_CONN_NEWS);
+  if (conn->closing) {
+    finish(conn, error);
+  } else {
+    tell_owner(conn);
+  }
+}
+
+static void drop_transport(aw_conn *conn) {
+  if (conn->transport != NULL) {
+    aw_transport_free(conn->transport);
+    conn->transport = NULL;
+  }
+}
+
+static const char *fatal_reason(int error, int *code) {
+  switch (error) {
+  case AW_E_SEQUENCE_GAP:
+    *code = AW_CLOSE_SEQUENCE;
+    return "sequence gap";
+  case AW_E_NOMEM:
+    *code = 1011;
+    return "out of memory";
+  default:
+    *code = AW_CLOSE_FORBIDDEN;
+    return "link message or credit violated the protocol";
+  }
+}
+
+/* The connection cannot go on, but the session may: the peer is told why and
+ * can come back. */
+static void fail_transport(aw_conn *conn, int error) {
+  int code = 0;
+  const char *reason = fatal_reason(error, &code);
+  note_end(conn, error, code, reason);
+  aw_mux_detach(conn->mux, conn->generation, error);
+  conn->generation = 0;
+  conn->up = false;
+  conn->failed = true;
+  aw_transport_close(conn->transport, code, reason);
+}
+
+void aw_conn_feed(aw_conn *conn, char *bytes, size_t len) {
+  if (!conn->up) {
+    return;
+  }
+  int rc = aw_mux_receive(conn->mux, conn->generation, bytes, len);
+  if (rc != AW_OK && rc != AW_E_CLOSED) {
+    fail_transport(conn, rc);
+    return;
+  }
+  if (aw_mux_has_news(conn->mux)) {
+    raise_events(conn, AW_CONN_NEWS);
+  }
+  if (aw_mux_writable(conn->mux) || aw_mux_choked(conn->mux) ||
+      aw_mux_deadline(conn->mux) != UINT64_MAX) {
+    aw_loop_mark(conn->loop, &conn->flush);
+  }
+}
+
+static void on_message(void *user, char *bytes, size_t len) {
+  aw_conn_feed(user, bytes, len);
+}
+
+static void on_open(void *user, const aw_transport_info *info) {
+  aw_conn *conn = user;
+  aw_conn_clock(conn);
+  if (aw_mux_attach(conn->mux, info->extended, &conn->generation) != AW_OK) {
+    aw_transport_close(conn->transport, 1011, "out of memory");
+    return;
+  }
+  conn->up = true;
+  raise_events(conn, AW_CONN_UP);
+  aw_loop_mark(conn->loop, &conn->flush);
+}
+
+static void on_garbage(void *user, int error, const char *what) {
+  aw_conn *conn = user;
+  (void)error;
+  if (conn->up) {
+    (void)aw_mux_send_error(conn->mux, "unknown_envelope", what, strlen(what));
+    aw_loop_mark(conn->loop, &conn->flush);
+  }
+}
+
+static void on_writable(void *user) {
+  aw_conn *conn = user;
+  aw_loop_mark(conn->loop, &conn->flush);
+}
+
+/* 1000 is a farewell, everything else an accident that a session survives; a
+ * server's base connection has nothing left to come back for. */
+static void on_closed(void *user, int error, int code, const char *reason) {
+  aw_conn *conn = user;
+  if (!conn->failed) {
+    note_end(conn, error, code, reason);
+  }
+  conn->failed = false;
+  drop_transport(conn);
+  bool extended = aw_mux_is_extended(conn->mux);
+  if ((extended && error == AW_OK && code == 1000) ||
+      (!extended && !conn->is_client)) {
+    conn->closing = true;
+  }
+  lose_transport(conn, conn->end.error);
+}
+
+static const aw_transport_sink sink = {on_open, on_message, on_garbage,
+                                       on_writable, on_closed};
+
+static int make_timer(aw_conn *conn) {
+  conn->timer = aw_mem_alloc(aw_loop_mem(conn->loop), sizeof *conn->timer);
+  if (conn->timer == NULL) {
+    return AW_E_NOMEM;
+  }
+  uv_timer_init(aw_loop_uv(conn->loop), conn->timer);
+  uv_unref((uv_handle_t *)conn->timer);
+  conn->timer->data = conn;
+  return AW_OK;
+}
+
+int aw_conn_new(aw_conn **out, aw_loop *loop, const aw_mux_options *options,
+                void *user) {
+  const aw_mem *mem = aw_loop_mem(loop);
+  aw_mux_options copy = *options;
+  int rc = aw_loop_entropy(copy.seed, sizeof copy.seed);
+  if (rc == AW_OK) {
+    rc = aw_loop_entropy(copy.key, sizeof copy.key);
+  }
+  if (rc != AW_OK) {
+    return rc;
+  }
+  aw_conn *conn = aw_mem_zero(mem, 1, sizeof *conn);
+  if (conn == NULL) {
+    return AW_E_NOMEM;
+  }
+  conn->loop = loop;
+  conn->is_client = options->is_client;
+  conn->flush.run = run_flush;
+  aw_source_init(&conn->source, loop, user);
+  rc = aw_mux_new(&conn->mux, mem, &copy);
+  if (rc == AW_OK) {
+    rc = make_timer(conn);
+  }
+  if (rc != AW_OK) {
+    aw_conn_free(conn);
+    return rc;
+  }
+  aw_conn_clock(conn);
+  *out = conn;
+  return AW_OK;
+}
+
+static void free_timer(uv_handle_t *handle) {
+  const aw_mem *mem = handle->data;
+  aw_mem_free(mem, handle);
+}
+
+void aw_conn_free(aw_conn *conn) {
+  if (conn == NULL) {
+    return;
+  }
+  const aw_mem *mem = aw_loop_mem(conn->loop);
+  conn->closed = true;
+  tell_owner(conn);
+  drop_transport(conn);
+  aw_node_remove(&conn->flush.node);
+  aw_source_fini(&conn->source);
+  if (conn->timer != NULL) {
+    uv_timer_stop(conn->timer);
+    conn->timer->data = (void *)mem;
+    uv_close((uv_handle_t *)conn->timer, free_timer);
+  }
+  aw_mux_free(conn->mux);
+  aw_mem_free(mem, conn);
+}
+
+aw_mux *aw_conn_mux(aw_conn *conn) {
+  return conn->mux;
+}
+
+aw_source *aw_conn_source(aw_conn *conn) {
+  return &conn->source;
+}
+
+static int take_transport(aw_conn *conn, aw_transport *transport) {
+  if (conn->closed || conn->closing) {
+    aw_transport_free(transport);
+    return AW_E_CLOSED;
+  }
+  if (conn->transport != NULL) {
+    /* A newer connection of the same session: the older twin is told. */
+    aw_transport *old = conn->transport;
+    conn->transport = NULL;
+    lose_transport(conn, AW_E_CLOSED);
+    aw_transport_retire(old, AW_CLOSE_SUPERSEDED, "superseded");
+  }
+  conn->end = (aw_conn_end){0};
+  conn->transport = transport;
+  transport->sink = sink;
+  transport->user = conn;
+  return AW_OK;
+}
+
+int aw_conn_attach(aw_conn *conn, aw_transport *transport) {
+  return take_transport(conn, transport);
+}
+
+int aw_conn_accept(aw_conn *conn, aw_transport *transport,
+                   const aw_hello *hello, const char *epoch) {
+  int rc = take_transport(conn, transport);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  aw_conn_clock(conn);
+  rc = aw_mux_accept(conn->mux, hello, epoch, &conn->generation);
+  if (rc != AW_OK) {
+    conn->generation = 0;
+    aw_transport_close(transport, 1011, "cannot resume");
+    return rc;
+  }
+  conn->up = true;
+  raise_events(conn, AW_CONN_UP | AW_CONN_NEWS);
+  aw_loop_mark(conn->loop, &conn->flush);
+  return AW_OK;
+}
+
+void aw_conn_close(aw_conn *conn, int code, const char *reason) {
+  if (conn->closing || conn->closed) {
+    return;
+  }
+  conn->closing = true;
+  if (conn->transport == NULL) {
+    note_end(conn, AW_OK, code, reason);
+    finish(conn, AW_OK);
+    return;
+  }
+  run_flush(&conn->flush);
+  aw_transport_close(conn->transport, code, reason);
+}
+
+void aw_conn_cut(aw_conn *conn, const char *reason) {
+  if (conn->transport != NULL) {
+    note_end(conn, AW_E_IO, 1006, reason);
+    drop_transport(conn);
+    lose_transport(conn, AW_E_IO);
+  }
+}
+
+void aw_conn_abandon(aw_conn *conn, int error, const char *reason) {
+  if (conn->closed) {
+    return;
+  }
+  note_end(conn, error, 1006, reason);
+  drop_transport(conn);
+  conn->up = false;
+  finish(conn, error);
+}
+
+bool aw_conn_is_up(const aw_conn *conn) {
+  return conn->up;
+}
+
+bool aw_conn_is_closed(const aw_conn *conn) {
+  return conn->closed;
+}
+
+const aw_conn_end *aw_conn_last_end(const aw_conn *conn) {
+  return &conn->end;
+}
+
+const aw_transport *aw_conn_transport(const aw_conn *conn) {
+  return conn->transport;
+}
+
+void aw_conn_set_owner(aw_conn *conn,
+                       void (*changed)(void *owner, aw_conn *conn),
+                       void *owner) {
+  conn->changed = changed;
+  conn->owner = owner;
+}
+
+static void print_trace(void *user, const aw_trace *trace) {
+  (void)user;
+  aw_trace_print(trace);
+}
+
+void aw_conn_trace(aw_conn *conn, bool on) {
+  aw_mux_set_trace(conn->mux, on ? print_trace : NULL, conn);
+}

@@ -1,0 +1,81 @@
+/* A connection: one mux, and the transport that carries it at the moment.
+ * Extended connections outlive their transports; base ones do not. */
+#ifndef AW_CONN_H
+#define AW_CONN_H
+
+#include "aw_mux.h"
+#include "aw_resume.h"
+#include "aw_transport.h"
+
+typedef struct aw_conn aw_conn;
+typedef struct aw_conn_end aw_conn_end;
+
+/* Events of its source. */
+enum aw_conn_event {
+  AW_CONN_UP = 1,    /* a transport is open: scopes can talk */
+  AW_CONN_DOWN = 2,  /* the transport is gone; see aw_conn_last_end */
+  AW_CONN_NEWS = 4,  /* aw_mux_has_news */
+  AW_CONN_CLOSED = 8 /* over for good; every scope has ended */
+};
+
+/* How a transport ended. */
+struct aw_conn_end {
+  int error; /* AW_OK: an orderly close */
+  int code;  /* WebSocket close code, 1006 for a lost link */
+  char reason[160];
+};
+
+/* The seed and key of `options` are filled from the system's entropy. `user`
+ * is the source's. */
+int aw_conn_new(aw_conn **out, aw_loop *loop, const aw_mux_options *options,
+                void *user);
+
+/* Ends all at once: no handshake, no event. */
+void aw_conn_free(aw_conn *conn);
+
+aw_mux *aw_conn_mux(aw_conn *conn);
+aw_source *aw_conn_source(aw_conn *conn);
+
+/* Takes a transport that is not open yet (client), or is (server, base). An
+ * older transport is let go of. AW_E_CLOSED (the transport is freed). */
+int aw_conn_attach(aw_conn *conn, aw_transport *transport);
+
+/* Takes an open extended transport whose hello was read. */
+int aw_conn_accept(aw_conn *conn, aw_transport *transport,
+                   const aw_hello *hello, const char *epoch);
+
+/* A message that the hub read before the connection was known. */
+void aw_conn_feed(aw_conn *conn, char *bytes, size_t len);
+
+/* To be called after anything was sent, consumed or released. */
+void aw_conn_touch(aw_conn *conn);
+
+/* Sets the mux's clocks; before sending, so that stamps are true. */
+void aw_conn_clock(aw_conn *conn);
+
+/* Ends the connection in order: what waits is flushed, then the transport is
+ * closed; AW_CONN_CLOSED follows. Idempotent. */
+void aw_conn_close(aw_conn *conn, int code, const char *reason);
+
+/* Drops the transport at once, as a cut would; for tests and for liveness. An
+ * extended connection can be attached again. */
+void aw_conn_cut(aw_conn *conn, const char *reason);
+
+bool aw_conn_is_up(const aw_conn *conn);
+bool aw_conn_is_closed(const aw_conn *conn);
+const aw_conn_end *aw_conn_last_end(const aw_conn *conn);
+const aw_transport *aw_conn_transport(const aw_conn *conn); /* NULL: none */
+
+/* Gives up on a detached session: every scope ends with `error`. */
+void aw_conn_abandon(aw_conn *conn, int error, const char *reason);
+
+/* For the hub: called when a server's connection lost its transport and when
+ * it is over. */
+void aw_conn_set_owner(aw_conn *conn,
+                       void (*changed)(void *owner, aw_conn *conn),
+                       void *owner);
+
+/* Prints one short line an envelope to stderr (AGENTWIRE_TRACE=1). */
+void aw_conn_trace(aw_conn *conn, bool on);
+
+#endif

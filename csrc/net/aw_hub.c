@@ -1,0 +1,398 @@
+#include "aw_hub.h"
+#include "aw_error.h"
+#include "aw_map.h"
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+#include <string.h>
+
+/* An extended transport whose hello is not whole yet. */
+typedef struct greeting {
+  aw_node node;
+  aw_hub *hub;
+  aw_transport *transport;
+  aw_hello hello;
+  uint64_t deadline;
+} greeting;
+
+/* A session: a connection that can come back. */
+typedef struct session {
+  aw_node node; /* in hub->attached or hub->detached */
+  aw_hub *hub;
+  aw_conn *conn;
+  aw_uuid id;
+  uint8_t key_hash[SHA256_DIGEST_LENGTH];
+  uint64_t deadline; /* while detached */
+} session;
+
+struct aw_hub {
+  aw_loop *loop;
+  const aw_mem *mem;
+  aw_hub_options options;
+  aw_map sessions;
+  aw_queue greetings; /* oldest first: all have the same patience */
+  aw_queue attached;
+  aw_queue detached; /* oldest first */
+  uv_timer_t *timer;
+  char epoch[AW_EPOCH_TEXT + 1];
+  void (*accepted)(void *user, aw_conn *conn);
+  void *user;
+};
+
+static void arm_timer(aw_hub *hub);
+
+static void hash_key(const uint8_t key[AW_KEY_BYTES],
+                     uint8_t out[SHA256_DIGEST_LENGTH]) {
+  SHA256(key, AW_KEY_BYTES, out);
+}
+
+/* ------------------------------------------------------------ sessions -- */
+
+static void forget_session(session *s) {
+  aw_node_remove(&s->node);
+  aw_map_remove(&s->hub->sessions, AW_KIND_LINK, &s->id);
+  aw_conn_set_owner(s->conn, NULL, NULL);
+  aw_mem_free(s->hub->mem, s);
+}
+
+static size_t log_bytes(const session *s) {
+  return aw_mux_stats_get(aw_conn_mux(s->conn))->log_bytes;
+}
+
+/* The process cap: detached sessions give way, the longest detached first. */
+static void enforce_cap(aw_hub *hub) {
+  size_t total = 0;
+  const aw_queue *queues[] = {&hub->attached, &hub->detached};
+  for (int i = 0; i < 2; i++) {
+    for (aw_node *n = aw_queue_first(queues[i]); n != NULL;
+         n = aw_queue_next(queues[i], n)) {
+      total += log_bytes(AW_CONTAINER(n, session, node));
+    }
+  }
+  aw_node *node = NULL;
+  while (total > hub->options.log_bytes &&
+         (node = aw_queue_first(&hub->detached)) != NULL) {
+    session *s = AW_CONTAINER(node, session, node);
+    total -= log_bytes(s);
+    aw_conn_abandon(s->conn, AW_E_LIMIT, "the server's log memory is full");
+  }
+}
+
+static void on_changed(void *owner, aw_conn *conn) {
+  session *s = owner;
+  aw_hub *hub = s->hub;
+  if (aw_conn_is_closed(conn)) {
+    forget_session(s);
+    return;
+  }
+  aw_node_remove(&s->node);
+  aw_queue_push(&hub->detached, &s->node);
+  unsigned window = hub->options.mux.window_ms;
+  s->deadline = aw_loop_now(hub->loop) + (window ? window : AW_MUX_WINDOW_MS);
+  enforce_cap(hub);
+  arm_timer(hub);
+}
+
+static int make_session(aw_hub *hub, aw_conn *conn, const aw_hello *hello) {
+  session *s = aw_mem_zero(hub->mem, 1, sizeof *s);
+  if (s == NULL) {
+    return AW_E_NOMEM;
+  }
+  s->hub = hub;
+  s->conn = conn;
+  s->id = hello->connection_id;
+  hash_key(hello->key, s->key_hash);
+  int rc = aw_map_put(&hub->sessions, AW_KIND_LINK, &s->id, s);
+  if (rc != AW_OK) {
+    aw_mem_free(hub->mem, s);
+    return rc;
+  }
+  aw_queue_push(&hub->attached, &s->node);
+  aw_conn_set_owner(conn, on_changed, s);
+  return AW_OK;
+}
+
+/* -------------------------------------------------------------- timers -- */
+
+static void greeting_expired(greeting *g);
+
+static void on_timer(uv_timer_t *timer) {
+  aw_hub *hub = timer->data;
+  uint64_t now = aw_loop_now(hub->loop);
+  aw_node *node = NULL;
+  while ((node = aw_queue_first(&hub->greetings)) != NULL) {
+    greeting *g = AW_CONTAINER(node, greeting, node);
+    if (g->deadline > now) {
+      break;
+    }
+    greeting_expired(g);
+  }
+  while ((node = aw_queue_first(&hub->detached)) != NULL) {
+    session *s = AW_CONTAINER(node, session, node);
+    if (s->deadline > now) {
+      break;
+    }
+    aw_conn_abandon(s->conn, AW_E_TIMEOUT,
+                    "the peer did not come back within the window");
+  }
+  arm_timer(hub);
+}
+
+static void arm_timer(aw_hub *hub) {
+  uint64_t next = UINT64_MAX;
+  aw_node *node = aw_queue_first(&hub->greetings);
+  if (node != NULL) {
+    next = AW_CONTAINER(node, greeting, node)->deadline;
+  }
+  node = aw_queue_first(&hub->detached);
+  if (node != NULL && AW_CONTAINER(node, session, node)->deadline < next) {
+    next = AW_CONTAINER(node, session, node)->deadline;
+  }
+  if (next == UINT64_MAX) {
+    uv_timer_stop(hub->timer);
+    return;
+  }
+  uint64_t now = aw_loop_now(hub->loop);
+  uv_timer_start(hub->timer, on_timer, next > now ? next - now : 0, 0);
+}
+
+/* ----------------------------------------------------------- greetings -- */
+
+static void free_greeting(greeting *g) {
+  aw_node_remove(&g->node);
+  aw_hello_fini(&g->hello);
+  aw_mem_free(g->hub->mem, g);
+}
+
+static void end_greeting(greeting *g, int code, const char *reason) {
+  aw_transport *transport = g->transport;
+  free_greeting(g);
+  aw_transport_retire(transport, code, reason);
+}
+
+/* Was the extension only offered, so that a base peer may be there? */
+static bool only_offered(const aw_transport *transport) {
+  return strcmp(transport->info.kind, "websocket") != 0;
+}
+
+static int new_conn(aw_hub *hub, aw_conn **conn) {
+  return aw_conn_new(conn, hub->loop, &hub->options.mux, NULL);
+}
+
+/* A base connection: no hello, no session; what was read goes to it. */
+static void accept_base(aw_hub *hub, aw_transport *transport, char *bytes,
+                        size_t len) {
+  aw_conn *conn = NULL;
+  if (new_conn(hub, &conn) != AW_OK) {
+    aw_transport_retire(transport, 1011, "out of memory");
+    return;
+  }
+  transport->info.extended = false;
+  aw_conn_attach(conn, transport);
+  transport->sink.open(transport->user, &transport->info);
+  hub->accepted(hub->user, conn);
+  if (bytes != NULL) {
+    aw_conn_feed(conn, bytes, len);
+  }
+}
+
+static void accept_new(aw_hub *hub, greeting *g) {
+  aw_conn *conn = NULL;
+  int rc = aw_map_get(&hub->sessions, AW_KIND_LINK, &g->hello.connection_id)
+               ? AW_E_EXISTS
+               : AW_OK;
+  if (rc == AW_OK && aw_hub_sessions(hub) >= hub->options.sessions_max) {
+    end_greeting(g, 1013, "too many sessions");
+    return;
+  }
+  if (rc == AW_OK) {
+    rc = new_conn(hub, &conn);
+  }
+  if (rc == AW_OK) {
+    rc = make_session(hub, conn, &g->hello);
+  }
+  if (rc != AW_OK) {
+    aw_conn_free(conn);
+    end_greeting(g, 1011, "cannot make a session");
+    return;
+  }
+  aw_conn_accept(conn, g->transport, &g->hello, hub->epoch);
+  free_greeting(g);
+  hub->accepted(hub->user, conn);
+}
+
+static void finish_greeting(greeting *g) {
+  aw_hub *hub = g->hub;
+  session *s =
+      aw_map_get(&hub->sessions, AW_KIND_LINK, &g->hello.connection_id);
+  if (s == NULL) {
+    accept_new(hub, g);
+    return;
+  }
+  uint8_t hash[SHA256_DIGEST_LENGTH];
+  hash_key(g->hello.key, hash);
+  if (CRYPTO_memcmp(hash, s->key_hash, sizeof hash) != 0) {
+    end_greeting(g, AW_CLOSE_FORBIDDEN, "not the key of this session");
+    return;
+  }
+  aw_conn_accept(s->conn, g->transport, &g->hello, hub->epoch);
+  /* After accept: taking the new transport detached the old one. */
+  aw_node_remove(&s->node);
+  aw_queue_push(&hub->attached, &s->node);
+  free_greeting(g);
+  arm_timer(hub);
+}
+
+/* A peer that was only offered the extension may stay silent for long. */
+static void greeting_expired(greeting *g) {
+  aw_hub *hub = g->hub;
+  aw_transport *transport = g->transport;
+  if (!only_offered(transport)) {
+    end_greeting(g, AW_CLOSE_FORBIDDEN, "no hello came in time");
+    return;
+  }
+  free_greeting(g);
+  accept_base(hub, transport, NULL, 0);
+}
+
+static void on_message(void *user, char *bytes, size_t len) {
+  greeting *g = user;
+  aw_transport *transport = g->transport;
+  if (only_offered(transport) && !g->hello.begun && !aw_hello_is(bytes, len)) {
+    aw_hub *hub = g->hub;
+    free_greeting(g);
+    accept_base(hub, transport, bytes, len);
+    return;
+  }
+  const char *why = NULL;
+  int rc = aw_hello_read(&g->hello, bytes, len, &why);
+  if (rc == AW_OK) {
+    finish_greeting(g);
+  } else if (rc != AW_E_AGAIN) {
+    end_greeting(g, AW_CLOSE_FORBIDDEN, why != NULL ? why : "invalid hello");
+  }
+}
+
+static void on_closed(void *user, int error, int code, const char *reason) {
+  greeting *g = user;
+  aw_transport *transport = g->transport;
+  (void)error;
+  (void)code;
+  (void)reason;
+  free_greeting(g);
+  aw_transport_free(transport);
+}
+
+static void ignore_garbage(void *user, int error, const char *what) {
+  (void)user;
+  (void)error;
+  (void)what;
+}
+
+void aw_hub_take(aw_hub *hub, aw_transport *transport) {
+  if (!transport->info.extended) {
+    accept_base(hub, transport, NULL, 0);
+    return;
+  }
+  greeting *g = aw_mem_zero(hub->mem, 1, sizeof *g);
+  if (g == NULL) {
+    aw_transport_retire(transport, 1011, "out of memory");
+    return;
+  }
+  g->hub = hub;
+  g->transport = transport;
+  g->deadline = aw_loop_now(hub->loop) + hub->options.greeting_ms;
+  aw_hello_init(&g->hello, hub->mem,
+                hub->options.mux.scopes_max ? hub->options.mux.scopes_max
+                                            : AW_MUX_SCOPES_MAX);
+  aw_queue_push(&hub->greetings, &g->node);
+  transport->sink =
+      (aw_transport_sink){NULL, on_message, ignore_garbage, NULL, on_closed};
+  transport->user = g;
+  arm_timer(hub);
+}
+
+/* ----------------------------------------------------------------- hub -- */
+
+static int make_epoch(aw_hub *hub) {
+  uint8_t bytes[AW_EPOCH_TEXT / 2];
+  int rc = aw_loop_entropy(bytes, sizeof bytes);
+  for (size_t i = 0; rc == AW_OK && i < sizeof bytes; i++) {
+    static const char digits[] = "0123456789abcdef";
+    hub->epoch[2 * i] = digits[bytes[i] >> 4];
+    hub->epoch[2 * i + 1] = digits[bytes[i] & 15];
+  }
+  return rc;
+}
+
+int aw_hub_new(aw_hub **out, aw_loop *loop, const aw_hub_options *options,
+               void (*accepted)(void *user, aw_conn *conn), void *user) {
+  const aw_mem *mem = aw_loop_mem(loop);
+  aw_hub *hub = aw_mem_zero(mem, 1, sizeof *hub);
+  if (hub == NULL) {
+    return AW_E_NOMEM;
+  }
+  hub->timer = aw_mem_zero(mem, 1, sizeof *hub->timer);
+  uint64_t seed[2];
+  if (hub->timer == NULL || make_epoch(hub) != AW_OK ||
+      aw_loop_entropy(seed, sizeof seed) != AW_OK) {
+    aw_mem_free(mem, hub->timer);
+    aw_mem_free(mem, hub);
+    return AW_E_NOMEM;
+  }
+  hub->loop = loop;
+  hub->mem = mem;
+  hub->options = *options;
+  hub->options.log_bytes =
+      options->log_bytes ? options->log_bytes : AW_HUB_LOG_BYTES;
+  hub->options.greeting_ms =
+      options->greeting_ms ? options->greeting_ms : AW_HUB_GREETING_MS;
+  hub->options.sessions_max =
+      options->sessions_max ? options->sessions_max : AW_MUX_SCOPES_MAX;
+  aw_map_init(&hub->sessions, mem, seed);
+  aw_queue_init(&hub->greetings);
+  aw_queue_init(&hub->attached);
+  aw_queue_init(&hub->detached);
+  uv_timer_init(aw_loop_uv(loop), hub->timer);
+  uv_unref((uv_handle_t *)hub->timer);
+  hub->timer->data = hub;
+  hub->accepted = accepted;
+  hub->user = user;
+  *out = hub;
+  return AW_OK;
+}
+
+static void free_timer(uv_handle_t *handle) {
+  const aw_mem *mem = handle->data;
+  aw_mem_free(mem, handle);
+}
+
+void aw_hub_free(aw_hub *hub) {
+  if (hub == NULL) {
+    return;
+  }
+  aw_node *node = NULL;
+  while ((node = aw_queue_first(&hub->greetings)) != NULL) {
+    greeting *g = AW_CONTAINER(node, greeting, node);
+    aw_transport_free(g->transport);
+    free_greeting(g);
+  }
+  aw_queue *queues[] = {&hub->attached, &hub->detached};
+  for (int i = 0; i < 2; i++) {
+    while ((node = aw_queue_first(queues[i])) != NULL) {
+      forget_session(AW_CONTAINER(node, session, node));
+    }
+  }
+  aw_map_fini(&hub->sessions);
+  uv_timer_stop(hub->timer);
+  hub->timer->data = (void *)hub->mem;
+  uv_close((uv_handle_t *)hub->timer, free_timer);
+  aw_mem_free(hub->mem, hub);
+}
+
+const char *aw_hub_epoch(const aw_hub *hub) {
+  return hub->epoch;
+}
+
+unsigned aw_hub_sessions(const aw_hub *hub) {
+  return (unsigned)hub->sessions.count;
+}

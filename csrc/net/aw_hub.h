@@ -1,0 +1,36 @@
+/* A server's sessions: tells which connection an incoming transport is for,
+ * and keeps those whose transport is gone until their window has passed. */
+#ifndef AW_HUB_H
+#define AW_HUB_H
+
+#include "aw_conn.h"
+
+/* Logs of all sessions together; the oldest detached one makes room. */
+#define AW_HUB_LOG_BYTES (256u << 20)
+/* Extended transports that have not said hello yet. */
+#define AW_HUB_GREETING_MS 10000
+
+typedef struct aw_hub aw_hub;
+typedef struct aw_hub_options aw_hub_options;
+
+struct aw_hub_options {
+  aw_mux_options mux;    /* what each session gets */
+  size_t log_bytes;      /* 0: AW_HUB_LOG_BYTES */
+  unsigned greeting_ms;  /* 0: AW_HUB_GREETING_MS */
+  unsigned sessions_max; /* 0: 10000 */
+};
+
+/* `accepted` is told of each new connection, from inside the loop. */
+int aw_hub_new(aw_hub **out, aw_loop *loop, const aw_hub_options *options,
+               void (*accepted)(void *user, aw_conn *conn), void *user);
+
+/* Transports that still greet are freed; connections are left alone. */
+void aw_hub_free(aw_hub *hub);
+
+/* Takes an open transport of a client. */
+void aw_hub_take(aw_hub *hub, aw_transport *transport);
+
+const char *aw_hub_epoch(const aw_hub *hub);
+unsigned aw_hub_sessions(const aw_hub *hub);
+
+#endif

@@ -1,0 +1,191 @@
+#include "aw_lines.h"
+#include "aw_error.h"
+#include "aw_json.h"
+
+/* What stays allocated after a long line. */
+#define KEEP_BYTES (64u << 10)
+/* Nothing in a ready line is deep; unknown keys may be a little. */
+#define READY_DEPTH 32
+#define EXTENSION "agentwire.v1"
+
+void aw_lines_init(aw_lines *lines, const aw_mem *mem, size_t max) {
+  *lines = (aw_lines){.max = max};
+  aw_buf_init(&lines->partial, mem);
+}
+
+void aw_lines_fini(aw_lines *lines) {
+  aw_buf_fini(&lines->partial);
+}
+
+static void strip_cr(aw_line *line) {
+  if (line->len > 0 && line->bytes[line->len - 1] == '\r') {
+    line->len--;
+  }
+}
+
+/* The end of a line did not come: keep what there is, as long as it may still
+ * become a legal line (one byte more may be the CR). */
+static int keep_partial(aw_lines *lines, const char *bytes, size_t len) {
+  int rc = AW_E_LIMIT;
+
+  if (lines->skipping || len == 0) {
+    return AW_E_AGAIN;
+  }
+  if (len <= lines->max + 1 - aw_buf_len(&lines->partial)) {
+    rc = aw_buf_append(&lines->partial, bytes, len);
+  }
+  if (rc != AW_OK) {
+    lines->skipping = true;
+    aw_buf_reset(&lines->partial, 0);
+    return rc;
+  }
+  return AW_E_AGAIN;
+}
+
+/* bytes[0 .. len) ends a line. 0, AW_E_LIMIT, AW_E_NOMEM, or AW_E_AGAIN when
+ * there is nothing to give. */
+static int end_line(aw_lines *lines, char *bytes, size_t len, aw_line *line) {
+  if (lines->skipping) {
+    lines->skipping = false;
+    return AW_E_AGAIN;
+  }
+  *line = (aw_line){bytes, len};
+  if (aw_buf_len(&lines->partial) > 0) {
+    /* Above this no CR helps; and nothing that long is stored. */
+    if (len > lines->max + 1 - aw_buf_len(&lines->partial)) {
+      aw_buf_reset(&lines->partial, KEEP_BYTES);
+      return AW_E_LIMIT;
+    }
+    lines->given = true;
+    if (aw_buf_append(&lines->partial, bytes, len) != AW_OK) {
+      return AW_E_NOMEM;
+    }
+    line->bytes = aw_buf_bytes(&lines->partial);
+    line->len = aw_buf_len(&lines->partial);
+  }
+  strip_cr(line);
+  if (line->len > lines->max) {
+    return AW_E_LIMIT;
+  }
+  return line->len > 0 ? AW_OK : AW_E_AGAIN;
+}
+
+static void drop_given(aw_lines *lines) {
+  if (lines->given) {
+    lines->given = false;
+    aw_buf_reset(&lines->partial, KEEP_BYTES);
+  }
+}
+
+int aw_lines_next(aw_lines *lines, char *bytes, size_t len, size_t *used,
+                  aw_line *line) {
+  size_t at = 0;
+  int rc;
+
+  for (;;) {
+    char *end = at < len ? memchr(bytes + at, '\n', len - at) : NULL;
+
+    drop_given(lines);
+    if (end == NULL) {
+      *used = len;
+      return keep_partial(lines, bytes + at, len - at);
+    }
+    rc = end_line(lines, bytes + at, (size_t)(end - bytes) - at, line);
+    at = (size_t)(end - bytes) + 1;
+    if (rc != AW_E_AGAIN) {
+      *used = at;
+      return rc;
+    }
+  }
+}
+
+int aw_lines_last(aw_lines *lines, aw_line *line) {
+  char none;
+
+  drop_given(lines);
+  return end_line(lines, &none, 0, line);
+}
+
+int aw_ready_put(aw_buf *out, bool extended) {
+  static const char base[] =
+      "{\"type\":\"ready\",\"protocol_version\":\"1\"}\n";
+  static const char more[] = "{\"type\":\"ready\",\"protocol_version\":\"1\","
+                             "\"extensions\":[\"" EXTENSION "\"]}\n";
+
+  return extended ? aw_buf_append(out, more, sizeof more - 1)
+                  : aw_buf_append(out, base, sizeof base - 1);
+}
+
+/* aw_json_member's 0 stands for absent; no member has index 0. */
+static const aw_json_token *find(const aw_json_tape *tape, const char *text,
+                                 const char *key) {
+  uint32_t at = aw_json_member(tape->tokens, 0, text, key, strlen(key));
+
+  return at != 0 ? &tape->tokens[at] : NULL;
+}
+
+static bool is_string(const aw_json_token *token, const char *text,
+                      const char *value) {
+  return token != NULL && token->kind == AW_JSON_STRING &&
+         aw_json_equal(token, text, value, strlen(value));
+}
+
+static bool is_version_1(const aw_json_token *token, const char *text) {
+  int64_t number;
+
+  if (token == NULL || token->kind == AW_JSON_NULL) {
+    return true;
+  }
+  if (token->kind == AW_JSON_INTEGER) {
+    return aw_json_int64(token, text, &number) == AW_OK && number == 1;
+  }
+  return is_string(token, text, "1");
+}
+
+static bool has_extension(const aw_json_tape *tape, const char *text) {
+  const aw_json_token *list = find(tape, text, "extensions");
+  uint32_t at, end;
+
+  if (list == NULL || list->kind != AW_JSON_ARRAY) {
+    return false;
+  }
+  end = list->next;
+  for (at = (uint32_t)(list - tape->tokens) + 1; at < end;
+       at = tape->tokens[at].next) {
+    if (is_string(&tape->tokens[at], text, EXTENSION)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static int read_ready(const aw_json_tape *tape, const char *text,
+                      bool *extended) {
+  if (tape->tokens[0].kind != AW_JSON_OBJECT ||
+      !is_string(find(tape, text, "type"), text, "ready")) {
+    return AW_E_INVALID_REQUEST;
+  }
+  if (!is_version_1(find(tape, text, "protocol_version"), text)) {
+    return AW_E_VERSION_MISMATCH;
+  }
+  *extended = has_extension(tape, text);
+  return AW_OK;
+}
+
+int aw_ready_parse(const aw_mem *mem, const char *bytes, size_t len,
+                   bool *extended) {
+  aw_json_tape tape;
+  aw_json_error error;
+  int rc;
+
+  *extended = false;
+  aw_json_tape_init(&tape, mem);
+  rc = aw_json_scan(&tape, bytes, len, READY_DEPTH, &error);
+  if (rc == AW_OK) {
+    rc = read_ready(&tape, bytes, extended);
+  } else if (rc != AW_E_NOMEM) {
+    rc = AW_E_INVALID_REQUEST;
+  }
+  aw_json_tape_fini(&tape);
+  return rc;
+}

@@ -1,0 +1,50 @@
+/* Messages as lines: the splitter, and the ready line that opens a link.
+ * Private to the transports that carry lines (docs/wire.md section 1). */
+#ifndef AW_LINES_H
+#define AW_LINES_H
+
+#include "aw_buf.h"
+#include <stdbool.h>
+
+typedef struct aw_lines aw_lines;
+typedef struct aw_line aw_line;
+
+/* Embedded; fields are private. Holds at most max + 1 bytes. */
+struct aw_lines {
+  aw_buf partial;
+  size_t max;
+  bool given;    /* partial is a line that was given: drop it */
+  bool skipping; /* the rest of a line that is too long */
+};
+
+struct aw_line {
+  char *bytes;
+  size_t len; /* without LF and the CR before it */
+};
+
+/* max: bytes of one line without its end. */
+void aw_lines_init(aw_lines *lines, const aw_mem *mem, size_t max);
+void aw_lines_fini(aw_lines *lines);
+
+/* Takes bytes and gives the next line; empty lines are skipped. Call again
+ * with the rest (bytes + *used, len - *used). The line lies in `bytes` or in
+ * the splitter and lives until the next call; it may be changed.
+ * AW_E_AGAIN: all used, no line is complete.
+ * AW_E_LIMIT: a line is longer than max; said once, the line is dropped.
+ * AW_E_NOMEM: a line could not be stored; as AW_E_LIMIT. */
+int aw_lines_next(aw_lines *lines, char *bytes, size_t len, size_t *used,
+                  aw_line *line);
+
+/* The input has ended: gives a last line that lacks its LF, or AW_E_AGAIN. */
+int aw_lines_last(aw_lines *lines, aw_line *line);
+
+/* Appends the ready line of a server. AW_E_NOMEM leaves `out` as it was. */
+int aw_ready_put(aw_buf *out, bool extended);
+
+/* Is this line a ready line? Unknown keys are ignored, an absent version reads
+ * as 1. 0: yes; *extended: the server offers agentwire.v1. AW_E_INVALID_REQUEST
+ * when it is something else. AW_E_VERSION_MISMATCH. AW_E_NOMEM. */
+int aw_ready_parse(const aw_mem *mem, const char *bytes, size_t len,
+                   bool *extended);
+
+#endif

@@ -1,0 +1,245 @@
+#include "aw_loop.h"
+#include "aw_error.h"
+#include <assert.h>
+
+struct aw_loop {
+  const aw_mem *mem;
+  uv_loop_t uv;
+  uv_prepare_t prepare;
+  uv_timer_t alarm; /* ends a wait; runs only during one */
+  aw_queue ready, marked, teardowns;
+  bool nudged;
+  char *read_buffer;
+  void *slot;
+};
+
+/* What is marked by a flush waits for the next round: two ends that answer
+ * each other must not keep the loop from its sockets. */
+static void flush_marked(aw_loop *loop) {
+  aw_node end = {NULL, NULL};
+  aw_node *node;
+
+  if (aw_queue_empty(&loop->marked)) {
+    return;
+  }
+  aw_queue_push(&loop->marked, &end);
+  while ((node = aw_queue_pop(&loop->marked)) != &end) {
+    aw_flush *flush = AW_CONTAINER(node, aw_flush, node);
+    flush->run(flush);
+  }
+}
+
+static bool has_work(const aw_loop *loop) {
+  return loop->nudged || !aw_queue_empty(&loop->ready) ||
+         !aw_queue_empty(&loop->marked);
+}
+
+/* libuv runs due timers before this and computes how long to block after it,
+ * so that this is the last chance to flush what the timers produced, and not
+ * to block when they made a source ready. A stop flag set here makes the poll
+ * non-blocking and is cleared when uv_run returns. */
+static void on_prepare(uv_prepare_t *prepare) {
+  aw_loop *loop = prepare->data;
+
+  flush_marked(loop);
+  if (has_work(loop)) {
+    uv_stop(&loop->uv);
+  }
+}
+
+/* Ends the poll by being due; there is nothing to do. */
+static void on_alarm(uv_timer_t *alarm) {
+  (void)alarm;
+}
+
+/* Neither handle keeps the loop alive: only what others open counts. */
+static void start_handles(aw_loop *loop) {
+  uv_prepare_init(&loop->uv, &loop->prepare);
+  loop->prepare.data = loop;
+  uv_prepare_start(&loop->prepare, on_prepare);
+  uv_unref((uv_handle_t *)&loop->prepare);
+  uv_timer_init(&loop->uv, &loop->alarm);
+  uv_unref((uv_handle_t *)&loop->alarm);
+}
+
+int aw_loop_new(aw_loop **out, const aw_mem *mem) {
+  aw_loop *loop = aw_mem_zero(mem, 1, sizeof *loop);
+  int rc;
+
+  *out = NULL;
+  if (loop == NULL) {
+    return AW_E_NOMEM;
+  }
+  loop->mem = mem;
+  aw_queue_init(&loop->ready);
+  aw_queue_init(&loop->marked);
+  aw_queue_init(&loop->teardowns);
+  rc = AW_E_NOMEM;
+  loop->read_buffer = aw_mem_alloc(mem, AW_LOOP_READ_BUFFER);
+  if (loop->read_buffer == NULL) {
+    goto no_buffer;
+  }
+  rc = AW_E_IO;
+  if (uv_loop_init(&loop->uv) != 0) {
+    goto no_loop;
+  }
+  loop->uv.data = loop;
+  start_handles(loop);
+  *out = loop;
+  return AW_OK;
+
+no_loop:
+  aw_mem_free(mem, loop->read_buffer);
+no_buffer:
+  aw_mem_free(mem, loop);
+  return rc;
+}
+
+static void close_handle(uv_handle_t *handle, void *arg) {
+  (void)arg;
+  if (!uv_is_closing(handle)) {
+    uv_close(handle, NULL);
+  }
+}
+
+void aw_loop_free(aw_loop *loop) {
+  aw_node *node;
+  int rc;
+
+  if (loop == NULL) {
+    return;
+  }
+  while ((node = aw_queue_pop(&loop->teardowns)) != NULL) {
+    aw_teardown *teardown = AW_CONTAINER(node, aw_teardown, node);
+    teardown->run(teardown);
+  }
+  uv_walk(&loop->uv, close_handle, NULL);
+  while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0) {
+  }
+  rc = uv_loop_close(&loop->uv);
+  assert(rc == 0);
+  (void)rc;
+  aw_mem_free(loop->mem, loop->read_buffer);
+  aw_mem_free(loop->mem, loop);
+}
+
+const aw_mem *aw_loop_mem(const aw_loop *loop) {
+  return loop->mem;
+}
+
+uv_loop_t *aw_loop_uv(aw_loop *loop) {
+  return &loop->uv;
+}
+
+uint64_t aw_loop_now(const aw_loop *loop) {
+  return uv_now(&loop->uv);
+}
+
+int aw_loop_fd(const aw_loop *loop) {
+  return uv_backend_fd(&loop->uv);
+}
+
+int aw_loop_timeout_ms(const aw_loop *loop) {
+  int timeout;
+  uint64_t now, then = uv_now(&loop->uv);
+
+  if (has_work(loop)) {
+    return 0;
+  }
+  /* libuv says 0 here, which would make an embedder spin. */
+  if (!uv_loop_alive(&loop->uv)) {
+    return -1;
+  }
+  timeout = uv_backend_timeout(&loop->uv);
+  if (timeout <= 0) {
+    return timeout;
+  }
+  /* libuv counts from the start of the last turn; the host has run since. */
+  now = uv_hrtime() / 1000000;
+  if (now > then) {
+    uint64_t gone = now - then;
+    timeout = gone < (uint64_t)timeout ? timeout - (int)gone : 0;
+  }
+  return timeout;
+}
+
+void aw_loop_step(aw_loop *loop) {
+  aw_loop_wait(loop, 0);
+}
+
+bool aw_loop_wait(aw_loop *loop, int timeout_ms) {
+  bool block;
+
+  uv_update_time(&loop->uv);
+  flush_marked(loop);
+  block = timeout_ms != 0 && !has_work(loop);
+  if (block && timeout_ms > 0) {
+    uv_timer_start(&loop->alarm, on_alarm, (uint64_t)timeout_ms, 0);
+  }
+  uv_run(&loop->uv, block ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+  uv_timer_stop(&loop->alarm);
+  flush_marked(loop);
+  loop->nudged = false;
+  return has_work(loop) || uv_loop_alive(&loop->uv) != 0;
+}
+
+aw_source *aw_loop_ready(aw_loop *loop, unsigned *events) {
+  aw_node *node = aw_queue_pop(&loop->ready);
+  aw_source *source;
+
+  if (node == NULL) {
+    return NULL;
+  }
+  source = AW_CONTAINER(node, aw_source, node);
+  *events = source->events;
+  source->events = 0;
+  return source;
+}
+
+void aw_source_init(aw_source *source, aw_loop *loop, void *user) {
+  *source = (aw_source){.loop = loop, .user = user};
+}
+
+void aw_source_raise(aw_source *source, unsigned events) {
+  source->events |= events;
+  if (!aw_node_queued(&source->node)) {
+    aw_queue_push(&source->loop->ready, &source->node);
+  }
+}
+
+void aw_source_fini(aw_source *source) {
+  aw_node_remove(&source->node);
+  source->events = 0;
+}
+
+void aw_loop_mark(aw_loop *loop, aw_flush *flush) {
+  if (!aw_node_queued(&flush->node)) {
+    aw_queue_push(&loop->marked, &flush->node);
+  }
+}
+
+void aw_loop_nudge(aw_loop *loop) {
+  loop->nudged = true;
+}
+
+void aw_loop_at_free(aw_loop *loop, aw_teardown *teardown) {
+  if (!aw_node_queued(&teardown->node)) {
+    aw_queue_push(&loop->teardowns, &teardown->node);
+  }
+}
+
+void *aw_loop_slot(const aw_loop *loop) {
+  return loop->slot;
+}
+
+void aw_loop_set_slot(aw_loop *loop, void *value) {
+  loop->slot = value;
+}
+
+char *aw_loop_read_buffer(aw_loop *loop) {
+  return loop->read_buffer;
+}
+
+int aw_loop_entropy(void *out, size_t len) {
+  return uv_random(NULL, NULL, out, len, 0, NULL) == 0 ? AW_OK : AW_E_IO;
+}

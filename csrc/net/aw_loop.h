@@ -1,0 +1,103 @@
+/* The one event loop of a host: a libuv loop and what is due on it.
+ *
+ * Embedding contract, enough for every host:
+ *   fd          becomes readable when step has something to do
+ *   timeout_ms  the longest time until step must be called anyway
+ *   step        does all that is due, never blocks
+ * Nothing in here calls the application back. What happened is queued as
+ * "ready" sources, which the application takes with aw_loop_ready. */
+#ifndef AW_LOOP_H
+#define AW_LOOP_H
+
+#include "aw_mem.h"
+#include "aw_queue.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+typedef struct aw_loop aw_loop;
+typedef struct aw_source aw_source;
+typedef struct aw_flush aw_flush;
+typedef struct aw_teardown aw_teardown;
+
+/* Embedded in whatever the application waits for (connection, listener,
+ * timer, process). `events` is a bit set that the owner defines. */
+struct aw_source {
+  aw_node node;
+  aw_loop *loop;
+  unsigned events;
+  void *user; /* the binding's handle */
+};
+
+/* Embedded in whatever gathers output during a turn. `run` is called once per
+ * turn, before the loop blocks, for each aw_flush that was marked. */
+struct aw_flush {
+  aw_node node;
+  void (*run)(aw_flush *flush);
+};
+
+/* Embedded in what outlives its owner for a while (a child that has yet to be
+ * reaped): `run` is called by aw_loop_free for each that is still registered.
+ */
+struct aw_teardown {
+  aw_node node;
+  void (*run)(aw_teardown *teardown);
+};
+
+int aw_loop_new(aw_loop **out, const aw_mem *mem);
+
+/* Closes every libuv handle that is still open, runs the loop until all close
+ * callbacks have come, frees. The owners of transports and connections have to
+ * have closed them before. */
+void aw_loop_free(aw_loop *loop);
+
+const aw_mem *aw_loop_mem(const aw_loop *loop);
+uv_loop_t *aw_loop_uv(aw_loop *loop);
+
+/* Milliseconds, monotonic, cached at the start of the turn. */
+uint64_t aw_loop_now(const aw_loop *loop);
+
+int aw_loop_fd(const aw_loop *loop);
+
+/* -1: only the fd counts. 0: call step now (output waits, sources are ready).
+ */
+int aw_loop_timeout_ms(const aw_loop *loop);
+
+/* Flush, run what is due without blocking, flush. */
+void aw_loop_step(aw_loop *loop);
+
+/* As step, but blocks until something happened or timeout_ms passed (-1: no
+ * limit). Returns at once when a source is ready already. Returns false when
+ * nothing is left that could ever happen (no active libuv handle). */
+bool aw_loop_wait(aw_loop *loop, int timeout_ms);
+
+/* The next ready source, or NULL; *events are its events, cleared by this. */
+aw_source *aw_loop_ready(aw_loop *loop, unsigned *events);
+
+void aw_source_init(aw_source *source, aw_loop *loop, void *user);
+void aw_source_raise(aw_source *source, unsigned events);
+void aw_source_fini(aw_source *source); /* forget pending events */
+
+/* Have `flush` run before the loop blocks next. Cheap when marked already. */
+void aw_loop_mark(aw_loop *loop, aw_flush *flush);
+
+/* The aw_loop_wait that runs now does not block (any more): something happened
+ * that its caller wants to see, without a source having been raised. */
+void aw_loop_nudge(aw_loop *loop);
+
+/* Have `teardown` run by aw_loop_free, unless its node was removed before. */
+void aw_loop_at_free(aw_loop *loop, aw_teardown *teardown);
+
+/* One pointer for what a transport keeps once for each loop; NULL at first. Its
+ * owner frees it in a teardown. */
+void *aw_loop_slot(const aw_loop *loop);
+void aw_loop_set_slot(aw_loop *loop, void *value);
+
+/* One shared receive buffer: valid within one read callback only. */
+#define AW_LOOP_READ_BUFFER (256u << 10)
+char *aw_loop_read_buffer(aw_loop *loop);
+
+/* 32 bytes from the system's entropy source. AW_E_IO when there is none. */
+int aw_loop_entropy(void *out, size_t len);
+
+#endif

@@ -1,0 +1,129 @@
+#include "aw_error.h"
+#include "aw_transport_impl.h"
+#include <assert.h>
+
+int aw_transport_send(aw_transport *t, const char *bytes, size_t len) {
+  if (len == 0) {
+    return AW_E_INVALID;
+  }
+  if (len > AW_TRANSPORT_MESSAGE_MAX) {
+    return AW_E_LIMIT;
+  }
+  return t->ops->send(t, bytes, len);
+}
+
+size_t aw_transport_room(aw_transport *t) {
+  size_t limit =
+      t->choked ? AW_TRANSPORT_HIGH_WATER / 2 : AW_TRANSPORT_HIGH_WATER;
+
+  if (t->pending >= limit) {
+    t->choked = true;
+    return 0;
+  }
+  return AW_TRANSPORT_HIGH_WATER - t->pending;
+}
+
+void aw_transport_pause(aw_transport *t, bool paused) {
+  t->ops->pause(t, paused);
+}
+
+void aw_transport_close(aw_transport *t, int code, const char *reason) {
+  t->ops->close(t, code, reason);
+}
+
+void aw_transport_free(aw_transport *t) {
+  if (t != NULL) {
+    t->ops->free(t);
+  }
+}
+
+void aw_transport_init(aw_transport *t, const aw_transport_ops *ops,
+                       aw_loop *loop, const char *kind,
+                       void (*release)(aw_transport *t)) {
+  t->ops = ops;
+  t->loop = loop;
+  t->info.kind = kind;
+  t->state = AW_TRANSPORT_OPENING;
+  t->refs = 1;
+  t->release = release;
+  t->last_in_ms = aw_loop_now(loop);
+}
+
+void aw_transport_hold(aw_transport *t) {
+  t->refs++;
+}
+
+void aw_transport_drop(aw_transport *t) {
+  assert(t->refs > 0);
+  if (--t->refs == 0) {
+    t->release(t);
+  }
+}
+
+void aw_transport_mute(aw_transport *t) {
+  t->state = AW_TRANSPORT_ENDED;
+  t->sink = (aw_transport_sink){NULL, NULL, NULL, NULL, NULL};
+}
+
+/* A wait ends after an upcall, so that a caller without sources sees it. */
+void aw_transport_give_open(aw_transport *t) {
+  if (t->state != AW_TRANSPORT_OPENING) {
+    return;
+  }
+  t->state = AW_TRANSPORT_OPEN;
+  aw_loop_nudge(t->loop);
+  if (t->sink.open != NULL) {
+    t->sink.open(t->user, &t->info);
+  }
+}
+
+void aw_transport_give_message(aw_transport *t, char *bytes, size_t len) {
+  if (!aw_transport_alive(t)) {
+    return;
+  }
+  aw_loop_nudge(t->loop);
+  if (t->sink.message != NULL) {
+    t->sink.message(t->user, bytes, len);
+  }
+}
+
+void aw_transport_give_garbage(aw_transport *t, int error, const char *what) {
+  if (!aw_transport_alive(t)) {
+    return;
+  }
+  aw_loop_nudge(t->loop);
+  if (t->sink.garbage != NULL) {
+    t->sink.garbage(t->user, error, what);
+  }
+}
+
+void aw_transport_give_closed(aw_transport *t, int error, int code,
+                              const char *reason) {
+  if (!aw_transport_alive(t)) {
+    return;
+  }
+  t->state = AW_TRANSPORT_ENDED;
+  aw_loop_nudge(t->loop);
+  if (t->sink.closed != NULL) {
+    t->sink.closed(t->user, error, code, reason != NULL ? reason : "");
+  }
+}
+
+void aw_transport_received(aw_transport *t, size_t len) {
+  t->bytes_in += len;
+  t->last_in_ms = aw_loop_now(t->loop);
+}
+
+void aw_transport_sent(aw_transport *t, size_t len) {
+  assert(len <= t->pending);
+  t->pending -= len;
+  t->bytes_out += len;
+  if (t->choked && t->pending < AW_TRANSPORT_HIGH_WATER / 2 &&
+      t->state == AW_TRANSPORT_OPEN) {
+    t->choked = false;
+    aw_loop_nudge(t->loop);
+    if (t->sink.writable != NULL) {
+      t->sink.writable(t->user);
+    }
+  }
+}

@@ -1,0 +1,132 @@
+/* What carries messages: WebSocket, stdio, child process, in-process. One
+ * vtable, one contract, one test suite (tests/net/transport_suite.c). */
+#ifndef AW_TRANSPORT_H
+#define AW_TRANSPORT_H
+
+#include "aw_loop.h"
+#include <stddef.h>
+
+typedef struct aw_transport aw_transport;
+typedef struct aw_transport_ops aw_transport_ops;
+typedef struct aw_transport_sink aw_transport_sink;
+typedef struct aw_transport_info aw_transport_info;
+
+#define AW_TRANSPORT_MESSAGE_MAX (16u << 20)
+
+/* A transport that holds this many bytes of unsent output asks for no more
+ * (aw_transport_room gives 0) until less than half of it is left. One socket
+ * buffer's worth keeps the wire busy; more would only be memory and delay. */
+#define AW_TRANSPORT_HIGH_WATER (1u << 20)
+
+/* What the opening agreed on. Strings live as long as the transport. */
+struct aw_transport_info {
+  const char *kind;     /* "websocket", "stdio", "process", "memory" */
+  bool is_server;       /* we accepted */
+  bool extended;        /* agentwire.v1 was agreed (docs/wire.md section 7) */
+  const char *protocol; /* subprotocol, or NULL */
+  const char *peer;     /* "127.0.0.1:40312", a command, or NULL */
+};
+
+/* Upcalls, made only from inside aw_loop_step/wait (never from inside a call
+ * of the transport's own functions). */
+struct aw_transport_sink {
+  void (*open)(void *user, const aw_transport_info *info);
+  /* One whole message. The bytes may be changed, and live for the call. */
+  void (*message)(void *user, char *bytes, size_t len);
+  /* Something came that is not a message, and the transport goes on (a line
+   * that is too long, ...): answer with an error frame. */
+  void (*garbage)(void *user, int error, const char *what);
+  /* Room for output again after aw_transport_room was 0. */
+  void (*writable)(void *user);
+  /* The end, exactly once, also when open never came. Nothing follows. code:
+   * the WebSocket close code that describes it (1000 for a clean end, 1006 for
+   * a lost link, 1002 ... as the peer or we said). error: AW_OK for an orderly
+   * close by either side, else AW_E_*. */
+  void (*closed)(void *user, int error, int code, const char *reason);
+};
+
+struct aw_transport_ops {
+  int (*send)(aw_transport *t, const char *bytes, size_t len);
+  void (*pause)(aw_transport *t, bool paused);
+  void (*close)(aw_transport *t, int code, const char *reason);
+  void (*free)(aw_transport *t);
+};
+
+/* The base of each kind; embedded first. */
+struct aw_transport {
+  const aw_transport_ops *ops;
+  aw_transport_sink sink;
+  void *user;
+  aw_loop *loop;
+  aw_transport_info info;
+  size_t pending; /* bytes of output not yet taken by the system */
+  size_t bytes_in, bytes_out;
+  bool choked;         /* room was refused; `writable` is owed */
+  uint64_t last_in_ms; /* when a byte came last, aw_loop_now's clock */
+  size_t writes;       /* writes that were given to the system */
+
+  /* Kept by aw_transport_impl.h, for the transport's own code. */
+  int state;
+  unsigned refs;
+  void (*release)(aw_transport *t);
+};
+
+/* Frames one message (not empty, at most AW_TRANSPORT_MESSAGE_MAX) into the
+ * output, which goes out in one write at the end of the loop turn. Never
+ * refuses for lack of room: that is for the caller to ask. AW_E_CLOSED before
+ * open, after close, after the end; AW_E_NOMEM (nothing was added). */
+int aw_transport_send(aw_transport *t, const char *bytes, size_t len);
+
+/* Bytes that may be sent now without passing AW_TRANSPORT_HIGH_WATER. */
+size_t aw_transport_room(aw_transport *t);
+
+/* Stop or go on reading. Messages that were read already may still come for
+ * the rest of the current read. */
+void aw_transport_pause(aw_transport *t, bool paused);
+
+/* Starts an orderly end: output that waits is flushed first (up to
+ * AW_TRANSPORT_LINGER_MS), then the closing handshake where there is one, then
+ * `closed`. Idempotent; the first code counts. */
+#define AW_TRANSPORT_LINGER_MS 2000
+void aw_transport_close(aw_transport *t, int code, const char *reason);
+
+/* Ends at once without any handshake, frees. `closed` is NOT called. Legal at
+ * any moment, also from inside an upcall (the memory lives until its return).
+ */
+void aw_transport_free(aw_transport *t);
+
+/* Closes in order a transport that nobody owns any more, and frees it when it
+ * has closed, or with the loop. */
+void aw_transport_retire(aw_transport *t, int code, const char *reason);
+
+/* Two connected ends in one process; `open` comes in the next turn. */
+int aw_memory_pair(aw_loop *loop, bool extended, aw_transport **client,
+                   aw_transport **server);
+
+typedef struct aw_stdio_options aw_stdio_options;
+struct aw_stdio_options {
+  int in_fd, out_fd; /* owned from now on, also on failure; may be one socket
+                      */
+  bool is_server;    /* writes the ready line; a client waits for it */
+  bool extended;     /* offer (server) or accept (client) agentwire.v1 */
+  size_t line_max;   /* 0: AW_TRANSPORT_MESSAGE_MAX */
+};
+int aw_stdio_new(aw_loop *loop, const aw_stdio_options *options,
+                 aw_transport **out);
+
+typedef struct aw_process_options aw_process_options;
+struct aw_process_options {
+  const char *const *argv; /* NULL-terminated; argv[0] looked up in PATH */
+  const char *const *env;  /* NULL: inherited */
+  const char *cwd;         /* NULL: inherited */
+  bool extended;
+  size_t line_max;
+  unsigned kill_after_ms; /* after stdin was closed: TERM, then KILL; 0: 2000 */
+};
+/* A child that speaks on its stdin and stdout; stderr is inherited. Closing
+ * closes its stdin, waits, terminates. The child is always reaped. A command
+ * that cannot be started gives AW_E_IO and *why (static). */
+int aw_process_new(aw_loop *loop, const aw_process_options *options,
+                   aw_transport **out, const char **why);
+
+#endif

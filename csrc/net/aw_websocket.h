@@ -1,0 +1,130 @@
+/* WebSocket client and server, on the loop, as transports. Which engine does
+ * it is one source file; this header is the same for every engine. */
+#ifndef AW_WEBSOCKET_H
+#define AW_WEBSOCKET_H
+
+#include "aw_transport.h"
+
+typedef struct aw_tls_options aw_tls_options;
+typedef struct aw_websocket_options aw_websocket_options;
+typedef struct aw_listener aw_listener;
+typedef struct aw_listener_options aw_listener_options;
+typedef struct aw_upgrade aw_upgrade;
+
+#define AW_PROTOCOL_EXTENDED "agentwire.v1"
+#define AW_PROTOCOL_BASE "makai.v1"
+
+struct aw_tls_options {
+  const char *ca_file;   /* PEM; NULL: the system's store */
+  const char *cert_file; /* PEM chain; server: required; client: optional */
+  const char *key_file;
+  bool verify_peer;  /* server: demand a client certificate */
+  bool insecure;     /* client: accept anything (tests, never a default) */
+  const char *name;  /* client: name to check and send as SNI; NULL: host */
+};
+
+struct aw_websocket_options {
+  const char *url;             /* ws:// or wss:// */
+  const char *protocols;       /* NULL: "agentwire.v1, makai.v1" */
+  const char *headers;         /* whole lines with CRLF, or NULL */
+  const aw_tls_options *tls;   /* NULL: defaults */
+  size_t message_max;          /* 0: AW_TRANSPORT_MESSAGE_MAX */
+  unsigned handshake_ms;       /* until open; 0: 10000 */
+  unsigned ping_interval_ms;   /* silence before a ping; 0: 15000 */
+  unsigned ping_deadline_ms;   /* further silence before the end; 0: 15000 */
+};
+
+/* Starts connecting; names are resolved off the loop's thread. `open` or
+ * `closed` follows. AW_E_INVALID with *why for a bad URL or TLS file. The
+ * options are copied. */
+int aw_websocket_connect(aw_loop *loop, const aw_websocket_options *options,
+                         aw_transport **out, const char **why);
+
+/* A client's valid request for a connection, parked until its owner answers.
+ * The owner is whoever got it by `requested`, and has to call aw_upgrade_free
+ * exactly once, at any time, even after the listener or the loop is gone. The
+ * connection may be lost meanwhile, or its handshake deadline may pass (the
+ * client gets 503 then): the object stays, everything in it can still be read,
+ * and an answer gives AW_E_CLOSED. Strings live as long as the object. */
+
+/* The connection goes on: `accepted` follows from a later turn of the loop,
+ * with `tag` as the transport's `user`, so that the owner knows which request
+ * it was. AW_E_CLOSED: nobody waits for an answer any more. */
+int aw_upgrade_accept(aw_upgrade *upgrade, void *tag);
+
+/* Answers with an HTTP status of 400 to 599 and one line of text. AW_E_CLOSED
+ * as above; AW_E_INVALID for another status. */
+int aw_upgrade_refuse(aw_upgrade *upgrade, int status, const char *why);
+
+/* Frees. One that was not answered is refused with 503. NULL is accepted. */
+void aw_upgrade_free(aw_upgrade *upgrade);
+
+const char *aw_upgrade_peer(const aw_upgrade *upgrade);   /* without port */
+const char *aw_upgrade_target(const aw_upgrade *upgrade); /* "/path?query" */
+
+/* Subject of the verified client certificate (RFC 4514), or NULL. */
+const char *aw_upgrade_tls_subject(const aw_upgrade *upgrade);
+
+/* The first header of this name, compared without case; not NUL-terminated.
+ * NULL when absent. */
+const char *aw_upgrade_header(const aw_upgrade *upgrade, const char *name,
+                              size_t *len);
+
+/* Header number `index`, counted from 0, as it came; false past the last. */
+struct aw_upgrade_field {
+  const char *name, *value; /* not NUL-terminated */
+  size_t name_len, value_len;
+};
+typedef struct aw_upgrade_field aw_upgrade_field;
+bool aw_upgrade_headers(const aw_upgrade *upgrade, unsigned index,
+                        aw_upgrade_field *field);
+
+/* Connections, those that shake hands included. */
+#define AW_LISTENER_CONNECTIONS_MAX 10000
+/* Connections above a limit that are told so (503, 429) at the same time;
+ * further ones are just closed, so that refusing costs little. */
+#define AW_LISTENER_REFUSALS_MAX 64
+
+struct aw_listener_options {
+  const char *url;           /* ws://127.0.0.1:7450, port 0: any */
+  const char *protocols;     /* NULL: both; picked in this order */
+  const aw_tls_options *tls; /* needed for wss:// */
+  size_t message_max;
+  size_t head_max;           /* 0: AW_HTTP_HEAD_MAX */
+  unsigned handshake_ms, ping_interval_ms, ping_deadline_ms;
+  unsigned connections_max;  /* 0: AW_LISTENER_CONNECTIONS_MAX; then 503 */
+  unsigned per_address_max;  /* 0: no limit; then 429. IPv6 counts by /64 */
+  int backlog;               /* 0: 511 */
+};
+
+struct aw_listener_sink {
+  /* An open, upgraded connection. Set its sink before returning; messages
+   * follow from the next turn of the loop on. */
+  void (*accepted)(void *user, aw_transport *t);
+  /* The listener has failed for good; it still has to be freed. */
+  void (*closed)(void *user, int error, const char *reason);
+  /* May be NULL: every valid request is accepted. Else each is given here to
+   * be answered, now or later; see aw_upgrade. An engine that cannot park a
+   * request gives AW_E_UNSUPPORTED from aw_listener_new when this is set. */
+  void (*requested)(void *user, aw_upgrade *upgrade);
+};
+typedef struct aw_listener_sink aw_listener_sink;
+
+/* AW_E_IO with *why: address in use, no permission, ... */
+int aw_listener_new(aw_loop *loop, const aw_listener_options *options,
+                    const aw_listener_sink *sink, void *user,
+                    aw_listener **out, const char **why);
+
+unsigned aw_listener_port(const aw_listener *listener);
+
+/* New certificates (or a new client CA) for connections accepted from now on;
+ * open ones keep theirs. AW_E_INVALID with *why for files that cannot be used,
+ * AW_E_UNSUPPORTED for a ws:// listener: nothing has changed then. */
+int aw_listener_reload_tls(aw_listener *listener, const aw_tls_options *tls,
+                           const char **why);
+
+/* Stops accepting. Open transports go on, requests that wait are dropped.
+ * `closed` is not called. NULL is accepted. */
+void aw_listener_free(aw_listener *listener);
+
+#endif

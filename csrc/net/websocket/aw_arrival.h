@@ -1,0 +1,32 @@
+/* One connection of a listener until it is a WebSocket: the server's side of
+ * the opening handshake, and the request that its owner may decide on. */
+#ifndef AW_ARRIVAL_H
+#define AW_ARRIVAL_H
+
+#include "aw_socket.h"
+
+typedef struct aw_arrival aw_arrival;
+typedef struct aw_arrival_host aw_arrival_host;
+
+/* What arrivals need of their listener; embedded in it. */
+struct aw_arrival_host {
+  aw_loop *loop;
+  aw_listener_sink sink;
+  void *user;
+  aw_socket_settings settings;
+  size_t head_max;
+  char *protocols;
+  aw_queue arrivals;
+  unsigned refusals; /* arrivals that are only told why not */
+};
+
+/* Takes an accepted socket. `context` NULL: plain. `refusal` is the status to
+ * answer with whatever is asked for, or 0. `roster` NULL: counted by nobody.
+ * Upcalls may come before this returns. On failure fd is closed. */
+int aw_arrival_new(aw_arrival_host *host, int fd, const struct sockaddr *peer,
+                   SSL_CTX *context, aw_roster *roster, int refusal);
+
+/* Drops all arrivals without a word. */
+void aw_arrival_end_all(aw_arrival_host *host);
+
+#endif

@@ -1,0 +1,445 @@
+#include "aw_error.h"
+#include "aw_socket.h"
+#include <stdio.h>
+
+/* Addresses of one name that are tried; a resolver can give hundreds. */
+#define ADDRESSES_MAX 8
+
+/* A further address is tried beside the first one after this time (RFC 8305
+ * section 5): a black hole must not eat the whole deadline. */
+#define STAGGER_MS 250
+
+#define WHY_MAX 200
+
+typedef struct dial dial;
+typedef struct attempt attempt;
+
+struct attempt {
+  dial *dial;
+  aw_stream *stream;
+};
+
+struct dial {
+  const aw_mem *mem;
+  aw_loop *loop;
+  aw_socket *socket; /* NULL: nobody waits any more */
+  unsigned holds;    /* the socket, the timer, the resolver */
+  bool started, resolving;
+  uv_getaddrinfo_t resolver;
+  uv_timer_t timer;
+  struct sockaddr_storage addresses[ADDRESSES_MAX];
+  attempt attempts[ADDRESSES_MAX];
+  unsigned count, next, live;
+  int error;
+  char why[WHY_MAX];
+  const char *phase;
+  SSL_CTX *context;
+  aw_buf in;
+  char key[AW_HTTP_KEY_TEXT];
+  unsigned port;
+  char *host, *authority, *target, *protocols, *headers, *name;
+};
+
+static void on_timer(uv_timer_t *timer);
+
+static void drop_dial(dial *d) {
+  if (--d->holds > 0) {
+    return;
+  }
+  SSL_CTX_free(d->context);
+  aw_buf_fini(&d->in);
+  aw_mem_free(d->mem, d->host);
+  aw_mem_free(d->mem, d->authority);
+  aw_mem_free(d->mem, d->target);
+  aw_mem_free(d->mem, d->protocols);
+  aw_mem_free(d->mem, d->headers);
+  aw_mem_free(d->mem, d->name);
+  aw_mem_free(d->mem, d);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+  drop_dial(handle->data);
+}
+
+static void end_attempts(dial *d) {
+  for (unsigned i = 0; i < d->next; i++) {
+    aw_stream_free(d->attempts[i].stream);
+    d->attempts[i].stream = NULL;
+  }
+  d->live = 0;
+  uv_timer_stop(&d->timer);
+}
+
+/* The socket has lost interest, or has all it needs. */
+static void give_up(dial *d) {
+  d->socket = NULL;
+  end_attempts(d);
+  if (d->resolving) {
+    (void)uv_cancel((uv_req_t *)&d->resolver);
+  }
+  uv_close((uv_handle_t *)&d->timer, on_timer_closed);
+  drop_dial(d);
+}
+
+/* Connecting: one address after the other, each as soon as the one before has
+ * failed or has taken long. */
+
+static void note_failure(dial *d, int rc, const struct sockaddr *address) {
+  char text[AW_TCP_ADDRESS_TEXT];
+  aw_tcp_format(address, true, text);
+  (void)snprintf(d->why, sizeof d->why, "%s: %s", uv_strerror(rc), text);
+  d->error = rc == UV_ECONNREFUSED ? AW_E_REFUSED
+             : rc == UV_ETIMEDOUT  ? AW_E_TIMEOUT
+                                   : AW_E_IO;
+}
+
+static const aw_stream_sink attempt_sink;
+
+static void try_next(dial *d) {
+  while (d->next < d->count) {
+    attempt *a = &d->attempts[d->next];
+    struct sockaddr *address = (struct sockaddr *)&d->addresses[d->next];
+    d->next++;
+    a->dial = d;
+    int rc = aw_stream_dial(&a->stream, d->loop, address, &attempt_sink, a);
+    if (rc == 0) {
+      d->live++;
+      if (d->next < d->count) {
+        uv_timer_start(&d->timer, on_timer, STAGGER_MS, 0);
+      }
+      return;
+    }
+    note_failure(d, rc, address);
+  }
+  if (d->live == 0) {
+    aw_socket_end(d->socket, d->error, 1006, d->why);
+  }
+}
+
+static void use_stream(dial *d, aw_stream *stream, unsigned index) {
+  aw_tls *tls = NULL;
+  d->phase = "waiting for the answer to the upgrade";
+  if (d->context != NULL) {
+    d->phase = "in the TLS handshake";
+    if (aw_tls_new(&tls, d->mem, d->context, d->name) != AW_OK) {
+      aw_stream_free(stream);
+      aw_socket_end(d->socket, AW_E_NOMEM, 1006, "out of memory");
+      return;
+    }
+  }
+  aw_socket_attach(d->socket, stream, tls,
+                   (struct sockaddr *)&d->addresses[index]);
+}
+
+static void on_connected(void *user, int rc) {
+  attempt *a = user;
+  dial *d = a->dial;
+  unsigned index = (unsigned)(a - d->attempts);
+  aw_stream *stream = a->stream;
+  a->stream = NULL;
+  if (rc == 0) {
+    end_attempts(d);
+    use_stream(d, stream, index);
+    return;
+  }
+  note_failure(d, rc, (struct sockaddr *)&d->addresses[index]);
+  aw_stream_free(stream);
+  d->live--;
+  try_next(d);
+}
+
+static const aw_stream_sink attempt_sink = {.connected = on_connected};
+
+/* Resolving */
+
+static void take_addresses(dial *d, const struct addrinfo *info) {
+  for (; info != NULL && d->count < ADDRESSES_MAX; info = info->ai_next) {
+    if (info->ai_addrlen <= sizeof d->addresses[0]) {
+      memcpy(&d->addresses[d->count++], info->ai_addr, info->ai_addrlen);
+    }
+  }
+}
+
+static void fail_resolving(dial *d, int rc) {
+  (void)snprintf(d->why, sizeof d->why, "cannot resolve %.120s: %s", d->host,
+                 uv_strerror(rc));
+  aw_socket_end(d->socket, rc == UV_EAI_NONAME ? AW_E_NOT_FOUND : AW_E_IO, 1006,
+                d->why);
+}
+
+static void on_resolved(uv_getaddrinfo_t *request, int rc,
+                        struct addrinfo *info) {
+  dial *d = request->data;
+  d->resolving = false;
+  if (d->socket != NULL) {
+    d->phase = "connecting";
+    take_addresses(d, info);
+    if (rc == 0 && d->count > 0) {
+      try_next(d);
+    } else {
+      fail_resolving(d, rc == 0 ? UV_EAI_NONAME : rc);
+    }
+  }
+  uv_freeaddrinfo(info);
+  drop_dial(d);
+}
+
+static bool take_literal(dial *d) {
+  void *first = &d->addresses[0];
+  if (uv_ip4_addr(d->host, (int)d->port, first) != 0 &&
+      uv_ip6_addr(d->host, (int)d->port, first) != 0) {
+    return false;
+  }
+  d->count = 1;
+  return true;
+}
+
+static void start(dial *d) {
+  struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                           .ai_flags = AI_NUMERICSERV};
+  char port[8];
+  d->started = true;
+  d->phase = "connecting";
+  if (take_literal(d)) {
+    try_next(d);
+    return;
+  }
+  d->phase = "resolving the name";
+  (void)snprintf(port, sizeof port, "%u", d->port);
+  d->resolver.data = d;
+  int rc = uv_getaddrinfo(aw_loop_uv(d->loop), &d->resolver, on_resolved,
+                          d->host, port, &hints);
+  if (rc != 0) {
+    fail_resolving(d, rc);
+    return;
+  }
+  d->resolving = true;
+  d->holds++;
+}
+
+static void on_timer(uv_timer_t *timer) {
+  dial *d = timer->data;
+  if (d->started) {
+    try_next(d);
+  } else {
+    start(d);
+  }
+}
+
+/* The greeter */
+
+static void on_ready(void *user) {
+  dial *d = user;
+  unsigned char random[16];
+  d->phase = "waiting for the answer to the upgrade";
+  if (aw_loop_entropy(random, sizeof random) != AW_OK) {
+    aw_socket_end(d->socket, AW_E_IO, 1006, "no entropy");
+    return;
+  }
+  aw_http_make_key(random, d->key);
+  int rc = aw_http_build_request(&d->socket->stream->out, d->authority,
+                                 d->target, d->key, d->protocols, d->headers);
+  if (rc != AW_OK) {
+    aw_socket_end(d->socket, rc, 1006, aw_error_text(rc));
+    return;
+  }
+  aw_socket_mark(d->socket);
+}
+
+static void refuse(dial *d, const aw_http_head *head) {
+  if (head->status == 101) {
+    (void)snprintf(d->why, sizeof d->why, "handshake refused: %s", head->why);
+  } else {
+    int len = head->reason.len < 80 ? (int)head->reason.len : 80;
+    (void)snprintf(d->why, sizeof d->why, "handshake refused: HTTP %d%s%.*s",
+                   head->status, len > 0 ? " " : "", len, head->reason.bytes);
+  }
+  aw_socket_end(d->socket, AW_E_REFUSED, 1006, d->why);
+}
+
+/* A client that gets no subprotocol closes with 1002 (docs/wire.md section 1);
+ * to do so it has to be a WebSocket first. */
+static void open_socket(dial *d, aw_http_span protocol, size_t used) {
+  aw_socket *s = d->socket;
+  bool lacking = protocol.bytes == NULL && d->protocols != NULL;
+  aw_buf_fini(&s->early);
+  s->early = d->in;
+  aw_buf_init(&d->in, d->mem);
+  if (lacking) {
+    s->greeter = NULL;
+    s->base.state = AW_TRANSPORT_OPEN;
+    give_up(d);
+    aw_socket_violate(s, AW_E_WS_PROTOCOL, "no subprotocol was agreed");
+    return;
+  }
+  aw_socket_agree(s, protocol);
+  aw_buf_consume(&s->early, used);
+  give_up(d);
+  aw_socket_open(s);
+}
+
+static void on_input(void *user, char *bytes, size_t len) {
+  dial *d = user;
+  aw_http_head head;
+  aw_http_span protocol;
+  size_t used;
+  int rc = aw_buf_append(&d->in, bytes, len);
+  if (rc == AW_OK) {
+    rc = aw_http_parse(&head, aw_buf_bytes(&d->in), aw_buf_len(&d->in), 0,
+                       false, &used);
+  }
+  if (rc == AW_E_AGAIN) {
+    return;
+  }
+  if (rc != AW_OK) {
+    (void)snprintf(d->why, sizeof d->why, "handshake refused: %s",
+                   rc == AW_E_NOMEM ? "out of memory" : head.why);
+    aw_socket_end(d->socket, rc == AW_E_NOMEM ? rc : AW_E_REFUSED, 1006,
+                  d->why);
+    return;
+  }
+  if (aw_http_check_response(&head, d->key, d->protocols, &protocol) != 0) {
+    refuse(d, &head);
+    return;
+  }
+  open_socket(d, protocol, used);
+}
+
+static void on_deadline(void *user) {
+  dial *d = user;
+  (void)snprintf(d->why, sizeof d->why,
+                 "handshake not finished within %u ms: %s",
+                 d->socket->settings.handshake_ms, d->phase);
+  aw_socket_end(d->socket, AW_E_TIMEOUT, 1006, d->why);
+}
+
+static void on_lost(void *user, int error, const char *why) {
+  dial *d = user;
+  aw_socket *s = d->socket;
+  give_up(d);
+  int code = error == AW_OK ? s->end_code : 1006;
+  aw_transport_give_closed(&s->base, error, code, why);
+}
+
+static void on_dropped(void *user) {
+  give_up(user);
+}
+
+static const aw_greeter client_greeter = {on_ready, on_input, on_deadline,
+                                          on_lost, on_dropped};
+
+/* Starting */
+
+static bool copy_optional(const aw_mem *mem, char **out, const char *text) {
+  return text == NULL || text[0] == '\0' ||
+         aw_socket_copy(mem, out, text, strlen(text));
+}
+
+static char *make_authority(const aw_mem *mem, const aw_http_url *url) {
+  size_t size = url->host.len + 16;
+  char *text = aw_mem_alloc(mem, size);
+  if (text == NULL) {
+    return NULL;
+  }
+  int len = snprintf(text, size, url->is_ipv6 ? "[%.*s]" : "%.*s",
+                     (int)url->host.len, url->host.bytes);
+  if (url->port != (url->secure ? 443u : 80u)) {
+    (void)snprintf(text + len, size - (size_t)len, ":%u", url->port);
+  }
+  return text;
+}
+
+static int copy_options(dial *d, const aw_http_url *url,
+                        const aw_websocket_options *o) {
+  const char *protocols = o->protocols != NULL ? o->protocols
+                                               : AW_PROTOCOL_EXTENDED
+                              ", " AW_PROTOCOL_BASE;
+  const char *name = o->tls != NULL ? o->tls->name : NULL;
+  d->port = url->port;
+  d->authority = make_authority(d->mem, url);
+  bool ok =
+      d->authority != NULL &&
+      aw_socket_copy(d->mem, &d->host, url->host.bytes, url->host.len) &&
+      aw_socket_copy(d->mem, &d->target, url->target.bytes, url->target.len) &&
+      copy_optional(d->mem, &d->protocols, protocols) &&
+      copy_optional(d->mem, &d->headers, o->headers) &&
+      copy_optional(d->mem, &d->name, name != NULL ? name : d->host);
+  return ok ? AW_OK : AW_E_NOMEM;
+}
+
+static dial *new_dial(aw_loop *loop) {
+  const aw_mem *mem = aw_loop_mem(loop);
+  dial *d = aw_mem_zero(mem, 1, sizeof *d);
+  if (d == NULL) {
+    return NULL;
+  }
+  d->mem = mem;
+  d->loop = loop;
+  d->holds = 1;
+  d->phase = "starting";
+  aw_buf_init(&d->in, mem);
+  return d;
+}
+
+/* Fails now rather than after connecting when headers cannot be sent. */
+static int try_request(dial *d, const char **why) {
+  aw_buf scratch;
+  aw_buf_init(&scratch, d->mem);
+  memset(d->key, 'A', sizeof d->key);
+  int rc = aw_http_build_request(&scratch, d->authority, d->target, d->key,
+                                 d->protocols, d->headers);
+  aw_buf_fini(&scratch);
+  if (rc == AW_E_INVALID) {
+    *why = "headers or protocols are not valid HTTP";
+  }
+  return rc;
+}
+
+/* The first step waits for the loop, because upcalls have to. */
+static int start_later(dial *d, const aw_websocket_options *o) {
+  aw_socket_settings settings = {
+      .message_max = o->message_max,
+      .handshake_ms = o->handshake_ms,
+      .ping_interval_ms = o->ping_interval_ms,
+      .ping_deadline_ms = o->ping_deadline_ms,
+  };
+  int rc = aw_socket_new(&d->socket, d->loop, &settings, &client_greeter, d);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  uv_timer_init(aw_loop_uv(d->loop), &d->timer);
+  d->timer.data = d;
+  d->holds++;
+  uv_timer_start(&d->timer, on_timer, 0, 0);
+  return AW_OK;
+}
+
+int aw_websocket_connect(aw_loop *loop, const aw_websocket_options *options,
+                         aw_transport **out, const char **why) {
+  aw_http_url url;
+  *why = "out of memory";
+  int rc = aw_http_parse_url(&url, options->url, strlen(options->url), why);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  dial *d = new_dial(loop);
+  if (d == NULL) {
+    return AW_E_NOMEM;
+  }
+  rc = copy_options(d, &url, options);
+  if (rc == AW_OK) {
+    rc = try_request(d, why);
+  }
+  if (rc == AW_OK && url.secure) {
+    rc = aw_tls_client_context(&d->context, options->tls, why);
+  }
+  if (rc == AW_OK) {
+    rc = start_later(d, options);
+  }
+  if (rc != AW_OK) {
+    drop_dial(d);
+    return rc;
+  }
+  *out = &d->socket->base;
+  return AW_OK;
+}

@@ -1,0 +1,325 @@
+#include "aw_arrival.h"
+#include "aw_error.h"
+#include <netinet/in.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define BACKLOG 511
+#define ACCEPTS_MAX 64 /* in one turn; open connections want their turn too */
+
+/* Out of memory or descriptors: accepting again at once would only spin. */
+#define REST_MS 100
+
+struct aw_listener {
+  aw_arrival_host host;
+  const aw_mem *mem;
+  uv_poll_t poll;
+  uv_timer_t rest;
+  unsigned handles; /* libuv handles that are not closed yet */
+  int fd, reserve;
+  aw_roster *roster;
+  SSL_CTX *context;
+  unsigned connections_max, per_address_max, port;
+};
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static int refusal_of(const aw_listener *l, const struct sockaddr *peer) {
+  if (aw_roster_count(l->roster) >= l->connections_max) {
+    return 503;
+  }
+  if (l->per_address_max != 0 &&
+      aw_roster_count_from(l->roster, peer) >= l->per_address_max) {
+    return 429;
+  }
+  return 0;
+}
+
+static void receive(aw_listener *l, int fd, const struct sockaddr *peer) {
+  int refusal = refusal_of(l, peer);
+  if (refusal != 0 && l->host.refusals >= AW_LISTENER_REFUSALS_MAX) {
+    close(fd);
+    return;
+  }
+  (void)aw_arrival_new(&l->host, fd, peer, l->context,
+                       refusal == 0 ? l->roster : NULL, refusal);
+}
+
+static void on_rested(uv_timer_t *timer) {
+  aw_listener *l = timer->data;
+  if (l->reserve < 0) {
+    l->reserve = aw_tcp_reserve();
+  }
+  uv_poll_start(&l->poll, UV_READABLE, on_poll);
+}
+
+static void rest(aw_listener *l) {
+  uv_poll_stop(&l->poll);
+  uv_timer_start(&l->rest, on_rested, REST_MS, 0);
+}
+
+/* Without a descriptor the connection could only be left in the backlog, where
+ * it would wake the loop again and again. The one in reserve lets it be taken
+ * and closed, so that the client knows. */
+static bool shed(aw_listener *l) {
+  struct sockaddr_storage peer;
+  int fd;
+  if (l->reserve < 0) {
+    return false;
+  }
+  close(l->reserve);
+  int rc = aw_tcp_accept(l->fd, &peer, &fd);
+  if (rc == 0) {
+    close(fd);
+  }
+  l->reserve = aw_tcp_reserve();
+  return rc == 0 || rc == UV_EAGAIN;
+}
+
+static bool is_passing(int rc) {
+  return rc == UV_ECONNABORTED || rc == UV_EPROTO || rc == UV_EPERM ||
+         rc == UV_ENETDOWN || rc == UV_EHOSTUNREACH || rc == UV_ENETUNREACH;
+}
+
+static bool is_shortage(int rc) {
+  return rc == UV_EMFILE || rc == UV_ENFILE || rc == UV_ENOBUFS ||
+         rc == UV_ENOMEM;
+}
+
+static void fail(aw_listener *l, int rc) {
+  uv_poll_stop(&l->poll);
+  aw_loop_nudge(l->host.loop);
+  if (l->host.sink.closed != NULL) {
+    l->host.sink.closed(l->host.user, AW_E_IO, uv_strerror(rc));
+  }
+}
+
+/* True when there may be more to accept. */
+static bool handle_error(aw_listener *l, int rc) {
+  if (rc == UV_EAGAIN) {
+    return false;
+  }
+  if (is_passing(rc)) {
+    return true;
+  }
+  if ((rc == UV_EMFILE || rc == UV_ENFILE) && shed(l)) {
+    return true;
+  }
+  if (is_shortage(rc)) {
+    rest(l);
+  } else {
+    fail(l, rc);
+  }
+  return false;
+}
+
+/* Upcalls may free the listener, which shows in the descriptor. */
+static void on_poll(uv_poll_t *poll, int status, int events) {
+  aw_listener *l = poll->data;
+  struct sockaddr_storage peer;
+  (void)events;
+  if (status != 0) {
+    fail(l, aw_tcp_error(l->fd));
+    return;
+  }
+  for (int i = 0; i < ACCEPTS_MAX && l->fd >= 0; i++) {
+    int fd;
+    int rc = aw_tcp_accept(l->fd, &peer, &fd);
+    if (rc == 0) {
+      receive(l, fd, (struct sockaddr *)&peer);
+    } else if (!handle_error(l, rc)) {
+      return;
+    }
+  }
+}
+
+/* Starting */
+
+/* Names are looked up here and now: a listener starts before there is anything
+ * to keep waiting. */
+static int look_up(aw_listener *l, const char *host, unsigned port,
+                   struct sockaddr_storage *address) {
+  uv_getaddrinfo_t request;
+  struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+  if (uv_ip4_addr(host, (int)port, (void *)address) == 0 ||
+      uv_ip6_addr(host, (int)port, (void *)address) == 0) {
+    return 0;
+  }
+  char text[8];
+  (void)snprintf(text, sizeof text, "%u", port);
+  int rc = uv_getaddrinfo(aw_loop_uv(l->host.loop), &request, NULL, host, text,
+                          &hints);
+  if (rc == 0) {
+    memcpy(address, request.addrinfo->ai_addr, request.addrinfo->ai_addrlen);
+    uv_freeaddrinfo(request.addrinfo);
+  }
+  return rc;
+}
+
+static unsigned bound_port(int fd) {
+  struct sockaddr_storage address = {0};
+  socklen_t size = sizeof address;
+  if (getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
+    return 0;
+  }
+  return ntohs(address.ss_family == AF_INET6
+                   ? ((struct sockaddr_in6 *)&address)->sin6_port
+                   : ((struct sockaddr_in *)&address)->sin_port);
+}
+
+static int bind_to(aw_listener *l, const aw_http_url *url, int backlog,
+                   const char **why) {
+  struct sockaddr_storage address = {0};
+  char *host;
+  *why = "out of memory";
+  if (!aw_socket_copy(l->mem, &host, url->host.bytes, url->host.len)) {
+    return AW_E_NOMEM;
+  }
+  int rc = look_up(l, host, url->port, &address);
+  aw_mem_free(l->mem, host);
+  if (rc == 0) {
+    rc = aw_tcp_listen((struct sockaddr *)&address,
+                       backlog > 0 ? backlog : BACKLOG, &l->fd);
+  }
+  if (rc != 0) {
+    *why = uv_strerror(rc);
+    return AW_E_IO;
+  }
+  l->port = bound_port(l->fd);
+  return AW_OK;
+}
+
+static int fill(aw_listener *l, const aw_listener_options *o) {
+  const char *protocols = o->protocols != NULL ? o->protocols
+                                               : AW_PROTOCOL_EXTENDED
+                              ", " AW_PROTOCOL_BASE;
+  l->host.settings = (aw_socket_settings){
+      .is_server = true,
+      .message_max = o->message_max,
+      .handshake_ms = o->handshake_ms,
+      .ping_interval_ms = o->ping_interval_ms,
+      .ping_deadline_ms = o->ping_deadline_ms,
+  };
+  l->host.head_max = o->head_max;
+  l->connections_max = o->connections_max != 0 ? o->connections_max
+                                               : AW_LISTENER_CONNECTIONS_MAX;
+  l->per_address_max = o->per_address_max;
+  l->reserve = aw_tcp_reserve();
+  l->roster = aw_roster_new(l->mem);
+  bool ok = l->roster != NULL && aw_socket_copy(l->mem, &l->host.protocols,
+                                                protocols, strlen(protocols));
+  return ok ? AW_OK : AW_E_NOMEM;
+}
+
+static void free_parts(aw_listener *l) {
+  if (l->fd >= 0) {
+    close(l->fd);
+  }
+  if (l->reserve >= 0) {
+    close(l->reserve);
+  }
+  l->fd = l->reserve = -1;
+  if (l->roster != NULL) {
+    aw_roster_drop(l->roster);
+  }
+  SSL_CTX_free(l->context);
+  aw_mem_free(l->mem, l->host.protocols);
+}
+
+static void on_handle_closed(uv_handle_t *handle) {
+  aw_listener *l = handle->data;
+  if (--l->handles == 0) {
+    aw_mem_free(l->mem, l);
+  }
+}
+
+static int start(aw_listener *l) {
+  uv_loop_t *uv = aw_loop_uv(l->host.loop);
+  if (uv_poll_init_socket(uv, &l->poll, l->fd) != 0) {
+    return AW_E_IO;
+  }
+  l->poll.data = l;
+  uv_timer_init(uv, &l->rest);
+  l->rest.data = l;
+  l->handles = 2;
+  uv_poll_start(&l->poll, UV_READABLE, on_poll);
+  return AW_OK;
+}
+
+static aw_listener *new_listener(aw_loop *loop, const aw_listener_sink *sink,
+                                 void *user) {
+  const aw_mem *mem = aw_loop_mem(loop);
+  aw_listener *l = aw_mem_zero(mem, 1, sizeof *l);
+  if (l == NULL) {
+    return NULL;
+  }
+  l->mem = mem;
+  l->fd = l->reserve = -1;
+  l->host.loop = loop;
+  l->host.sink = *sink;
+  l->host.user = user;
+  aw_queue_init(&l->host.arrivals);
+  return l;
+}
+
+int aw_listener_new(aw_loop *loop, const aw_listener_options *options,
+                    const aw_listener_sink *sink, void *user, aw_listener **out,
+                    const char **why) {
+  aw_http_url url;
+  *why = "out of memory";
+  int rc = aw_http_parse_url(&url, options->url, strlen(options->url), why);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  aw_listener *l = new_listener(loop, sink, user);
+  if (l == NULL) {
+    return AW_E_NOMEM;
+  }
+  rc = fill(l, options);
+  if (rc == AW_OK && url.secure) {
+    rc = aw_tls_server_context(&l->context, options->tls, why);
+  }
+  if (rc == AW_OK) {
+    rc = bind_to(l, &url, options->backlog, why);
+  }
+  if (rc == AW_OK) {
+    rc = start(l);
+  }
+  if (rc != AW_OK) {
+    free_parts(l);
+    aw_mem_free(l->mem, l);
+    return rc;
+  }
+  *out = l;
+  return AW_OK;
+}
+
+unsigned aw_listener_port(const aw_listener *l) {
+  return l->port;
+}
+
+int aw_listener_reload_tls(aw_listener *l, const aw_tls_options *tls,
+                           const char **why) {
+  SSL_CTX *fresh;
+  if (l->context == NULL) {
+    *why = "the listener has no TLS";
+    return AW_E_UNSUPPORTED;
+  }
+  int rc = aw_tls_server_context(&fresh, tls, why);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  SSL_CTX_free(l->context);
+  l->context = fresh;
+  return AW_OK;
+}
+
+void aw_listener_free(aw_listener *l) {
+  if (l == NULL) {
+    return;
+  }
+  aw_arrival_end_all(&l->host);
+  uv_close((uv_handle_t *)&l->poll, on_handle_closed);
+  uv_close((uv_handle_t *)&l->rest, on_handle_closed);
+  free_parts(l);
+}

@@ -1,0 +1,35 @@
+/* Who is connected to a listener: how many in all, how many from one address.
+ * Outlives the listener as long as a connection does. */
+#ifndef AW_ROSTER_H
+#define AW_ROSTER_H
+
+#include "aw_mem.h"
+#include "aw_queue.h"
+#include <stdint.h>
+#include <sys/socket.h>
+
+typedef struct aw_roster aw_roster;
+typedef struct aw_seat aw_seat;
+
+/* Embedded in each connection. */
+struct aw_seat {
+  aw_node node;
+  aw_roster *roster; /* NULL: none taken */
+  uint64_t address;
+};
+
+/* One reference; NULL when out of memory. */
+aw_roster *aw_roster_new(const aw_mem *mem);
+void aw_roster_drop(aw_roster *roster);
+
+/* Seats that are taken: in all, and from the address of `peer`. An IPv6 peer
+ * counts by its /64, which is what one subscriber has. */
+unsigned aw_roster_count(const aw_roster *roster);
+unsigned aw_roster_count_from(const aw_roster *roster,
+                              const struct sockaddr *peer);
+
+void aw_seat_take(aw_seat *seat, aw_roster *roster,
+                  const struct sockaddr *peer);
+void aw_seat_leave(aw_seat *seat); /* idempotent */
+
+#endif

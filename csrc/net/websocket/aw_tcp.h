@@ -1,0 +1,44 @@
+/* The few socket calls that the engine makes itself. libuv only watches the
+ * descriptors: its own stream writes raise SIGPIPE, which belongs to the host,
+ * and report progress only when a whole request is out. Results are 0 or a
+ * libuv error number (UV_ECONNRESET, ...). */
+#ifndef AW_TCP_H
+#define AW_TCP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <uv.h>
+
+#define AW_TCP_ADDRESS_TEXT 64 /* "[" IPv6 "%" scope "]:" port, with a NUL */
+
+/* Non-blocking, close-on-exec. Success may mean "in progress": wait until the
+ * socket is writable, then ask aw_tcp_error. */
+int aw_tcp_connect(const struct sockaddr *address, int *fd);
+
+/* Bound and listening; SO_REUSEADDR, so that a restart need not wait. */
+int aw_tcp_listen(const struct sockaddr *address, int backlog, int *fd);
+
+/* UV_EAGAIN when nobody waits. */
+int aw_tcp_accept(int listener, struct sockaddr_storage *peer, int *fd);
+
+/* A descriptor that can be closed to make room when all others are in use. */
+int aw_tcp_reserve(void);
+
+/* The error that waits on a socket, 0 when none does; clears it. */
+int aw_tcp_error(int fd);
+
+/* UV_EAGAIN when the socket is full or empty. got 0 is the end of input. */
+int aw_tcp_send(int fd, const char *bytes, size_t len, size_t *sent);
+int aw_tcp_receive(int fd, char *bytes, size_t len, size_t *got);
+
+/* TCP_NODELAY, because a loop turn writes once and waits for nothing more;
+ * TCP_USER_TIMEOUT where there is one. */
+void aw_tcp_tune(int fd, unsigned user_timeout_ms);
+
+/* "127.0.0.1:80", "[::1]:80"; without the port and brackets when !port. An
+ * IPv4 peer of a dual-stack socket is shown as IPv4. */
+void aw_tcp_format(const struct sockaddr *address, bool port,
+                   char text[AW_TCP_ADDRESS_TEXT]);
+
+#endif

@@ -1,0 +1,35 @@
+---What differs between Lua 5.4 and LuaJIT, and nothing else.
+local compat = {}
+
+compat.unpack = table.unpack or unpack
+
+compat.pack = table.pack
+  or function(...)
+    return { n = select("#", ...), ... }
+  end
+
+---Whether a yield would work, or there is a C function in the way. Where the
+---language cannot tell, the yield itself has to fail.
+---@type fun(): boolean
+compat.is_yieldable = coroutine.isyieldable or function()
+  return true
+end
+
+---Ends a suspended coroutine where the language can; elsewhere the collector
+---is left to do it.
+---@type fun(co: thread)
+compat.close = coroutine.close or function() end
+
+---Has `fn` called when the returned value is collected.
+---@param fn fun()
+---@return any anchor
+function compat.on_collect(fn)
+  if newproxy then -- tables have no __gc in LuaJIT
+    local anchor = newproxy(true)
+    getmetatable(anchor).__gc = fn
+    return anchor
+  end
+  return setmetatable({}, { __gc = fn })
+end
+
+return compat

@@ -1,0 +1,106 @@
+---Who may connect: bearer tokens, the browser's Origin, a hook of one's own.
+local M = {}
+
+---Compares two secrets in a time that depends on the length of `given` alone.
+---@param given string
+---@param wanted string
+---@return boolean
+function M.equal(given, wanted)
+  local difference = #given == #wanted and 0 or 1
+  for i = 1, #given do
+    local a = given:byte(i)
+    local b = wanted:byte((i - 1) % math.max(#wanted, 1) + 1) or -1
+    -- Addition, not a branch, so that every byte costs the same.
+    difference = difference + (a - b) * (a - b)
+  end
+  return difference == 0
+end
+
+local function bearer_of(request)
+  local header = request.headers["authorization"] or ""
+  return header:match("^[Bb][Ee][Aa][Rr][Ee][Rr] +(.+)$")
+end
+
+---A hook that lets in whoever brings one of the tokens.
+---@param tokens string|string[]
+---@return fun(request: table): boolean, table?
+function M.bearer(tokens)
+  if type(tokens) == "string" then
+    tokens = { tokens }
+  end
+  return function(request)
+    local given = bearer_of(request)
+    local found = false
+    for _, token in ipairs(tokens) do
+      found = M.equal(given or "", token) and given ~= nil or found
+    end
+    if found then
+      return true
+    end
+    return false, { status = 401, message = "a valid bearer token is required" }
+  end
+end
+
+local function is_loopback(url)
+  local name = url:match("^%w+://%[([^%]]*)%]") or url:match("^%w+://([^:/]*)")
+  return name == "localhost" or name == "::1"
+    or (name ~= nil and name:match("^127%.") ~= nil)
+end
+
+---Browsers send an Origin, other clients do not: a page of anybody's must not
+---reach a server by way of its reader's browser.
+local function check_origin(request, options)
+  local origin = request.headers["origin"]
+  if origin == nil then
+    return true
+  end
+  for _, allowed in ipairs(options.origins or {}) do
+    if allowed == "*" or allowed == origin then
+      return true
+    end
+  end
+  if options.origins == nil and is_loopback(options.listen or "")
+    and is_loopback(origin) then
+    return true
+  end
+  return false, { status = 403, message = "this origin is not allowed" }
+end
+
+---The admission of `aw.serve`: Origin first, then tokens or the hook.
+---@param options table `origins`, `tokens`, `authenticate`, `listen`
+---@return (fun(request: table): boolean, table?)|nil
+function M.new(options)
+  if options.stdio then
+    return nil
+  end
+  local hook = options.authenticate
+  if options.tokens then
+    hook = M.bearer(options.tokens)
+  end
+  return function(request)
+    local ok, why = check_origin(request, options)
+    if not ok then
+      return false, why
+    end
+    if hook then
+      return hook(request)
+    end
+    return true
+  end
+end
+
+---Says on stderr when anybody who can reach the address may come in.
+---@param options table
+---@return boolean warned
+function M.warn(options)
+  local open = options.url and not is_loopback(options.url)
+    and not options.authenticate and not options.tokens
+    and not (options.tls and options.tls.verify_peer)
+  if open and not options.quiet then
+    io.stderr:write("agentwire: warning: ", options.url,
+      " listens beyond loopback without authentication\n")
+  end
+  return open == true
+end
+
+return M

@@ -1,0 +1,596 @@
+--- One agent session as its client sees it. A reader task takes what the server
+--- sends: events go to the run they belong to, tool calls are executed here.
+
+local host = require("agentwire.host")
+local json = require("agentwire.json")
+local protocol = require("agentwire.agent.protocol")
+local registry = require("agentwire.tool.registry")
+local task = require("agentwire.task")
+local wait = require("agentwire._wait")
+
+local M = {}
+
+-- Events of a run that wait to be iterated. A full queue stops the reading of
+-- this session, and with that the server's sending.
+local MAX_QUEUED = 256
+
+-- Local tools that run at once for one session.
+local MAX_EXECUTIONS = 64
+
+-- Run --------------------------------------------------------------------------
+
+---@class agentwire.SessionRun one prompt, its events and its outcome
+local Run = {}
+Run.__index = Run
+
+local function new_run(limit)
+  return setmetatable({
+    message_id = nil,
+    _queue = limit and wait.queue(limit, "a run's events"),
+    _done = wait.latch("a run's outcome"),
+    _result = nil,
+    _message = nil,
+    _code = nil,
+  }, Run)
+end
+
+--- The next event, or nil after the last one.
+---@async
+---@return table|nil event
+function Run:next()
+  local queue = self._queue
+  return queue and (queue:pop())
+end
+
+local function end_run(run, result, message, code)
+  if run._done:is_set() then
+    return
+  end
+  run._result, run._message, run._code = result, message, code
+  run._done:set(true)
+  if run._queue then
+    run._queue:close()
+  end
+end
+
+--- Drops what was not iterated, so that the reader does not wait for it.
+local function discard(run)
+  local queue = run._queue
+  if queue then
+    run._queue = nil
+    queue:close()
+  end
+end
+
+-- Session ------------------------------------------------------------------------
+
+---@class agentwire.Session
+---@field id string session_id
+---@field unknown integer messages of types this version does not know
+local Session = {}
+Session.__index = Session
+
+---@param client table
+---@param channel table
+---@param options table {routes, on_event, max_executions, max_queued_events, timeout_ms}
+---@return agentwire.Session
+function M.new(client, channel, options)
+  return setmetatable({
+    id = channel.id,
+    unknown = 0,
+    _client = client,
+    _channel = channel,
+    _routes = options.routes,
+    _on_event = options.on_event,
+    _timeout_ms = options.timeout_ms,
+    _max_queued = options.max_queued_events or MAX_QUEUED,
+    _max_executions = options.max_executions or MAX_EXECUTIONS,
+    _prompted = {}, -- runs whose first event has not come, in order
+    _current = nil, -- the run whose events come now
+    _last = nil, -- the run that was begun last
+    _requests = {}, -- by message id
+    _executions = {}, -- tasks of local tools by tool_call_id
+    _execution_count = 0,
+    _stopped = wait.latch("the session's end"),
+    _stopping = false,
+    _ended = false,
+    _last_result = nil,
+    _last_error = nil,
+    _last_code = nil,
+  }, Session)
+end
+
+local function fail(session, message, code)
+  session._last_error, session._last_code = message, code
+end
+
+local function finish_run(session, run, result, message, code)
+  for index, prompted in ipairs(session._prompted) do
+    if prompted == run then
+      table.remove(session._prompted, index)
+      break
+    end
+  end
+  if session._current == run then
+    session._current = nil
+  end
+  if result then
+    session._last_result = result
+    fail(session, nil, nil)
+  else
+    fail(session, message, code)
+  end
+  end_run(run, result, message, code)
+end
+
+--- Ends the session on this side: whatever waits is told why. Idempotent.
+function Session:_finish(message, code)
+  if self._ended then
+    return
+  end
+  self._ended = true
+  local open = self._prompted
+  self._prompted = {}
+  if self._current then
+    open[#open + 1] = self._current
+  end
+  for _, run in ipairs(open) do
+    finish_run(self, run, nil, message, code)
+  end
+  for _, request in pairs(self._requests) do
+    request.latch:set(nil, message, code)
+  end
+  self._requests = {}
+  for _, execution in pairs(self._executions) do
+    execution:cancel("the session has ended")
+  end
+  self._channel:close()
+  self._stopped:set(true)
+  self._client:_retire(self)
+end
+
+-- Requests -----------------------------------------------------------------------
+
+local function request(session, kind, payload, answer, timeout_ms)
+  if session._ended then
+    return nil, "the session has ended", "ended"
+  end
+  local pending = { answer = answer, latch = wait.latch(answer) }
+  local ok, message, code = session._channel:send(kind, payload)
+  if not ok then
+    return nil, message, code
+  end
+  local id = session._channel:sent_id()
+  session._requests[id] = pending
+  local waited, event
+  waited, event, message, code = pcall(pending.latch.wait, pending.latch,
+    timeout_ms or session._timeout_ms)
+  session._requests[id] = nil
+  if not waited then
+    error(event, 0)
+  end
+  return event, message, code
+end
+
+--- The request that a message answers: the one it names, else any that waits
+--- for this type (base peers need not name it).
+local function find_request(session, kind, reply_to)
+  if reply_to then
+    return session._requests[reply_to]
+  end
+  for _, pending in pairs(session._requests) do
+    if pending.answer == kind then
+      return pending
+    end
+  end
+end
+
+-- What the server sends ------------------------------------------------------------
+
+local HANDLERS = {}
+
+local function answer(session, event, reply_to)
+  local pending = find_request(session, event.type, reply_to)
+  if pending then
+    pending.latch:set(event)
+  end
+end
+
+HANDLERS.agent_started = answer
+HANDLERS.session_info = answer
+HANDLERS.tool_list_response = answer
+
+--- The run that begins with this event. One that nobody here has prompted is
+--- the server's answer to a message that came too late for the run before.
+local function begin_run(session, reply_to)
+  local run
+  for index, prompted in ipairs(session._prompted) do
+    if not reply_to or prompted.message_id == reply_to then
+      run = table.remove(session._prompted, index)
+      break
+    end
+  end
+  if not run then
+    run = new_run(nil)
+    run.message_id = reply_to
+    session._last = run
+  end
+  session._current = run
+  return run
+end
+
+local function tell_listener(session, event)
+  local listener = session._on_event
+  if not listener then
+    return
+  end
+  local ok, problem = pcall(listener, event)
+  if not ok then
+    if task.is_cancelled(problem) then
+      error(problem, 0)
+    end
+    session._on_event = nil
+    task.spawn(error, problem, 0) -- reported by the host
+  end
+end
+
+function HANDLERS.agent_event(session, message, reply_to)
+  local event = json.decode(message.event_json)
+  if type(event) ~= "table" or type(event.type) ~= "string" then
+    session.unknown = session.unknown + 1
+    return
+  end
+  local run = session._current or begin_run(session, reply_to)
+  if event.type == "tool_execution_end" then
+    local execution = session._executions[event.tool_call_id or false]
+    if execution then
+      execution:cancel("the call has ended")
+    end
+  end
+  tell_listener(session, event)
+  if run._queue and not session._stopping then
+    run._queue:push(event)
+  end
+end
+
+--- The run that an outcome is about. Refusals name the message refused.
+local function run_of(session, reply_to)
+  local current = session._current
+  if not reply_to or (current and current.message_id == reply_to) then
+    return current or session._prompted[1]
+  end
+  for _, prompted in ipairs(session._prompted) do
+    if prompted.message_id == reply_to then
+      return prompted
+    end
+  end
+end
+
+function HANDLERS.agent_result(session, event, reply_to)
+  local result = json.decode(event.result_json)
+  local run = run_of(session, reply_to) or begin_run(session, reply_to)
+  if type(result) == "table" then
+    finish_run(session, run, result)
+  else
+    finish_run(session, run, nil, "malformed result", "invalid_request")
+  end
+end
+
+function HANDLERS.agent_error(session, event, reply_to)
+  if event.code == "agent_not_found" and event.sequence == 0 then
+    return session:_finish(event.message, event.code)
+  end
+  local pending = reply_to and session._requests[reply_to]
+  if pending then
+    pending.latch:set(nil, event.message, event.code)
+    return
+  end
+  local run = run_of(session, reply_to)
+  if run then
+    finish_run(session, run, nil, event.message, event.code)
+  else
+    fail(session, event.message, event.code)
+  end
+  if not reply_to then
+    -- A base server that refuses a start need not name it.
+    for _, each in pairs(session._requests) do
+      each.latch:set(nil, event.message, event.code)
+    end
+  end
+end
+
+function HANDLERS.agent_stopped(session, event)
+  session:_finish(event.reason or "the session was stopped", "ended")
+end
+
+-- Tools that run here -----------------------------------------------------------------
+
+local function run_tool(session, event)
+  local source = session._routes[event.tool_name]
+  if not source then
+    return nil, "no such tool: " .. event.tool_name
+  end
+  local ok, result, why = pcall(source.execute, source, {
+    name = event.tool_name,
+    args_json = event.args_json,
+    tool_call_id = event.tool_call_id,
+    on_update = function(update)
+      session._channel:send("tool_streaming", {
+        tool_call_id = event.tool_call_id,
+        partial_json = update.partial_json,
+      })
+    end,
+  })
+  if ok then
+    return result, why
+  elseif task.is_cancelled(result) then
+    error(result, 0)
+  end
+  return nil, tostring(result)
+end
+
+local function send_result(session, event, result)
+  return session._channel:send("tool_result", {
+    tool_call_id = event.tool_call_id,
+    result_json = result.result_json,
+    is_error = result.is_error,
+    details_json = result.details_json,
+  })
+end
+
+local function execute(session, event)
+  local id = event.tool_call_id
+  task.defer(function()
+    session._executions[id] = nil
+    session._execution_count = session._execution_count - 1
+  end)
+  local result, why = run_tool(session, event)
+  local ok, message, code = send_result(session, event,
+    result or registry.error_result(tostring(why)))
+  if not ok and code ~= "closed" and code ~= "ended" then
+    send_result(session, event, registry.error_result(message))
+  end
+end
+
+function HANDLERS.tool_execute(session, event)
+  if session._executions[event.tool_call_id] then
+    return
+  elseif session._execution_count >= session._max_executions then
+    send_result(session, event, registry.error_result(
+      ("%d tools are running"):format(session._execution_count)))
+    return
+  end
+  session._execution_count = session._execution_count + 1
+  session._executions[event.tool_call_id] =
+    task.spawn(execute, session, event)
+end
+
+--- Takes one message.
+function Session:_receive(event, reply_to)
+  local handler = HANDLERS[event.type]
+  if handler and protocol.check(event) then
+    handler(self, event, reply_to)
+  else
+    self.unknown = self.unknown + 1
+  end
+end
+
+local function read(session)
+  local channel = session._channel
+  while not session._ended do
+    local event, message, code = channel:receive()
+    if not event then
+      return session:_finish(message, code)
+    end
+    session:_receive(event, channel:reply_to())
+  end
+end
+
+local function read_to_end(session)
+  local ok, problem = pcall(read, session)
+  session:_finish("the session's reader has ended", "closed")
+  if not ok then
+    error(problem, 0)
+  end
+end
+
+--- Sends `agent_start` and waits for its answer.
+function Session:_start(payload, timeout_ms)
+  host.current():spawn(read_to_end, self)
+  local event, message, code = request(self, "agent_start", payload,
+    "agent_started", timeout_ms)
+  if not event then
+    return nil, message, code
+  end
+  return true
+end
+
+-- What a caller does --------------------------------------------------------------------
+
+local function send_message(session, message, mode)
+  if session._ended then
+    return nil, "the session has ended", "ended"
+  end
+  local text, why = json.encode(protocol.user_message(message))
+  if not text then
+    error("the message has no JSON form: " .. why, 3)
+  end
+  return session._channel:send("agent_message", {
+    session_id = session.id,
+    message_json = text,
+    options_json = mode and ('{"mode":"%s"}'):format(mode),
+  })
+end
+
+--- Prompts the agent. Iterates the run's events; the loop ends with the run,
+--- well or badly, and `result` tells which.
+---@async
+---@param message string|table
+---@return fun(run: agentwire.SessionRun): table|nil iterator
+---@return agentwire.SessionRun run
+function Session:prompt(message)
+  local run = new_run(self._max_queued)
+  local ok, why, code = send_message(self, message)
+  self._last = run
+  if ok then
+    run.message_id = self._channel:sent_id()
+    self._prompted[#self._prompted + 1] = run
+  else
+    finish_run(self, run, nil, why, code)
+  end
+  return Run.next, run
+end
+
+--- Waits for the outcome of the run that was begun last. Events that nobody
+--- has iterated are dropped.
+---@async
+---@param timeout_ms? integer
+---@return table|nil result {text, stop_reason, iterations, usage}
+---@return string? message
+---@return string? code the agent protocol's; closed; ended; timeout: it runs on
+function Session:result(timeout_ms)
+  local run = self._last
+  if not run then
+    return nil, "nothing was prompted", "ended"
+  end
+  if not run._done:is_set() then
+    discard(run)
+    local ok, message, code = run._done:wait(timeout_ms)
+    if not ok then
+      return nil, message, code
+    end
+  end
+  return run._result, run._message, run._code
+end
+
+--- Puts a message before the model's next turn. If nothing runs it is a prompt,
+--- whose events `on_event` is told and whose outcome `result` has.
+---@async
+---@param message string|table
+---@return true|nil ok that it was sent
+---@return string? message
+---@return string? code
+function Session:steer(message)
+  return send_message(self, message, "steer")
+end
+
+--- Has a message answered when the agent would otherwise stop; else as `steer`.
+---@async
+---@param message string|table
+---@return true|nil ok that it was sent
+---@return string? message
+---@return string? code
+function Session:follow_up(message)
+  return send_message(self, message, "follow_up")
+end
+
+--- Ends the current run, not the session; its result has stop_reason
+--- "aborted".
+---@async
+---@param reason? string
+---@return true|nil ok that it was sent
+---@return string? message
+---@return string? code
+function Session:cancel(reason)
+  if self._ended then
+    return nil, "the session has ended", "ended"
+  end
+  return self._channel:send("agent_cancel", {
+    session_id = self.id,
+    reason = reason,
+  })
+end
+
+--- The server's view: status, model, message_count, created_at, updated_at.
+---@async
+---@param timeout_ms? integer
+---@return table|nil info
+---@return string? message
+---@return string? code
+function Session:status(timeout_ms)
+  return request(self, "agent_status", { session_id = self.id },
+    "session_info", timeout_ms)
+end
+
+--- The tools that the agent has in this session.
+---@async
+---@param prefix? string
+---@param timeout_ms? integer
+---@return table[]|nil tools
+---@return string? message
+---@return string? code
+function Session:tools(prefix, timeout_ms)
+  local event, message, code = request(self, "tool_list", { prefix = prefix },
+    "tool_list_response", timeout_ms)
+  if not event then
+    return nil, message, code
+  end
+  return event.tools
+end
+
+--- Stops the session and waits until the server has said so. Idempotent.
+---@async
+---@param reason? string
+---@param timeout_ms? integer
+---@return true|nil ok
+---@return string? message
+---@return string? code
+function Session:stop(reason, timeout_ms)
+  if self._ended then
+    return true
+  end
+  local ok, message, code = self._channel:send("agent_stop", {
+    session_id = self.id,
+    reason = reason,
+  })
+  if ok then
+    -- Events are unread from here on, or the answer would not be reached.
+    self._stopping = true
+    if self._current then
+      discard(self._current)
+    end
+    ok, message, code = self._stopped:wait(timeout_ms or self._timeout_ms)
+  end
+  self:close()
+  if not ok and code ~= "ended" then
+    return nil, message, code
+  end
+  return true
+end
+
+--- Ends the session without waiting. Wakes whoever waits for it. Idempotent.
+function Session:close()
+  if self._ended then
+    return
+  end
+  -- A closing task may itself be cancelled; then sending may raise.
+  pcall(self._channel.send, self._channel, "agent_stop", {
+    session_id = self.id,
+    reason = "closed",
+  })
+  self:_finish("the session was closed", "closed")
+end
+
+---@return boolean
+function Session:is_ended()
+  return self._ended
+end
+
+--- Whether no run is open.
+---@return boolean
+function Session:is_complete()
+  return self._ended or (not self._current and #self._prompted == 0)
+end
+
+---@return string|nil message
+---@return string|nil code
+function Session:last_error()
+  return self._last_error, self._last_code
+end
+
+---@return table|nil
+function Session:last_result()
+  return self._last_result
+end
+
+return M

@@ -1,0 +1,215 @@
+--- Sessions of the agent at the other end of a connection.
+
+local json = require("agentwire.json")
+local loop = require("agentwire.agent.loop")
+local session = require("agentwire.agent._session")
+
+local M = {}
+
+-- How long a start waits for `agent_started`.
+local TIMEOUT_MS = 30000
+
+-- Ended sessions that stay known by id.
+local MAX_ENDED = 256
+
+---@class agentwire.AgentClient
+local Client = {}
+Client.__index = Client
+
+---@param connection table
+---@param options? table {timeout_ms 30000, max_ended 256, max_queued_events 256}
+---@return agentwire.AgentClient
+function M.new(connection, options)
+  options = options or {}
+  local self = setmetatable({
+    _connection = connection,
+    _options = options,
+    _timeout_ms = options.timeout_ms or TIMEOUT_MS,
+    _max_ended = options.max_ended or MAX_ENDED,
+    _sessions = {}, -- by id
+    _ended = {}, -- the oldest first
+  }, Client)
+  -- Errors about a session that the server does not know come outside of it.
+  connection:on_control("agent", function(message)
+    local known = self._sessions[message.id]
+    if known and message.type == "agent_error" then
+      known:_receive(message, message.in_reply_to)
+    end
+  end)
+  return self
+end
+
+--- Keeps at most `max_ended` ended sessions known, the latest ones.
+function Client:_retire(ended)
+  if self._sessions[ended.id] ~= ended then
+    return
+  end
+  local list = self._ended
+  list[#list + 1] = ended
+  if #list > self._max_ended then
+    local oldest = table.remove(list, 1)
+    if self._sessions[oldest.id] == oldest then
+      self._sessions[oldest.id] = nil
+    end
+  end
+end
+
+---@class agentwire.AgentStart
+---@field system_prompt string?
+---@field model string|table|nil
+---@field tools table? a tool source or a list of them; they run here
+---@field config table? further members of config_json
+---@field resume_session_id string?
+---@field id string? a UUID
+---@field on_event fun(event: table)? is told every event of every run
+---@field max_executions integer? local tools that run at once, 64
+---@field timeout_ms integer?
+
+--- The tools to offer, and which source has which.
+local function offered_tools(sources)
+  local tools, routes = {}, {}
+  for _, source in ipairs(sources) do
+    local list, why, code = source:list()
+    if not list then
+      return nil, why, code
+    end
+    for _, tool in ipairs(list) do
+      if not routes[tool.name] then
+        routes[tool.name] = source
+        tools[#tools + 1] = {
+          name = tool.name,
+          description = tool.description,
+          parameters_schema_json = tool.parameters_schema_json,
+        }
+      end
+    end
+  end
+  return tools, routes
+end
+
+local function build_start(options, tools)
+  local config = {}
+  for name, value in pairs(options.config or {}) do
+    config[name] = value
+  end
+  config.model = options.model or config.model
+  if #tools > 0 then
+    config.tools = json.array(tools)
+  end
+  local text, why = json.encode(config)
+  if not text then
+    error("config has no JSON form: " .. why, 3)
+  end
+  return {
+    config_json = text,
+    system_prompt = options.system_prompt,
+    resume_session_id = options.resume_session_id,
+  }
+end
+
+--- Starts a session.
+---@async
+---@param options? agentwire.AgentStart
+---@return agentwire.Session|nil session
+---@return string? message
+---@return string? code the agent protocol's; closed; timeout
+function Client:start(options)
+  options = options or {}
+  local tools, routes, code = offered_tools(loop.sources(options.tools))
+  if not tools then
+    return nil, routes, code
+  end
+  local payload = build_start(options, tools)
+  local channel, why
+  channel, why, code = self._connection:open("agent", options.id)
+  if not channel then
+    return nil, why, code
+  end
+  local started = session.new(self, channel, {
+    routes = routes,
+    on_event = options.on_event,
+    max_executions = options.max_executions,
+    max_queued_events = self._options.max_queued_events,
+    timeout_ms = self._timeout_ms,
+  })
+  self._sessions[channel.id] = started
+  local ok
+  ok, why, code = started:_start(payload, options.timeout_ms)
+  if not ok then
+    started:_finish(why, code)
+    return nil, why, code
+  end
+  return started
+end
+
+--- A session by its id, also an ended one while it is remembered.
+---@param id string
+---@return agentwire.Session|nil session
+---@return string? message
+---@return string? code agent_not_found
+function Client:session_for(id)
+  local known = self._sessions[id]
+  if not known then
+    return nil, "no session has this id", "agent_not_found"
+  end
+  return known
+end
+
+--- Whether nothing runs in a session any more: its last run has an outcome, or
+--- it has ended. Nil for an unknown id.
+---@param id string
+---@return boolean|nil
+function Client:is_session_complete(id)
+  local known = self._sessions[id]
+  return known and known:is_complete()
+end
+
+--- Why a session's last run, or the session itself, failed.
+---@param id string
+---@return string|nil message
+---@return string|nil code
+function Client:last_error_for_session(id)
+  local known = self._sessions[id]
+  if known then
+    return known:last_error()
+  end
+end
+
+--- The last result that a session's runs have had.
+---@param id string
+---@return table|nil
+function Client:last_result_for_session(id)
+  local known = self._sessions[id]
+  return known and known:last_result()
+end
+
+--- Closes a session and forgets it.
+---@param id string
+---@return boolean known
+function Client:remove_session_state(id)
+  local known = self._sessions[id]
+  if not known then
+    return false
+  end
+  self._sessions[id] = nil
+  for index, ended in ipairs(self._ended) do
+    if ended == known then
+      table.remove(self._ended, index)
+      break
+    end
+  end
+  known:close()
+  return true
+end
+
+--- Counts, for reports and tests.
+---@return {known: integer, ended: integer}
+function Client:stats()
+  local known = 0
+  for _ in pairs(self._sessions) do
+    known = known + 1
+  end
+  return { known = known, ended = #self._ended }
+end
+
+return M

@@ -1,0 +1,12 @@
+--- Agents: the loop, sessions served, and sessions of a peer.
+
+local client = require("agentwire.agent.client")
+local loop = require("agentwire.agent.loop")
+local server = require("agentwire.agent.server")
+
+return {
+  loop = loop.new,
+  service = server.new,
+  attach = server.attach,
+  client = client.new,
+}

@@ -1,0 +1,250 @@
+--- The agent protocol as data: message types, what each must hold, and what to
+--- answer to an envelope that was refused. Pure: no I/O, no tasks.
+
+local fields = require("agentwire._fields")
+local json = require("agentwire.json")
+
+local required, optional = fields.required, fields.optional
+
+local M = {
+  kind = "agent",
+  key = "session_id",
+  --- A stopped session's id may be started again, from sequence 1.
+  restart = true,
+}
+
+M.opens = { agent_start = true }
+
+M.ends = { agent_stopped = true }
+
+M.replies = {
+  agent_started = true,
+  agent_event = true,
+  agent_result = true,
+  agent_stopped = true,
+  agent_error = true,
+  session_info = true,
+  tool_list_response = true,
+  tool_result = true,
+  tool_streaming = true,
+  pong = true,
+  goodbye = true,
+}
+
+--- Sent even while the window is full.
+M.urgent = { agent_cancel = true, agent_stop = true }
+
+M.codes = {
+  invalid_request = true,
+  agent_not_found = true,
+  tool_not_found = true,
+  tool_execution_error = true,
+  context_overflow = true,
+  rate_limited = true,
+  internal_error = true,
+  agent_busy = true,
+  session_expired = true,
+  version_mismatch = true,
+  invalid_sequence = true,
+  duplicate_sequence = true,
+  sequence_gap = true,
+}
+
+M.modes = { prompt = true, steer = true, follow_up = true }
+
+M.messages = {
+  agent_start = {
+    config_json = required("string"),
+    system_prompt = optional("string"),
+    resume_session_id = optional("string"),
+  },
+  agent_message = {
+    session_id = required("string"),
+    message_json = required("string"),
+    options_json = optional("string"),
+  },
+  agent_cancel = { session_id = required("string"), reason = optional("string") },
+  agent_stop = { session_id = required("string"), reason = optional("string") },
+  agent_status = { session_id = required("string") },
+  tool_list = { prefix = optional("string") },
+  agent_started = { session_id = required("string") },
+  agent_event = { event_json = required("string") },
+  agent_result = { result_json = required("string") },
+  agent_stopped = { session_id = required("string"), reason = optional("string") },
+  agent_error = { code = required("string"), message = required("string") },
+  session_info = {
+    session_id = required("string"),
+    status = required("string"),
+    model = required("string"),
+    message_count = required("integer"),
+    created_at = required("integer"),
+    updated_at = required("integer"),
+  },
+  tool_list_response = { tools = required("objects") },
+  tool_execute = {
+    tool_call_id = required("string"),
+    tool_name = required("string"),
+    args_json = required("string"),
+    callback_url = optional("string"),
+  },
+  tool_result = {
+    tool_call_id = required("string"),
+    result_json = required("string"),
+    is_error = required("boolean"),
+    details_json = optional("string"),
+  },
+  tool_streaming = {
+    tool_call_id = required("string"),
+    partial_json = required("string"),
+  },
+}
+
+--- Checks a received message against its type.
+---@param event table flat: payload members and `type`
+---@return true|nil ok
+---@return string? message names the field
+---@return string? code invalid_request
+function M.check(event)
+  local spec = M.messages[event.type]
+  if not spec then
+    return nil, "unknown message type: " .. tostring(event.type), "invalid_request"
+  end
+  return fields.check(spec, event)
+end
+
+--- A code that may stand in an `agent_error`; an unknown one reads as
+--- internal_error.
+---@param code string|nil
+---@return string
+function M.wire_code(code)
+  return M.codes[code] and code or "internal_error"
+end
+
+---@param code string
+---@param message string
+---@return string type
+---@return table payload
+function M.error(code, message)
+  return "agent_error", { code = M.wire_code(code), message = message }
+end
+
+--- What to answer to an envelope that was refused; nil for none.
+---@param refusal table {code, message, field?, type?, message_id?, id, sequence?, known}
+---@return string? type
+---@return table? payload
+function M.refuse(refusal)
+  if M.replies[refusal.type] then
+    return nil
+  end
+  if refusal.code == "unknown_scope" then
+    return M.error("agent_not_found", "no such session")
+  end
+  local message = tostring(refusal.message)
+  if refusal.field then
+    message = message .. " (" .. refusal.field .. ")"
+  end
+  local code = M.codes[refusal.code] and refusal.code or "invalid_request"
+  return M.error(code, message)
+end
+
+--- The last message of a session whose handler failed here.
+---@param code string
+---@param message string
+---@return string type
+---@return table payload
+function M.fail(code, message)
+  return M.error(code, message)
+end
+
+--- A user message from what a caller may give: text, or a message table.
+---@param message string|table
+---@return table
+function M.user_message(message)
+  if type(message) == "string" then
+    return { role = "user", content = message }
+  end
+  if type(message) ~= "table" then
+    error("a message is a string or a table", 3)
+  end
+  return message
+end
+
+--- Reads `message_json`: a user message, whose content is text or parts.
+---@param text string
+---@return table|nil message
+---@return string? message
+---@return string? code invalid_request
+function M.parse_message(text)
+  local message, why, code = fields.decode_object(text, "message_json")
+  if not message then
+    return nil, why, code
+  end
+  local content = message.content
+  if type(content) ~= "string" and not json.is_array(content) then
+    return nil, "message_json: content: expected string or parts", "invalid_request"
+  end
+  if message.role ~= nil and message.role ~= "user" then
+    return nil, "message_json: role: expected user", "invalid_request"
+  end
+  message.role = "user"
+  return message
+end
+
+--- Reads `options_json`; base peers send members of their own here, which are
+--- left alone.
+---@param text string|nil
+---@return string|nil mode prompt, steer or follow_up
+---@return string? message
+---@return string? code invalid_request
+function M.parse_mode(text)
+  local options, why, code = fields.decode_object(text, "options_json")
+  if not options then
+    return nil, why, code
+  end
+  local mode = options.mode
+  if mode == nil or mode == json.null then
+    return "prompt"
+  end
+  if not M.modes[mode] then
+    return nil, "options_json: mode: expected prompt, steer or follow_up", "invalid_request"
+  end
+  return mode
+end
+
+--- The tools that a client offers in its config: metadata with the schema as
+--- a string, or embedded as `parameters`.
+---@param tools any
+---@param limit integer
+---@return table[]|nil metadata
+---@return string? message
+---@return string? code
+function M.parse_offered_tools(tools, limit)
+  if tools == nil or tools == json.null then
+    return {}
+  end
+  if type(tools) ~= "table" then
+    return nil, "config_json: tools: expected array", "invalid_request"
+  end
+  if #tools > limit then
+    return nil, ("config_json: more than %d tools"):format(limit), "rate_limited"
+  end
+  local list = {}
+  for index, tool in ipairs(tools) do
+    local where = ("config_json: tools[%d]"):format(index - 1)
+    if type(tool) ~= "table" or type(tool.name) ~= "string" then
+      return nil, where .. ".name: expected string", "invalid_request"
+    end
+    local schema = tool.parameters_schema_json or tool.parameters
+    if type(schema) == "table" and schema ~= json.null then
+      schema = json.encode(schema)
+    end
+    list[index] = {
+      name = tool.name,
+      description = fields.member(tool, "description", "string") or "",
+      parameters_schema_json = type(schema) == "string" and schema or "{}",
+    }
+  end
+  return list
+end
+
+return M

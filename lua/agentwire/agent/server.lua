@@ -1,0 +1,489 @@
+--- Serves agent sessions. A session is one scope: it is started, takes prompts,
+--- runs one at a time, and lives until it is stopped or its connection ends.
+
+local client_tools = require("agentwire.agent._client_tools")
+local clock = require("agentwire._clock")
+local fields = require("agentwire._fields")
+local json = require("agentwire.json")
+local loop = require("agentwire.agent.loop")
+local protocol = require("agentwire.agent.protocol")
+local task = require("agentwire.task")
+
+local M = {}
+
+-- Sessions of one service, over all connections.
+local MAX_SESSIONS = 256
+
+-- Tools that one client may offer.
+local MAX_CLIENT_TOOLS = 128
+
+local MAX_TURNS = 50
+
+-- Service ---------------------------------------------------------------------
+
+---@class agentwire.AgentServiceOptions
+---@field provider table a provider client
+---@field tools table? a tool source or a list of them
+---@field model string|table|nil for sessions that name none
+---@field allow_model boolean? whether a session may name its own, true
+---@field system_prompt string? for sessions that bring none
+---@field options table? provider options; a session's own are laid over them
+---@field max_turns integer? 50; a session may ask for less
+---@field max_sessions integer? 256
+---@field max_pending_messages integer? queued messages of a session, 64
+---@field max_client_tools integer? 128
+---@field max_parallel_tools integer? 8
+---@field tool_timeout_ms integer? for each tool call
+---@field coalesce boolean? merge deltas that wait for a slow client, true
+---@field store agentwire.AgentStore? conversations that outlive their session
+
+---@class agentwire.AgentStore
+---@field load fun(self, session_id: string): table[]|nil
+---@field save fun(self, session_id: string, messages: table[])
+
+---@class agentwire.AgentService
+local Service = {}
+Service.__index = Service
+
+---@param options agentwire.AgentServiceOptions
+---@return agentwire.AgentService
+function M.new(options)
+  if type(options) ~= "table" or not options.provider then
+    error("an agent service needs a provider", 2)
+  end
+  return setmetatable({
+    _options = options,
+    _tools = loop.sources(options.tools),
+    _sessions = {}, -- set
+    _count = 0,
+    _max_sessions = options.max_sessions or MAX_SESSIONS,
+  }, Service)
+end
+
+---@return {sessions: integer}
+function Service:stats()
+  return { sessions = self._count }
+end
+
+-- Session -----------------------------------------------------------------------
+
+---@class agentwire.ServedSession
+local Session = {}
+Session.__index = Session
+
+local function send(session, kind, payload, reply_to)
+  session.updated_at = clock.now_ms()
+  return session.channel:send(kind, payload, reply_to)
+end
+
+function Session:_refuse(reply_to, code, message)
+  local kind, payload = protocol.error(code, message)
+  send(self, kind, payload, reply_to)
+end
+
+local function merged(base, over)
+  local options = {}
+  for name, value in pairs(base or {}) do
+    options[name] = value
+  end
+  for name, value in pairs(over or {}) do
+    if value ~= json.null then
+      options[name] = value
+    end
+  end
+  return next(options) ~= nil and options or nil
+end
+
+local MODES = { all = true, one_at_a_time = true }
+
+local function check_mode(config, name)
+  local mode = config[name]
+  if mode == nil or mode == json.null or MODES[mode] then
+    return true
+  end
+  return nil, ("config_json: %s: expected all or one_at_a_time"):format(name),
+    "invalid_request"
+end
+
+--- Reads `config_json`: model, tools, options, max_turns, steering_mode,
+--- follow_up_mode. What it does not know is ignored.
+local function read_config(service, event)
+  local config, why, code = fields.decode_object(event.config_json,
+    "config_json")
+  if not config then
+    return nil, why, code
+  end
+  for _, name in ipairs { "steering_mode", "follow_up_mode" } do
+    local ok
+    ok, why, code = check_mode(config, name)
+    if not ok then
+      return nil, why, code
+    end
+  end
+  local options = service._options
+  config.offered, why, code = protocol.parse_offered_tools(config.tools,
+    options.max_client_tools or MAX_CLIENT_TOOLS)
+  if not config.offered then
+    return nil, why, code
+  end
+  local model = options.model
+  if options.allow_model ~= false then
+    model = fields.member(config, "model", "string")
+      or fields.member(config, "model", "table") or model
+  end
+  if not model then
+    return nil, "config_json: model is missing", "invalid_request"
+  end
+  config.model = model
+  return config
+end
+
+local function load_messages(service, event)
+  local id = event.resume_session_id
+  if not id then
+    return {}
+  end
+  local store = service._options.store
+  local messages = store and store:load(id)
+  if not messages then
+    return nil, "there is nothing to resume from " .. id, "session_expired"
+  end
+  return messages
+end
+
+local function build_loop(session, config, event, messages)
+  local service = session.service
+  local options = service._options
+  local limit = options.max_turns or MAX_TURNS
+  local wanted = fields.member(config, "max_turns", "number") or limit
+  local tools = {}
+  for index, source in ipairs(service._tools) do
+    tools[index] = source
+  end
+  tools[#tools + 1] = session.client_tools
+  return loop.new {
+    provider = options.provider,
+    model = config.model,
+    system_prompt = event.system_prompt or options.system_prompt,
+    tools = tools,
+    messages = messages,
+    options = merged(options.options,
+      fields.member(config, "options", "table")),
+    max_turns = math.max(1, math.min(wanted, limit)),
+    max_pending_messages = options.max_pending_messages,
+    max_parallel_tools = options.max_parallel_tools,
+    tool_timeout_ms = options.tool_timeout_ms,
+    steering_mode = fields.member(config, "steering_mode", "string"),
+    follow_up_mode = fields.member(config, "follow_up_mode", "string"),
+    coalesce = options.coalesce ~= false,
+    on_event = function(agent_event)
+      session:_tell(agent_event)
+    end,
+  }
+end
+
+local function new_session(service, channel, event)
+  local ok, why, code = protocol.check(event)
+  if not ok then
+    return nil, why, code
+  elseif service._stopped then
+    return nil, "the service is stopping", "rate_limited"
+  elseif service._count >= service._max_sessions then
+    return nil, ("%d sessions are open"):format(service._count), "rate_limited"
+  end
+  local config, messages
+  config, why, code = read_config(service, event)
+  if not config then
+    return nil, why, code
+  end
+  messages, why, code = load_messages(service, event)
+  if not messages then
+    return nil, why, code
+  end
+  local now = clock.now_ms()
+  local session = setmetatable({
+    service = service,
+    channel = channel,
+    status = "ready",
+    created_at = now,
+    updated_at = now,
+    client_tools = client_tools.new(channel, config.offered,
+      service._options.tool_timeout_ms),
+    loop = nil,
+    _runner = nil, -- the task of the current run
+    _reply_to = nil, -- the message that the current run answers
+    _first_event = false,
+    _asked_by = setmetatable({}, { __mode = "k" }), -- queued messages' ids
+    _tools_running = 0,
+    _listing = false,
+    _stopped = false,
+  }, Session)
+  session.loop = build_loop(session, config, event, messages)
+  return session
+end
+
+-- Runs ----------------------------------------------------------------------------
+
+function Session:_track(event)
+  if event.type == "tool_execution_start" then
+    self._tools_running = self._tools_running + 1
+  elseif event.type == "tool_execution_end" then
+    self._tools_running = self._tools_running - 1
+  end
+  if self.status ~= "stopping" then
+    self.status = self._tools_running > 0 and "waiting_for_tool"
+      or "processing"
+  end
+end
+
+--- Sends an event. One that has no JSON form or is too large for a message is
+--- sent without its contents rather than left out.
+function Session:_tell(event)
+  self:_track(event)
+  local reply_to = self._first_event and self._reply_to or nil
+  self._first_event = false
+  local text = json.encode(event)
+  local ok, why, code
+  if text then
+    ok, why, code = send(self, "agent_event", { event_json = text }, reply_to)
+  end
+  if not ok and code ~= "closed" and code ~= "ended" then
+    text = json.encode {
+      type = event.type,
+      tool_call_id = event.tool_call_id,
+      truncated = why or true,
+    }
+    send(self, "agent_event", { event_json = text }, reply_to)
+  end
+end
+
+local function run_once(session, run)
+  local result, why, code = run:execute()
+  if not result then
+    session:_refuse(session._reply_to, code, why)
+    return
+  end
+  send(session, "agent_result", { result_json = json.encode(result) },
+    session._reply_to)
+end
+
+--- Runs what was asked for, then what came too late for that. Between the last
+--- look and the end of this task nothing waits: no message can fall between.
+local function run_all(session, messages, reply_to)
+  while #messages > 0 do
+    local run = assert(session.loop:begin(messages))
+    session._reply_to = reply_to
+    session._first_event = true
+    session.status = "processing"
+    run_once(session, run)
+    messages = session._stopped and {} or session.loop:take_queued()
+    reply_to = session._asked_by[messages[1] or false]
+  end
+  session._runner = nil
+  if session.status ~= "stopping" then
+    session.status = "ready"
+  end
+end
+
+function Session:_begin(message, reply_to)
+  self._runner = task.spawn(run_all, self, { message }, reply_to)
+end
+
+-- What a client sends ---------------------------------------------------------------
+
+local HANDLERS = {}
+
+function HANDLERS.agent_start(session, _, message_id)
+  session:_refuse(message_id, "invalid_request",
+    "this session has been started already")
+end
+
+function HANDLERS.agent_message(session, event, message_id)
+  local message, why, code = protocol.parse_message(event.message_json)
+  local mode
+  if message then
+    mode, why, code = protocol.parse_mode(event.options_json)
+  end
+  if not mode then
+    return session:_refuse(message_id, code, why)
+  elseif not session._runner then
+    return session:_begin(message, message_id)
+  elseif mode == "prompt" then
+    return session:_refuse(message_id, "agent_busy",
+      "the session is busy: steer, follow up or cancel")
+  end
+  local ok
+  ok, why, code = session.loop[mode](session.loop, message)
+  if not ok then
+    return session:_refuse(message_id, code, why)
+  end
+  session._asked_by[message] = message_id
+end
+
+function HANDLERS.agent_cancel(session, event)
+  session.loop:cancel(event.reason or "cancelled by the client")
+end
+
+function HANDLERS.agent_stop(session, event, message_id)
+  session:_stop(event.reason, message_id)
+end
+
+function HANDLERS.agent_status(session, _, message_id)
+  send(session, "session_info", {
+    session_id = session.channel.id,
+    status = session.status,
+    model = session.loop:model_name(),
+    message_count = #session.loop.messages,
+    created_at = session.created_at,
+    updated_at = session.updated_at,
+  }, message_id)
+end
+
+local function send_tools(session, prefix, message_id)
+  local list, why, code = session.loop:list_tools()
+  session._listing = false
+  if not list then
+    return session:_refuse(message_id, code, why)
+  end
+  local tools = {}
+  for _, tool in ipairs(list) do
+    if not prefix or tool.name:sub(1, #prefix) == prefix then
+      tools[#tools + 1] = {
+        name = tool.name,
+        description = tool.description,
+        parameters_schema_json = tool.parameters_schema_json,
+      }
+    end
+  end
+  send(session, "tool_list_response", { tools = json.array(tools) },
+    message_id)
+end
+
+--- In a task of its own, since a source may be remote and a cancel must not
+--- wait for it; one at a time, since a peer could ask for many.
+function HANDLERS.tool_list(session, event, message_id)
+  if session._listing then
+    return session:_refuse(message_id, "rate_limited",
+      "the tools are being listed already")
+  end
+  session._listing = true
+  task.spawn(send_tools, session, event.prefix, message_id)
+end
+
+function HANDLERS.tool_result(session, event)
+  session.client_tools:result(event)
+end
+
+function HANDLERS.tool_streaming(session, event)
+  session.client_tools:streaming(event)
+end
+
+local function dispatch(session, event)
+  local message_id = session.channel:message_id()
+  local handler = HANDLERS[event.type]
+  if not handler then
+    if not protocol.replies[event.type] then
+      session:_refuse(message_id, "invalid_request",
+        "unknown message type: " .. tostring(event.type))
+    end
+    return
+  end
+  local ok, why, code = protocol.check(event)
+  if ok and event.session_id and event.session_id:lower() ~= session.channel.id
+  then
+    ok, why, code = nil, "session_id: not this session", "invalid_request"
+  end
+  if not ok then
+    if not protocol.replies[event.type] then
+      session:_refuse(message_id, code, why)
+    end
+    return
+  end
+  handler(session, event, message_id)
+end
+
+-- The end -------------------------------------------------------------------------------
+
+--- Stops the session: the run ends first, in good order.
+function Session:_stop(reason, reply_to)
+  if self._stopped then
+    return
+  end
+  self._stopped = true
+  self.status = "stopping"
+  self.loop:cancel(reason or "stopped")
+  if self._runner then
+    self._runner:join()
+  end
+  self.status = "stopped"
+  send(self, "agent_stopped", {
+    session_id = self.channel.id,
+    reason = reason,
+  }, reply_to)
+end
+
+local function leave(session)
+  local service = session.service
+  if service._sessions[session] then
+    service._sessions[session] = nil
+    service._count = service._count - 1
+    local store = service._options.store
+    if store then
+      store:save(session.channel.id, session.loop.messages)
+    end
+  end
+end
+
+local function serve_session(service, channel)
+  local event = channel:receive()
+  if not event then
+    return
+  end
+  local message_id = channel:message_id()
+  local session, why, code = new_session(service, channel, event)
+  if not session then
+    local kind, payload = protocol.error(code, why)
+    channel:send(kind, payload, message_id)
+    return channel:close()
+  end
+  service._sessions[session] = true
+  service._count = service._count + 1
+  task.defer(function()
+    leave(session)
+  end)
+  send(session, "agent_started", { session_id = channel.id }, message_id)
+  while not session._stopped do
+    event = channel:receive()
+    if not event then
+      return
+    end
+    dispatch(session, event)
+  end
+  channel:close()
+end
+
+--- Serves the sessions that the peer starts on this connection.
+---@param connection table
+---@param service agentwire.AgentService
+function M.attach(connection, service)
+  connection:serve("agent", function(channel)
+    serve_session(service, channel)
+  end)
+end
+
+--- Takes no more sessions and stops the ones there are. Idempotent.
+---@async
+---@param reason? string
+function Service:stop(reason)
+  self._stopped = true
+  local sessions = {}
+  for session in pairs(self._sessions) do
+    sessions[#sessions + 1] = session
+  end
+  for _, session in ipairs(sessions) do
+    session:_stop(reason or "the service has stopped")
+    session.channel:close()
+  end
+end
+
+return M

@@ -1,0 +1,171 @@
+---One scope of a connection, as a script sees it: send, receive, close. The
+---numbering, the queues and the credit are C (`agentwire.core`).
+local wait = require("agentwire._wait")
+
+local M = {}
+
+---@class agentwire.Channel
+---@field id string UUID of the scope
+---@field kind "provider"|"agent"|"tool"
+---@field connection agentwire.Connection
+local Channel = {}
+Channel.__index = Channel
+
+function Channel:__tostring()
+  return string.format("%s scope %s", self.kind, self.id)
+end
+
+---Made by a connection alone.
+---@param connection agentwire.Connection
+---@param protocol table the kind's protocol module
+---@param core userdata
+---@param slot integer
+---@param id string
+---@return agentwire.Channel
+function M.new(connection, protocol, core, slot, id)
+  local self = setmetatable({
+    id = id,
+    kind = protocol.kind,
+    connection = connection,
+    _core = core,
+    _slot = slot,
+    _urgent = protocol.urgent or {},
+    _readers = nil,
+    _writers = nil,
+    _closed = false,
+  }, Channel)
+  self._readers = wait.signal("a message of", self)
+  self._writers = wait.signal("room to send on", self)
+  return self
+end
+
+---Sends the next message of the scope; waits while its window is full.
+---@async
+---@param type string
+---@param payload table? wire field names; nil members are absent
+---@param in_reply_to string? message id
+---@return boolean|nil ok
+---@return string? message
+---@return string? code "closed", "ended", "lost", "json_*", "limit"
+function Channel:send(type, payload, in_reply_to)
+  local core, urgent = self._core, self._urgent[type]
+  while true do
+    local ok, message, code =
+      core:send(type, payload, in_reply_to, urgent)
+    if code ~= "would_block" then
+      return ok, message, code
+    end
+    self._writers:wait()
+  end
+end
+
+---As send, but never waits.
+---@param type string
+---@param payload table?
+---@param in_reply_to string?
+---@return boolean|nil ok
+---@return string? message
+---@return string? code as send, and "would_block"
+function Channel:try_send(type, payload, in_reply_to)
+  return self._core:send(type, payload, in_reply_to, self._urgent[type])
+end
+
+---The next message, or nil when none waits: `type`, `sequence` and the
+---payload's members in one table.
+---@return table? event
+function Channel:next()
+  return self._core:next()
+end
+
+---Why nothing more will come, or nil while something may.
+---@return string? message
+---@return string? code "ended", "lost" or "closed"
+function Channel:why_over()
+  if self._closed then
+    return "the scope was closed here", "closed"
+  end
+  local state, code = self._core:state()
+  if state ~= "over" then
+    return nil
+  elseif code == nil then
+    return "the scope has ended", "ended"
+  elseif code == "lost" then
+    return "the peer no longer has this scope", "lost"
+  end
+  return self.connection:why_closed() or "the connection is closed", "closed"
+end
+
+---Waits for the next message.
+---@async
+---@param timeout_ms number?
+---@return table? event
+---@return string? message
+---@return string? code "ended", "lost", "closed" or "timeout"
+function Channel:receive(timeout_ms)
+  while true do
+    local event = self._core:next()
+    if event then
+      return event
+    end
+    local message, code = self:why_over()
+    if code then
+      return nil, message, code
+    end
+    local _
+    _, message, code = self._readers:wait(timeout_ms)
+    if code then
+      return nil, message, code
+    end
+  end
+end
+
+---Message id of the message received last.
+---@return string?
+function Channel:message_id()
+  return (self._core:header())
+end
+
+---Message id that the message received last answers.
+---@return string?
+function Channel:reply_to()
+  local id, reply = self._core:header()
+  return id and reply
+end
+
+---Message id of the message sent last.
+---@return string?
+function Channel:sent_id()
+  return self._core:sent_id()
+end
+
+---@return boolean
+function Channel:is_ended()
+  return self:why_over() ~= nil
+end
+
+---Lets go of the scope: what comes for it from now on is dropped and counted.
+---Idempotent; wakes every waiter.
+function Channel:close()
+  if self._closed then
+    return
+  end
+  self._closed = true
+  self.connection:_forget(self)
+  self._core:close()
+  self._readers:wake_all()
+  self._writers:wake_all()
+end
+
+---What the connection learnt from the core about this scope.
+---@param readable boolean
+---@param writable boolean
+function Channel:_wake(readable, writable)
+  if readable then
+    self._readers:wake_all()
+  end
+  if writable then
+    self._writers:wake_all()
+  end
+end
+
+return M

@@ -1,0 +1,579 @@
+---A connection: scopes of three protocols over one transport at a time. It
+---survives the loss of its transport where the peer speaks agentwire.v1.
+local channel = require("agentwire.channel")
+local host = require("agentwire.host")
+local protocols = require("agentwire.protocols")
+local task = require("agentwire.task")
+local wait = require("agentwire._wait")
+
+local M = {}
+
+-- Bits of the core's events (csrc/net/aw_conn.h, csrc/core/aw_channel.h).
+local UP, DOWN, NEWS, CLOSED = 1, 2, 4, 8
+local WRITABLE = 2
+
+-- Close codes after which coming back is useless: a farewell, a newer twin of
+-- this connection, a refusal of what we are (docs/wire.md section 7).
+local FINAL_CODES = { [1000] = true, [1008] = true, [4001] = true, [4003] = true }
+
+local NIL_ID = "00000000-0000-0000-0000-000000000000"
+
+-- LuaJIT has no bit operators, and its bit library is not in Lua 5.4.
+local function has(events, bit)
+  return events % (2 * bit) >= bit
+end
+
+---@class agentwire.Connection
+---@field peer string? address or command of the other end
+local Connection = {}
+Connection.__index = Connection
+
+function Connection:__tostring()
+  return "connection to " .. (self.peer or "its peer")
+end
+
+local function new(core, options)
+  local self = setmetatable({
+    peer = nil,
+    _core = core,
+    _handle = core:handle(),
+    _options = options,
+    _host = host.current(),
+    _state = options.is_server and "open" or "connecting",
+    _why = nil, -- of the last loss or end
+    _code = nil,
+    _channels = {}, -- by slot
+    _by_id = {}, -- by kind and id
+    _servers = {}, -- by kind
+    _control = {}, -- by kind
+    _clients = {}, -- by kind
+    _pings = {}, -- latches by message id
+    _listeners = {},
+    _keeper = nil,
+    _changed = nil,
+    _closed = nil,
+  }, Connection)
+  self._changed = wait.signal("a change of", self)
+  self._closed = wait.latch("the end of a connection")
+  if options.trace ~= nil then
+    core:trace(options.trace)
+  elseif os.getenv("AGENTWIRE_TRACE") == "1" then
+    core:trace(true)
+  end
+  return self
+end
+
+-- State --------------------------------------------------------------------
+
+local function tell(self, event)
+  for _, listener in ipairs(self._listeners) do
+    self._host._scheduler:call("a state listener", listener, event, self)
+  end
+end
+
+local function set_state(self, state, fields)
+  if self._state == "closed" then
+    return
+  end
+  self._state = state
+  local event = fields or {}
+  event.type = state
+  tell(self, event)
+  self._changed:wake_all()
+end
+
+---"connecting", "open", "resuming" or "closed".
+---@return string
+function Connection:state()
+  return self._state
+end
+
+---Calls `fn(event, connection)` at each change of state: `{type = "resuming",
+---reason=, code=, attempt=, delay_ms=}`. It must not wait.
+---@param fn fun(event: table, connection: agentwire.Connection)
+function Connection:on_state(fn)
+  table.insert(self._listeners, fn)
+end
+
+---@return boolean
+function Connection:is_open()
+  return self._state == "open"
+end
+
+---@return string? reason nil while it is not closed
+function Connection:why_closed()
+  return self._state == "closed" and self._why or nil
+end
+
+---Counters of this connection (docs/connection.md).
+---@return table
+function Connection:stats()
+  return self._core:stats()
+end
+
+---What was agreed with the peer: `extended`, `protocol`, `transport`, `peer`.
+---@return table
+function Connection:info()
+  return self._core:state()
+end
+
+---Prints one short line an envelope to stderr; payloads cut, credentials never.
+---@param on boolean
+function Connection:trace(on)
+  self._core:trace(on)
+end
+
+-- Scopes -------------------------------------------------------------------
+
+local function key_of(kind, id)
+  return kind .. id
+end
+
+local function adopt(self, core, slot, kind, id)
+  local made = channel.new(self, protocols[kind], core, slot, id)
+  self._channels[slot] = made
+  self._by_id[key_of(kind, id)] = made
+  return made
+end
+
+function Connection:_forget(made)
+  self._channels[made._slot] = nil
+  local key = key_of(made.kind, made.id)
+  if self._by_id[key] == made then
+    self._by_id[key] = nil
+  end
+end
+
+---Opens a scope; its first message is the caller's to send.
+---@param kind "provider"|"agent"|"tool"
+---@param id string? UUID; made when nil
+---@return agentwire.Channel? channel
+---@return string? message
+---@return string? code "exists", "limit" or "closed"
+function Connection:open(kind, id)
+  local core, slot, made_id = self._core:open(kind, id)
+  if not core then
+    return nil, slot, made_id
+  end
+  return adopt(self, core, slot, kind, made_id)
+end
+
+---Has `handler(channel)` run, in a task of its own, for each scope of this
+---kind that the peer opens.
+---@param kind "provider"|"agent"|"tool"
+---@param handler fun(channel: agentwire.Channel)
+function Connection:serve(kind, handler)
+  self._servers[kind] = handler
+end
+
+---Has `fn(message)` called for each unsequenced message of this kind (pings
+---are answered already). It must not wait.
+---@param kind "provider"|"agent"|"tool"|"link"
+---@param fn fun(message: table)
+function Connection:on_control(kind, fn)
+  self._control[kind] = self._control[kind] or {}
+  table.insert(self._control[kind], fn)
+end
+
+---Sends a message with sequence 0.
+---@param kind string
+---@param id string
+---@param type string
+---@param payload table?
+---@param in_reply_to string?
+---@return boolean|nil ok
+---@return string? message
+---@return string? code "closed" or "would_block" (64 KiB wait already)
+function Connection:send_control(kind, id, type, payload, in_reply_to)
+  return self._core:send_control(kind, id, type, payload, in_reply_to)
+end
+
+---A handler that raised ends its scope, with the reason, and nothing else.
+local function run_handler(self, made, handler)
+  local ok, err = xpcall(handler, function(err)
+    if task.is_cancelled(err) then
+      return err
+    end
+    return debug.traceback(wait.error_text(err), 2)
+  end, made)
+  if not ok and not task.is_cancelled(err) then
+    self._host._scheduler:report(err, "the handler of " .. tostring(made))
+  end
+  if not made:is_ended() then
+    local why = ok and "the handler returned before the end"
+      or "the handler failed"
+    made:try_send(protocols[made.kind].fail("internal_error", why))
+  end
+  made:close()
+end
+
+local function refuse_kind(made)
+  made:try_send(protocols[made.kind].fail("not_implemented",
+    "no " .. made.kind .. " is served here"))
+  made:close()
+end
+
+local function opened(self, made)
+  local handler = self._servers[made.kind]
+  if not handler or not self._keeper then
+    return refuse_kind(made)
+  end
+  task.spawn_in(self._host._scheduler, self._keeper, run_handler, self, made,
+    handler)
+end
+
+-- News from the core --------------------------------------------------------
+
+local function poll_channels(self)
+  local core, channels = self._core, self._channels
+  while true do
+    local slot, events, fresh, kind, id = core:poll()
+    if not slot then
+      return
+    end
+    if fresh then
+      opened(self, adopt(self, fresh, slot, kind, id))
+    else
+      local made = channels[slot]
+      if made then
+        -- An ended scope concerns both sides: each finds out why it is over.
+        made:_wake(events ~= WRITABLE, events ~= 1)
+      end
+    end
+  end
+end
+
+local function answer_ping(self, message)
+  self._core:send_control(message.kind, message.id, "pong",
+    { ping_id = message.message_id }, message.message_id)
+end
+
+local function take_control(self, message)
+  if message.type == "ping" then
+    return answer_ping(self, message)
+  elseif message.type == "pong" then
+    local latch = self._pings[message.ping_id or message.in_reply_to]
+    if latch then
+      latch:set(true)
+    end
+  elseif message.kind == "link" and message.type == "goodbye" then
+    self:_heed_goodbye(message)
+  end
+  for _, fn in ipairs(self._control[message.kind] or {}) do
+    self._host._scheduler:call("a control listener", fn, message)
+  end
+end
+
+local function describe(refusal)
+  local text = refusal.message
+  if refusal.offset and refusal.code:find("^json_") then
+    text = string.format("%s at byte %d", text, refusal.offset)
+  elseif refusal.field then
+    text = string.format("%s (%s)", text, refusal.field)
+  end
+  return text
+end
+
+---The answer to an envelope that the core refused: the protocol's own message
+---where the scope is known by name, else the connection's error frame.
+local function answer_refusal(self, refusal)
+  local protocol = refusal.id and protocols[refusal.kind]
+  if not protocol then
+    self._core:send_error("unknown_envelope", describe(refusal))
+    return
+  end
+  local type, payload = protocol.refuse(refusal)
+  if not type then
+    return
+  end
+  local made = refusal.known
+    and self._by_id[key_of(refusal.kind, refusal.id)]
+  if not (made and made:try_send(type, payload, refusal.message_id)) then
+    self._core:send_control(refusal.kind, refusal.id, type, payload,
+      refusal.message_id)
+  end
+end
+
+local function drain(next_one, self, handle)
+  local core = self._core
+  local each = next_one(core)
+  while each do
+    handle(self, each)
+    each = next_one(core)
+  end
+end
+
+local function note_notice(self, notice)
+  self._resumed = notice == "resumed"
+end
+
+local function note_loss(self)
+  local error_code, code, reason = self._core:last_end()
+  self._why = reason ~= "" and reason or error_code
+  self._code, self._error = code, error_code
+end
+
+local function on_ready(self, events)
+  local core = self._core
+  if has(events, UP) then
+    self.peer = core:state().peer or self.peer
+    set_state(self, "open", { resumed = self._lost ~= nil })
+    self._attempt = 0
+  end
+  drain(core.notice, self, note_notice)
+  poll_channels(self)
+  if has(events, NEWS) then
+    drain(core.control, self, take_control)
+    drain(core.refusal, self, answer_refusal)
+  end
+  if has(events, DOWN) then
+    note_loss(self)
+    self._lost = true
+    self._down = true
+    self._changed:wake_all()
+  end
+  if has(events, CLOSED) then
+    self:_finish()
+  end
+end
+
+-- Life -----------------------------------------------------------------------
+
+function Connection:_finish()
+  if self._state == "closed" then
+    return
+  end
+  note_loss(self)
+  set_state(self, "closed", { reason = self._why, code = self._code })
+  for _, made in pairs(self._channels) do
+    made:_wake(true, true)
+  end
+  for _, latch in pairs(self._pings) do
+    latch:set(false)
+  end
+  self._host:unwatch(self._handle)
+  self._closed:set(true)
+end
+
+---Full jitter (0.1 s to 10 s): a server that comes back is not met by all of
+---its clients at once.
+local function backoff_ms(policy, attempt)
+  local most = math.min(policy.max_ms, policy.min_ms * 2 ^ math.min(attempt, 16))
+  return policy.min_ms + math.random() * (most - policy.min_ms)
+end
+
+local function may_return(self)
+  local policy = self._options.reconnect
+  return policy and not self._leaving and not FINAL_CODES[self._code]
+    and self._attempt < policy.attempts
+end
+
+---Comes back after a loss. Every try is an event.
+local function try_again(self)
+  self._attempt = self._attempt + 1
+  local delay = self._after_ms
+    or backoff_ms(self._options.reconnect, self._attempt)
+  self._after_ms = nil
+  set_state(self, "resuming", {
+    reason = self._why, code = self._code, attempt = self._attempt,
+    delay_ms = math.floor(delay),
+  })
+  task.sleep(delay)
+  local ok, message = self._options.dial(self._core)
+  if not ok then
+    self._core:abandon(message)
+  end
+end
+
+local function keep(self)
+  task.defer(function()
+    self._core:abandon("its task has ended")
+    self:_finish()
+  end)
+  while self._state ~= "closed" do
+    if self._down then
+      self._down = false
+      if may_return(self) then
+        try_again(self)
+      else
+        self._core:abandon(self._why)
+        self:_finish()
+      end
+    else
+      self._changed:wait()
+    end
+  end
+end
+
+local function start(self)
+  self._attempt = 0
+  self._host:watch(self._handle, function(_, events)
+    on_ready(self, events)
+  end)
+  self._keeper = self._host:spawn(keep, self)
+  self._keeper.name = tostring(self)
+  return self
+end
+
+---A connection over a core connection that a server accepted, or that is one
+---end of a pair.
+---@param core userdata
+---@param options table?
+---@return agentwire.Connection
+function M.accepted(core, options)
+  local merged = { is_server = true, reconnect = false }
+  for key, value in pairs(options or {}) do
+    merged[key] = value
+  end
+  local self = new(core, merged)
+  self.peer = core:state().peer
+  return start(self)
+end
+
+local function read_policy(policy)
+  if policy == false then
+    return false
+  end
+  policy = policy or {}
+  return {
+    attempts = policy.attempts or math.huge,
+    min_ms = policy.min_ms or 100,
+    max_ms = policy.max_ms or 10000,
+  }
+end
+
+---Waits for the first opening. A failure here is final: whoever calls knows
+---best whether to try again.
+local function await_open(self, timeout_ms)
+  while self._state == "connecting" do
+    local _, message, code = self._changed:wait(timeout_ms)
+    if code then
+      self:close()
+      return nil, message, code
+    end
+    if self._down then
+      break
+    end
+  end
+  if self._state == "open" then
+    self._options.reconnect = self._wanted
+    return self
+  end
+  note_loss(self)
+  return nil, self._why, self._error == "ok" and "refused" or self._error
+end
+
+---Connects; `dial(core)` starts the transport.
+---@async
+---@param core userdata
+---@param dial fun(core: userdata): boolean|nil, string?, string?
+---@param options table
+---@return agentwire.Connection? connection
+---@return string? message
+---@return string? code
+function M.dial(core, dial, options)
+  local ok, message, code = dial(core)
+  if not ok then
+    core:free()
+    return nil, message, code
+  end
+  local self = new(core, { dial = dial, reconnect = false, trace = options.trace })
+  self._wanted = read_policy(options.reconnect)
+  self.peer = options.url
+  if options.on_state then
+    self:on_state(options.on_state)
+  end
+  start(self)
+  return await_open(self, options.timeout_ms)
+end
+
+---Waits until the connection is over.
+---@async
+---@param timeout_ms number?
+---@return boolean|nil ok
+---@return string? message
+---@return string? code
+function Connection:wait_closed(timeout_ms)
+  return self._closed:wait(timeout_ms)
+end
+
+---Ends the connection in order: what waits is sent first. Idempotent; every
+---scope and every waiter ends with the reason.
+---@param reason string?
+---@param code integer? WebSocket close code, default 1000
+function Connection:close(reason, code)
+  if self._leaving then
+    return
+  end
+  self._leaving = true
+  self._core:close(code or 1000, reason or "")
+end
+
+---Drops the transport as a broken network would. For tests, and for whoever
+---knows that a network is gone.
+---@param reason string?
+function Connection:cut(reason)
+  self._core:cut(reason)
+end
+
+---The peer says goodbye: it wants us back later, or never.
+function Connection:_heed_goodbye(message)
+  if message.resume == false then
+    self._leaving = true
+  elseif type(message.after_ms) == "number" then
+    self._after_ms = message.after_ms
+  end
+end
+
+---A ping and its pong on this connection.
+---@async
+---@param timeout_ms number?
+---@return boolean|nil ok
+---@return string? message
+---@return string? code "timeout" or "closed"
+function Connection:ping(timeout_ms)
+  local ok, id, code = self._core:send_ping(NIL_ID)
+  if not ok then
+    return nil, id, code
+  end
+  local latch = wait.latch("a pong")
+  self._pings[id] = latch
+  local answered, message
+  answered, message, code = latch:wait(timeout_ms)
+  self._pings[id] = nil
+  if answered == false then
+    return nil, self._why, "closed"
+  end
+  return answered, message, code
+end
+
+-- Clients --------------------------------------------------------------------
+
+local function client(self, kind, module)
+  local made = self._clients[kind]
+  if not made then
+    made = require(module).new(self)
+    self._clients[kind] = made
+  end
+  return made
+end
+
+---Model streams of the provider at the other end.
+---@return agentwire.ProviderClient
+function Connection:provider()
+  return client(self, "provider", "agentwire.provider.client")
+end
+
+---Agent sessions at the other end.
+---@return agentwire.AgentClient
+function Connection:agent()
+  return client(self, "agent", "agentwire.agent.client")
+end
+
+---Tools at the other end.
+---@return agentwire.ToolClient
+function Connection:tool()
+  return client(self, "tool", "agentwire.tool.client")
+end
+
+return M

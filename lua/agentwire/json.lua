@@ -1,0 +1,3 @@
+---The codec of the wire: exact integers, arrays that stay arrays, `null` the
+---same value as lua-cjson's. docs/json.md has the rules.
+return require("agentwire.core").json

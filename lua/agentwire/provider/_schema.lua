@@ -1,0 +1,317 @@
+--- Checks of what a peer sent in the provider protocol. Each check is a
+-- function(value) that returns nothing when the value fits, else a sentence
+-- and the path below the value at which it does not. Paths are built on
+-- failure only, so a good message costs no strings.
+local json = require "agentwire.json"
+
+local null = json.null
+
+local M = {}
+
+local function absent(value)
+  return value == nil or value == null
+end
+
+local function kind(name, article)
+  local problem = "must be " .. article .. " " .. name
+  return function(value)
+    if type(value) ~= name then
+      return problem
+    end
+  end
+end
+
+local text = kind("string", "a")
+local flag = kind("boolean", "a")
+local number = kind("number", "a")
+
+local function filled(value)
+  if type(value) ~= "string" or value == "" then
+    return "must be a string that is not empty"
+  end
+end
+
+local function integer(value)
+  if type(value) ~= "number" or value % 1 ~= 0 then
+    return "must be an integer"
+  end
+end
+
+local function count(value)
+  if type(value) ~= "number" or value % 1 ~= 0 or value < 0 then
+    return "must be an integer of 0 or more"
+  end
+end
+
+local function any(value)
+  if absent(value) then
+    return "is missing"
+  end
+end
+
+local function one_of(list)
+  local known, problem = {}, "must be one of " .. table.concat(list, ", ")
+  for _, name in ipairs(list) do
+    known[name] = true
+  end
+  return function(value)
+    if type(value) ~= "string" or not known[value] then
+      return problem
+    end
+  end
+end
+
+local function optional(check)
+  return function(value)
+    if not absent(value) then
+      return check(value)
+    end
+  end
+end
+
+local function join(name, below)
+  if not below or below == "" then
+    return name
+  end
+  return below:sub(1, 1) == "[" and name .. below or name .. "." .. below
+end
+
+--- True for a table that reads as a JSON array; the empty table reads as both.
+local function is_list(value)
+  return type(value) == "table"
+    and (json.is_array(value) or next(value) == nil or value[1] ~= nil)
+end
+
+local function array_of(check)
+  return function(value)
+    if not is_list(value) then
+      return "must be an array"
+    end
+    for index = 1, #value do
+      local problem, below = check(value[index])
+      if problem then
+        return problem, join("[" .. (index - 1) .. "]", below)
+      end
+    end
+  end
+end
+
+local function is_object(value)
+  return type(value) == "table" and value[1] == nil
+end
+
+-- fields: pairs of name and check, in a list so that the first bad field is
+-- the same one on every run.
+local function object(fields)
+  return function(value)
+    if not is_object(value) then
+      return "must be an object"
+    end
+    for index = 1, #fields, 2 do
+      local name = fields[index]
+      local problem, below = fields[index + 1](value[name])
+      if problem then
+        return problem, join(name, below)
+      end
+    end
+  end
+end
+
+-- Chooses the check by a member's value: blocks by `type`, messages by `role`.
+local function by_member(member, checks)
+  local names = {}
+  for name in pairs(checks) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  local known = one_of(names)
+  return function(value)
+    if not is_object(value) then
+      return "must be an object"
+    end
+    local problem = known(value[member])
+    if problem then
+      return problem, member
+    end
+    return checks[value[member]](value)
+  end
+end
+
+local model = object {
+  "id", filled, "name", optional(text), "api", text, "provider", text,
+  "base_url", optional(text),
+}
+
+local text_part = object { "text", text, "text_signature", optional(text) }
+local image_part = object { "data", text, "mime_type", text }
+local part = by_member("type", { text = text_part, image = image_part })
+local parts = array_of(part)
+
+local block = by_member("type", {
+  text = text_part,
+  image = image_part,
+  thinking = object { "thinking", text, "thinking_signature", optional(text) },
+  tool_call = object {
+    "id", text, "name", filled, "arguments_json", text,
+    "thought_signature", optional(text),
+  },
+})
+local blocks = array_of(block)
+
+local usage = object {
+  "input", optional(count), "output", optional(count),
+  "cache_read", optional(count), "cache_write", optional(count),
+}
+
+local function text_or_parts(value)
+  if type(value) ~= "string" then
+    if type(value) ~= "table" then
+      return "must be a string or an array"
+    end
+    return parts(value)
+  end
+end
+
+local message = by_member("role", {
+  user = object {
+    "content", text_or_parts, "timestamp", optional(integer),
+  },
+  assistant = object {
+    "content", blocks, "model", optional(text), "api", optional(text),
+    "provider", optional(text), "timestamp", optional(integer),
+    "stop_reason", optional(text), "usage", optional(usage),
+  },
+  tool = object {
+    "tool_call_id", text, "tool_name", optional(text), "content", parts,
+    "is_error", optional(flag), "timestamp", optional(integer),
+    "details_json", optional(text),
+  },
+})
+
+-- A schema travels as a JSON value here and as a string elsewhere.
+local function parameters_schema(value)
+  if type(value) ~= "string" and not is_object(value) then
+    return "must be an object or a string"
+  end
+end
+
+local tool = object {
+  "name", filled, "description", optional(text),
+  "parameters_schema_json", optional(parameters_schema),
+}
+
+local context = object {
+  "messages", array_of(message), "system_prompt", optional(text),
+  "tools", optional(array_of(tool)),
+}
+
+local tool_choice_object = object {
+  "type", one_of { "auto", "none", "required", "function" },
+  "function", optional(text),
+}
+
+local function tool_choice(value)
+  if type(value) ~= "string" then
+    return tool_choice_object(value)
+  end
+end
+
+local options = object {
+  "api_key", optional(text), "temperature", optional(number),
+  "max_tokens", optional(count),
+  "cache_retention", optional(one_of { "none", "short", "long" }),
+  "session_id", optional(text), "thinking_enabled", optional(flag),
+  "thinking_budget_tokens", optional(count), "thinking_effort", optional(text),
+  "reasoning_effort", optional(text), "reasoning_summary", optional(text),
+  "include_reasoning_encrypted", optional(flag),
+  "reasoning_enabled", optional(flag),
+  "service_tier", optional(one_of { "default", "flex", "priority" }),
+  "metadata", optional(object { "user_id", optional(text) }),
+  "tool_choice", optional(tool_choice), "http_timeout_ms", optional(count),
+  "ping_interval_ms", optional(count),
+  "headers", optional(array_of(object { "name", filled, "value", text })),
+  "retry", optional(object { "max_retry_delay_ms", optional(count) }),
+}
+
+local descriptor = object {
+  "model_ref", text, "model_id", filled, "display_name", optional(text),
+  "provider_id", text, "api", text, "base_url", optional(text),
+  "auth_status", optional(text), "lifecycle", optional(text),
+  "source", optional(text), "capabilities", optional(array_of(text)),
+  "context_window", optional(count), "max_output_tokens", optional(count),
+}
+
+local indexed = { "content_index", count }
+local delta = { "content_index", count, "delta", text }
+
+--- The whole assistant message, as in `done`.
+M.assistant = function(value)
+  return message(value)
+end
+
+--- One check for each message type, over its payload.
+M.payloads = {
+  stream_request = object {
+    "model", model, "context", context, "options", optional(options),
+    "include_partial", optional(flag),
+  },
+  complete_request = object {
+    "model", model, "context", context, "options", optional(options),
+  },
+  abort_request = object { "target_stream_id", text, "reason", optional(text) },
+  models_request = object {
+    "provider_id", optional(text), "api", optional(text),
+    "model_id", optional(text), "include_deprecated", optional(flag),
+    "include_login_required", optional(flag),
+  },
+  ack = object { "acknowledged_id", text },
+  nack = object {
+    "rejected_id", text, "reason", text, "error_code", optional(text),
+    "supported_versions", optional(array_of(text)),
+  },
+  start = object { "model", text, "input_tokens", optional(count) },
+  text_start = object(indexed),
+  text_delta = object(delta),
+  text_end = object(indexed),
+  thinking_start = object(indexed),
+  thinking_delta = object(delta),
+  thinking_end = object(indexed),
+  toolcall_start = object { "content_index", count, "id", text, "name", text },
+  toolcall_delta = object(delta),
+  toolcall_end = object {
+    "content_index", count, "id", text, "name", text,
+    "arguments_json", text, "thought_signature", optional(text),
+  },
+  done = object { "reason", text, "message", message },
+  error = object {
+    "reason", text, "error_message", optional(text),
+    "error_code", optional(text), "retry_after_ms", optional(count),
+    "usage", optional(usage),
+  },
+  keepalive = object {},
+  result = object {
+    "content", blocks, "stop_reason", text, "model", optional(text),
+    "api", optional(text), "provider", optional(text),
+    "timestamp", optional(integer), "input", optional(count),
+    "output", optional(count), "cache_read", optional(count),
+    "cache_write", optional(count), "usage", optional(usage),
+  },
+  stream_error = object { "code", text, "message", text },
+  models_response = object {
+    "models", array_of(descriptor), "fetched_at_ms", optional(integer),
+    "cache_max_age_ms", optional(integer),
+  },
+  ping = object {},
+  pong = object { "ping_id", any },
+  goodbye = object { "reason", optional(text) },
+  sync_request = object { "target_stream_id", text },
+  sync = object {
+    "target_stream_id", text,
+    "partial", optional(object { "content", optional(blocks) }),
+  },
+}
+
+M.is_list = is_list
+M.absent = absent
+
+return M

@@ -1,0 +1,429 @@
+--- One model stream as its client sees it.
+local protocol = require "agentwire.provider.protocol"
+local reconstruct = require "agentwire.provider.reconstruct"
+local task = require "agentwire.task"
+local wait = require "agentwire._wait"
+
+local FOLD = reconstruct.FOLD
+local protocol_events = protocol.events
+local type = type -- asked for each delta
+
+local M = {}
+
+---@class agentwire.Stream
+---@field id string stream_id
+---@field model table the model as it was asked for
+---@field unknown integer messages of types this version does not know
+local Stream = {}
+Stream.__index = Stream
+
+-- Stands in for the channel of an ended stream, so that the read loop needs
+-- no test for the end before each event.
+local NO_CHANNEL = {
+  next = function() end,
+  send = function()
+    return nil, "the stream has ended", "ended"
+  end,
+  close = function() end,
+}
+
+-- What `blocks` is while nothing is reconstructed.
+local NO_BLOCKS = {}
+
+--- The one way in which a stream ends. Closing the channel wakes a parked
+-- reader, which then finds the reason here.
+---@param stream agentwire.Stream
+---@param message table|nil
+---@param text? string
+---@param code? string
+local function finish(stream, message, text, code)
+  if stream._ended then
+    return
+  end
+  stream._ended = true
+  stream._message = message
+  stream._error, stream._code = text, code
+  stream._blocks, stream._rec = NO_BLOCKS, nil
+  local channel = stream._channel
+  stream._channel, stream._source = NO_CHANNEL, NO_CHANNEL
+  channel:close()
+  stream._on_end(stream)
+  if stream._latch then
+    stream._latch:set(true)
+  end
+end
+
+M.finish = finish
+
+local function defaults_of(stream)
+  local model = stream.model
+  return { model = model.id, api = model.api, provider = model.provider }
+end
+
+-- The message from what came before the terminal, or without one.
+local function reconstructed(stream)
+  local rec = stream._rec
+  if not rec then
+    return nil, "the message was not reconstructed", "not_reconstructed"
+  elseif rec.truncated then
+    return nil, "the message is larger than the limit", "limit"
+  end
+  return rec:message(defaults_of(stream))
+end
+
+local function text_or(value, other)
+  return type(value) == "string" and value or other
+end
+
+-- What messages other than block events change.
+local SETTLE = {}
+
+function SETTLE.ack(stream)
+  stream._accepted = true
+end
+
+function SETTLE.nack(stream, event)
+  local answered = stream._channel:reply_to()
+  if answered == stream._request_id
+    or not (answered or stream._accepted) then
+    finish(stream, nil, text_or(event.reason, "refused by the server"),
+      protocol.read_code(event.error_code or "invalid_request"))
+  end
+end
+
+function SETTLE.result(stream, event)
+  if protocol.check("result", event) then
+    finish(stream, protocol.message_from_result(event))
+  else
+    finish(stream, reconstructed(stream))
+  end
+end
+
+function SETTLE.stream_error(stream, event)
+  finish(stream, nil, text_or(event.message, "stream failed"),
+    protocol.read_code(event.code))
+end
+
+function SETTLE.done(stream, event)
+  stream._done = event
+end
+
+function SETTLE.error(stream, event)
+  stream._failure = event
+end
+
+-- Takes one message that was received; returns it when the reader gets it.
+local function settle(stream, event)
+  local kind = event.type
+  local known = protocol.events[kind]
+  local handle = SETTLE[kind]
+  if known then
+    stream._accepted = true
+    if stream._rec then
+      stream._rec:push(event)
+    end
+    if handle then
+      handle(stream, event)
+    end
+    return event
+  elseif handle then
+    handle(stream, event)
+  else
+    stream.unknown = stream.unknown + 1
+  end
+  return nil
+end
+
+-- The channel is over without a terminal message. A peer that sent `done` and
+-- went away has said all there was to say.
+local function finish_lost(stream, text, code)
+  local failure = stream._failure
+  if failure then
+    local why = failure.reason == "aborted" and "aborted"
+      or failure.error_code or "provider_error"
+    finish(stream, nil, text_or(failure.error_message, "stream failed"),
+      protocol.read_code(why))
+  elseif stream._done and protocol.check("done", stream._done) then
+    finish(stream, stream._done.message)
+  else
+    finish(stream, nil, text or "the stream was lost", code or "closed")
+  end
+end
+
+local function receive(stream, timeout_ms)
+  local channel = stream._channel
+  stream._reading = true
+  local ok, event, text, code = pcall(channel.receive, channel, timeout_ms)
+  stream._reading = false
+  if not ok then
+    error(event, 0)
+  end
+  return event, text, code
+end
+
+local function ending(stream)
+  return nil, stream._error or "the stream has ended", stream._code or "ended"
+end
+
+local function wait_event(stream, timeout_ms)
+  while not stream._ended do
+    local event, text, code = receive(stream, timeout_ms)
+    if event then
+      event = settle(stream, event)
+      if event then
+        return event
+      end
+    elseif code == "timeout" then
+      return nil, text, code
+    else
+      finish_lost(stream, text, code)
+    end
+  end
+  return ending(stream)
+end
+
+-- The read loop's step: no closure, no table, and for a delta no call but the
+-- core's. It does Channel:next's and Reconstructor:push's work in place.
+local function advance(stream)
+  local event = stream._source:next()
+  if not event then
+    return (wait_event(stream))
+  end
+  local delta = event.delta
+  if delta then
+    local block = stream._blocks[event.content_index]
+    if block and block.delta_type == event.type
+      and type(delta) == "string" then
+      local rec, n = stream._rec, block.n + 1
+      local left = rec.left - #delta
+      if left >= 0 and n < FOLD then
+        block[n] = delta
+        block.n = n
+        rec.left = left
+        return event
+      end
+    end
+  end
+  return settle(stream, event) or (wait_event(stream))
+end
+
+-- The same where nothing is reconstructed.
+local function advance_plain(stream)
+  local event = stream._source:next()
+  if event and event.delta and protocol_events[event.type] then
+    return event
+  elseif event then
+    event = settle(stream, event)
+  end
+  return event or (wait_event(stream))
+end
+
+-- Deltas of one block that have already arrived become one event, which
+-- carries the last one's sequence. What ends the run is held for the next call.
+local function advance_coalesced(stream)
+  local event = stream._held
+  if event then
+    stream._held = nil
+  else
+    event = advance(stream)
+  end
+  if not event or not event.delta then
+    return event
+  end
+  local kind, index, pieces = event.type, event.content_index, nil
+  local sequence = event.sequence
+  local following = stream._channel:next()
+  while following do
+    following = settle(stream, following)
+    if following then
+      if following.type ~= kind or following.content_index ~= index
+        or type(following.delta) ~= "string" then
+        stream._held = following
+        break
+      end
+      pieces = pieces or { event.delta }
+      pieces[#pieces + 1] = following.delta
+      sequence = following.sequence
+    end
+    following = stream._channel:next()
+  end
+  if pieces then
+    event.delta = table.concat(pieces)
+    event.sequence = sequence
+  end
+  return event
+end
+
+local function advance_held(stream)
+  local event = stream._held
+  if event then
+    stream._held = nil
+    return event
+  end
+  return advance(stream)
+end
+
+--- Iterates over the events. The loop ends with the stream, well or badly:
+-- `result` tells which. With `coalesce`, adjacent deltas of a block that have
+-- arrived are merged into one event.
+---@async
+---@param options? { coalesce: boolean? }
+---@return fun(stream: agentwire.Stream): table|nil iterator
+---@return agentwire.Stream stream
+function Stream:events(options)
+  if options and options.coalesce then
+    return advance_coalesced, self
+  end
+  if self._held then
+    return advance_held, self
+  end
+  return self._rec and advance or advance_plain, self
+end
+
+--- The next event. After the end: nil, the reason and its code, which is
+-- "ended" after a good end.
+---@async
+---@param timeout_ms? integer for each message waited for
+---@return table|nil event
+---@return string|nil message
+---@return string|nil code
+function Stream:next(timeout_ms)
+  local event = self._held
+  if event then
+    self._held = nil
+    return event
+  end
+  event = self._channel:next()
+  if event then
+    event = settle(self, event)
+    if event then
+      return event
+    end
+  end
+  return wait_event(self, timeout_ms)
+end
+
+local function drain(stream)
+  stream._held = nil
+  while not stream._ended do
+    local event = stream._channel:next()
+    if event then
+      settle(stream, event)
+    else
+      wait_event(stream)
+    end
+  end
+  return true
+end
+
+local function await_end(stream, timeout_ms)
+  if stream._reading then
+    stream._latch = stream._latch or wait.latch("stream's end")
+    return stream._latch:wait(timeout_ms)
+  elseif timeout_ms then
+    return task.timeout(timeout_ms, drain, stream)
+  end
+  return drain(stream)
+end
+
+--- The assistant message, once the stream has ended. Events that nobody read
+-- are read here and dropped; while another task waits for events, that task
+-- goes on getting them.
+---@async
+---@param timeout_ms? integer
+---@return table|nil message
+---@return string|nil text
+---@return string|nil code aborted, closed, timeout or one of the protocol's
+function Stream:result(timeout_ms)
+  if not self._ended then
+    local _, text, code = await_end(self, timeout_ms)
+    if not self._ended then
+      return nil, text, code
+    end
+  end
+  if self._message then
+    return self._message
+  end
+  return nil, self._error, self._code
+end
+
+--- Whether the stream has ended, as far as it was read.
+---@return boolean
+function Stream:is_ended()
+  return self._ended
+end
+
+--- The assistant message as far as it was read.
+---@return table|nil message nil after a failure or without reconstruction
+function Stream:partial()
+  if self._ended then
+    return self._message
+  end
+  return (reconstructed(self))
+end
+
+--- Asks the server to cancel. The stream goes on until the server has ended it:
+-- with event `error` and then code "aborted", or with a result that was faster.
+---@async
+---@param reason? string
+---@return boolean|nil ok true also when it was aborted before or has ended
+---@return string|nil message
+---@return string|nil code closed
+function Stream:abort(reason)
+  if self._ended or self._aborted then
+    return true
+  end
+  self._aborted = true
+  local ok, text, code = self._channel:send("abort_request", {
+    target_stream_id = self.id, reason = reason,
+  })
+  if ok or code == "ended" then
+    return true
+  end
+  return nil, text, code
+end
+
+--- Gives the stream up: aborts it if it runs and reads no more of it. Wakes
+-- whoever waits for it, with code "closed". Idempotent.
+function Stream:close()
+  if self._ended then
+    return
+  end
+  -- A closing task may itself be cancelled; then sending may raise.
+  pcall(self.abort, self, "closed")
+  finish(self, nil, "the stream was closed", "closed")
+end
+
+--- A stream over a channel on which its request was sent.
+---@param channel table
+---@param options table model, reconstruct, max_bytes, on_end (a function)
+---@return agentwire.Stream
+function M.new(channel, options)
+  local rec = options.reconstruct
+    and reconstruct.new { max_bytes = options.max_bytes } or nil
+  return setmetatable({
+    id = channel.id,
+    model = options.model,
+    unknown = 0,
+    _channel = channel,
+    _source = channel._core, -- what Channel:next asks, for the read loop
+    _on_end = options.on_end,
+    _request_id = channel:sent_id(),
+    _rec = rec,
+    _blocks = rec and rec.blocks or NO_BLOCKS,
+    _accepted = false,
+    _aborted = false,
+    _reading = false,
+    _done = nil,
+    _failure = nil,
+    _held = nil,
+    _ended = false,
+    _message = nil,
+    _error = nil,
+    _code = nil,
+    _latch = nil,
+    _synced = false, -- a late refusal of a sync must not end the stream
+  }, Stream)
+end
+
+return M

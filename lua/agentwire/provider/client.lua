@@ -1,0 +1,441 @@
+--- Client of the provider protocol: model streams over one connection.
+local protocol = require "agentwire.provider.protocol"
+local streams = require "agentwire.provider._stream"
+local task = require "agentwire.task"
+local wait = require "agentwire._wait"
+
+local finish, new_stream = streams.finish, streams.new
+
+local M = {}
+
+-- Ended streams that stay known by id, for callers that keep ids only.
+local MAX_ENDED = 256
+
+-- Base peers never answer `sync_request`.
+local SYNC_TIMEOUT_MS = 5000
+
+local KIND = protocol.kind
+
+---@class agentwire.ProviderClient
+---@field goodbye table|nil the peer's last goodbye: reason, resume, after_ms
+local Client = {}
+Client.__index = Client
+
+-- Keeps at most `max_ended` ended streams, the latest ones.
+local function retire(client, stream)
+  client._active = client._active - 1
+  if client._streams[stream.id] ~= stream then
+    return
+  end
+  local last = client._ended_last + 1
+  client._ended_last = last
+  client._ended[last] = stream
+  while last - client._ended_first + 1 > client._max_ended do
+    local first = client._ended_first
+    local oldest = client._ended[first]
+    client._ended[first] = nil
+    client._ended_first = first + 1
+    if client._streams[oldest.id] == oldest then
+      client._streams[oldest.id] = nil
+    end
+  end
+end
+
+local function text_or(value, other)
+  return type(value) == "string" and value or other
+end
+
+local function open(client, kind, payload, id)
+  local channel, text, code = client._connection:open(KIND, id)
+  if not channel then
+    return nil, text, code
+  end
+  local ok
+  ok, text, code = channel:send(kind, payload)
+  if not ok then
+    channel:close()
+    return nil, text, code
+  end
+  return channel
+end
+
+--- Starts a model stream. Returns at once: a refusal by the server comes out of
+-- `next` and `result` as nil, message, code.
+--
+-- `model`: "provider/model", a model reference or a table; `messages` (or
+-- `context`), `system_prompt`, `tools`, `options`, `include_partial`; `id` a
+-- UUID; `reconstruct = false` when only the server's own result is wanted.
+---@async
+---@param request table
+---@return agentwire.Stream|nil stream
+---@return string|nil message
+---@return string|nil code
+function Client:start_stream(request)
+  if type(request) ~= "table" then
+    error("start_stream takes a table", 2)
+  end
+  local payload, problem = protocol.build_request(request)
+  if not payload then
+    error(problem, 2)
+  end
+  local channel, text, code = open(self, "stream_request", payload, request.id)
+  if not channel then
+    return nil, text, code
+  end
+  local stream = new_stream(channel, {
+    model = payload.model,
+    reconstruct = request.reconstruct ~= false,
+    max_bytes = self._max_message_bytes,
+    on_end = self._retire,
+  })
+  self._streams[stream.id] = stream
+  self._active = self._active + 1
+  return stream
+end
+
+local function await_reply(channel, wanted)
+  while true do
+    local event, text, code = channel:receive()
+    if not event then
+      return nil, text, code
+    elseif event.type == wanted then
+      local ok
+      ok, text = protocol.check(wanted, event)
+      if not ok then
+        return nil, "malformed " .. wanted .. ": " .. text, "invalid_response"
+      end
+      return event
+    elseif event.type == "nack" then
+      return nil, text_or(event.reason, "refused by the server"),
+        protocol.read_code(event.error_code or "invalid_request")
+    elseif event.type == "stream_error" then
+      return nil, text_or(event.message, "request failed"),
+        protocol.read_code(event.code)
+    end
+  end
+end
+
+-- One request, one reply, in a scope of its own. Whoever gives up waiting, by
+-- a timeout or because its task was cancelled, tells the server so.
+local function ask(client, kind, payload, wanted, timeout_ms)
+  local channel, text, code = open(client, kind, payload)
+  if not channel then
+    return nil, text, code
+  end
+  local ok, reply
+  if timeout_ms then
+    ok, reply, text, code =
+      pcall(task.timeout, timeout_ms, await_reply, channel, wanted)
+  else
+    ok, reply, text, code = pcall(await_reply, channel, wanted)
+  end
+  if not ok or code == "timeout" then
+    pcall(channel.send, channel, "abort_request", {
+      target_stream_id = channel.id, reason = "no longer wanted",
+    })
+  end
+  channel:close()
+  if not ok then
+    error(reply, 0)
+  end
+  return reply, text, code
+end
+
+--- Asks for a whole answer at once. Takes what `start_stream` takes, and
+-- `timeout_ms`.
+---@async
+---@param request table
+---@return table|nil message assistant message
+---@return string|nil text
+---@return string|nil code
+function Client:complete(request)
+  if type(request) ~= "table" then
+    error("complete takes a table", 2)
+  end
+  local payload, problem = protocol.build_request(request)
+  if not payload then
+    error(problem, 2)
+  end
+  payload.include_partial = nil
+  local result, text, code =
+    ask(self, "complete_request", payload, "result", request.timeout_ms)
+  if not result then
+    return nil, text, code
+  end
+  return protocol.message_from_result(result)
+end
+
+--- Lists models. The query may have `provider_id`, `api`, `model_id`,
+-- `include_deprecated` (false), `include_login_required` (true), `timeout_ms`.
+---@async
+---@param query? table
+---@return table[]|nil models descriptors
+---@return string|table message the whole response on success
+---@return string|nil code
+function Client:models(query)
+  query = query or {}
+  local response, text, code = ask(self, "models_request", {
+    provider_id = query.provider_id,
+    api = query.api,
+    model_id = query.model_id,
+    include_deprecated = query.include_deprecated == true,
+    include_login_required = query.include_login_required ~= false,
+  }, "models_response", query.timeout_ms)
+  if not response then
+    return nil, text, code
+  end
+  return response.models, response
+end
+
+--- The one model that a query fits.
+---@async
+---@param query table as for `models`
+---@return table|nil descriptor
+---@return string|nil message
+---@return string|nil code model_not_found or ambiguous_model
+function Client:resolve(query)
+  local models, text, code = self:models(query)
+  if not models then
+    return nil, text, code
+  elseif #models == 0 then
+    return nil, "no model fits the query", "model_not_found"
+  elseif #models > 1 then
+    local refs = {}
+    for index, model in ipairs(models) do
+      refs[index] = model.model_ref
+    end
+    return nil, "several models fit: " .. table.concat(refs, ", "),
+      "ambiguous_model"
+  end
+  return models[1]
+end
+
+local function id_of(stream)
+  return type(stream) == "table" and stream.id or stream
+end
+
+--- Asks the server for a stream's state so far.
+---@async
+---@param stream agentwire.Stream|string
+---@param timeout_ms? integer default 5000: base servers never answer
+---@return table|nil message what the server has accumulated
+---@return string|nil text
+---@return string|nil code timeout, stream_not_found
+function Client:sync(stream, timeout_ms)
+  local id = id_of(stream)
+  local latch = self._syncs[id]
+  if not latch then
+    latch = wait.latch("sync")
+    self._syncs[id] = latch
+    if self._streams[id] then
+      self._streams[id]._synced = true
+    end
+    local ok, text, code = self._connection:send_control(KIND, id,
+      "sync_request", { target_stream_id = id })
+    if not ok then
+      self._syncs[id] = nil
+      return nil, text, code
+    end
+  end
+  local done, message, text, code =
+    pcall(latch.wait, latch, timeout_ms or SYNC_TIMEOUT_MS)
+  if self._syncs[id] == latch and (not done or code == "timeout") then
+    self._syncs[id] = nil
+  end
+  if not done then
+    error(message, 0)
+  end
+  return message, text, code
+end
+
+local CONTROL = {}
+
+function CONTROL.sync(client, message)
+  local id = text_or(message.target_stream_id, message.id)
+  local latch = client._syncs[id]
+  if latch then
+    client._syncs[id] = nil
+    local partial = type(message.partial) == "table" and message.partial
+    latch:set(protocol.message_from_result(partial or {}))
+  end
+end
+
+local function refused(client, id, text, code)
+  local latch, stream = client._syncs[id], client._streams[id]
+  if latch then
+    client._syncs[id] = nil
+    latch:set(nil, text, code)
+  elseif stream and not stream._synced then
+    finish(stream, nil, text, code)
+  end
+end
+
+function CONTROL.nack(client, message)
+  refused(client, message.id, text_or(message.reason, "refused by the server"),
+    protocol.read_code(message.error_code or "invalid_request"))
+end
+
+function CONTROL.stream_error(client, message)
+  refused(client, message.id, text_or(message.message, "stream failed"),
+    protocol.read_code(message.code))
+end
+
+function CONTROL.goodbye(client, message)
+  client.goodbye = {
+    reason = text_or(message.reason),
+    resume = message.resume,
+    after_ms = message.after_ms,
+    url = message.url,
+  }
+  if client._on_goodbye then
+    client._on_goodbye(client.goodbye)
+  end
+end
+
+--- A stream by its id.
+---@param id string
+---@return agentwire.Stream|nil stream
+---@return string|nil message
+---@return string|nil code stream_not_found
+function Client:event_stream_for(id)
+  local stream = self._streams[id]
+  if not stream then
+    return nil, "no stream has this id", "stream_not_found"
+  end
+  return stream
+end
+
+--- `Stream:result` by id.
+---@async
+---@param id string
+---@param timeout_ms? integer
+---@return table|nil message
+---@return string|nil text
+---@return string|nil code
+function Client:wait_result_for(id, timeout_ms)
+  local stream, text, code = self:event_stream_for(id)
+  if not stream then
+    return nil, text, code
+  end
+  return stream:result(timeout_ms)
+end
+
+--- Why a stream failed; nil while it runs and after a good end.
+---@param id string
+---@return string|nil message
+---@return string|nil code
+function Client:last_error_for(id)
+  local stream = self._streams[id]
+  if stream and stream._ended and not stream._message then
+    return stream._error, stream._code
+  end
+  return nil
+end
+
+--- `Stream:close` by id; an unknown id is fine.
+---@param id string
+function Client:close_stream(id)
+  local stream = self._streams[id]
+  if stream then
+    stream:close()
+  end
+end
+
+--- Closes a stream and forgets it.
+---@param id string
+---@return boolean known
+function Client:remove_stream_state(id)
+  local stream = self._streams[id]
+  if not stream then
+    return false
+  end
+  self._streams[id] = nil
+  stream:close()
+  return true
+end
+
+--- Counts, for reports and tests.
+---@return { active: integer, known: integer }
+function Client:stats()
+  local known = 0
+  for _ in pairs(self._streams) do
+    known = known + 1
+  end
+  return { active = self._active, known = known }
+end
+
+--- Part of the adapter port: a client serves whatever its peer serves, so that
+-- a connection can stand where a provider is asked for.
+---@return boolean
+function Client:find()
+  return true
+end
+
+--- Part of the adapter port: relays one stream from the peer.
+---@async
+---@param request table
+---@param emit fun(event: table)
+---@return table|nil message
+---@return string|nil text
+---@return string|nil code
+function Client:stream(request, emit)
+  local stream, text, code = self:start_stream {
+    model = request.model, context = request.context,
+    options = request.options, reconstruct = false,
+  }
+  if not stream then
+    return nil, text, code
+  end
+  local usage
+  local ok, problem = pcall(function()
+    for event in stream:events() do
+      if event.type == "error" then
+        usage = event.usage
+      elseif event.type ~= "done" and event.type ~= "keepalive" then
+        emit(event)
+      end
+    end
+  end)
+  if not ok then
+    stream:close()
+    error(problem, 0)
+  end
+  local message
+  message, text, code = stream:result()
+  return message, text, code, usage and { usage = usage }
+end
+
+--- A client of the provider at the other end of a connection.
+-- Options: `max_ended` (256 ended streams known by id), `max_message_bytes`
+-- (16 MiB for one reconstructed message), `on_goodbye` (called with it).
+---@param connection table
+---@param options? table
+---@return agentwire.ProviderClient
+function M.new(connection, options)
+  options = options or {}
+  local client = setmetatable({
+    goodbye = nil,
+    _connection = connection,
+    _streams = {},
+    _active = 0,
+    _ended = {},
+    _ended_first = 1,
+    _ended_last = 0,
+    _max_ended = options.max_ended or MAX_ENDED,
+    _max_message_bytes = options.max_message_bytes,
+    _on_goodbye = options.on_goodbye,
+    _syncs = {},
+  }, Client)
+  client._retire = function(stream)
+    retire(client, stream)
+  end
+  connection:on_control(KIND, function(message)
+    local handle = CONTROL[message.type]
+    if handle then
+      handle(client, message)
+    end
+  end)
+  return client
+end
+
+return M

@@ -1,0 +1,331 @@
+--- Accumulates a stream's events into the assistant message.
+--
+-- Deltas are kept as pieces and joined on demand. Pieces are folded into
+-- chunks of `FOLD`, so that a long stream of short deltas costs the memory of
+-- its text and joining stays linear.
+local clock = require "agentwire._clock"
+local json = require "agentwire.json"
+local protocol = require "agentwire.provider.protocol"
+
+local M = {}
+
+-- The client's read loop appends pieces itself, without a call: for a string
+-- delta whose `blocks[content_index].delta_type` is the event's type, and only
+-- while `left` has room and fewer than `M.FOLD` pieces lie there.
+---@class agentwire.Reconstructor
+---@field ignored integer events that did not fit: orphans, kinds, over limits
+---@field truncated boolean whether `max_bytes` cut the message
+---@field left integer bytes that may still be added
+---@field blocks table<integer, table> by content_index
+local Reconstructor = {}
+Reconstructor.__index = Reconstructor
+
+local FOLD = 256
+M.FOLD = FOLD
+
+-- A `result` is one message, so nothing larger could have been sent whole.
+local MAX_BYTES = 16 * 1024 * 1024
+
+-- Providers answer with a handful of blocks; the limit keeps a peer from
+-- growing the block table with empty ones.
+local MAX_BLOCKS = 4096
+
+local START = {
+  text_start = "text", thinking_start = "thinking", toolcall_start = "tool",
+}
+local DELTA = {
+  text_delta = "text", thinking_delta = "thinking", toolcall_delta = "tool",
+}
+local END = {
+  text_end = "text", thinking_end = "thinking", toolcall_end = "tool",
+}
+local DELTA_TYPE = {
+  text = "text_delta", thinking = "thinking_delta", tool = "toolcall_delta",
+}
+
+local function clear(self)
+  self.ignored = 0
+  self.truncated = false
+  self.blocks = {}
+  self._indexes = {}
+  self.left = self._max_bytes
+  self._model = nil
+  self._usage = nil
+  self._stop_reason = nil
+  self._whole = nil
+  return self
+end
+
+--- A reconstructor. `implicit_start = false` makes a text or thinking delta
+-- without its start an orphan; base peers send such deltas, so the default is
+-- to accept them. `max_bytes` and `max_blocks` bound the message.
+---@param options? table
+---@return agentwire.Reconstructor
+function M.new(options)
+  options = options or {}
+  return clear(setmetatable({
+    _implicit = options.implicit_start ~= false,
+    _max_bytes = options.max_bytes or MAX_BYTES,
+    _max_blocks = options.max_blocks or MAX_BLOCKS,
+  }, Reconstructor))
+end
+
+--- Forgets everything, for the next stream.
+---@return agentwire.Reconstructor self
+function Reconstructor:reset()
+  return clear(self)
+end
+
+local function ignore(self)
+  self.ignored = self.ignored + 1
+  return false
+end
+
+local function open_block(self, index, kind)
+  if type(index) ~= "number" or index < 0 or index % 1 ~= 0
+    or self.blocks[index] or #self._indexes >= self._max_blocks then
+    return nil
+  end
+  local block = {
+    kind = kind, delta_type = DELTA_TYPE[kind], n = 0, chunks = {},
+    index = index,
+  }
+  self.blocks[index] = block
+  self._indexes[#self._indexes + 1] = index
+  return block
+end
+
+local function fold(block)
+  block.chunks[#block.chunks + 1] = table.concat(block, "", 1, block.n)
+  block.n = 0
+end
+
+local function text_of(block)
+  if block.n > 0 then
+    fold(block)
+  end
+  if #block.chunks > 1 then
+    block.chunks = { table.concat(block.chunks) }
+  end
+  return block.chunks[1] or ""
+end
+
+-- A delta without text adds nothing, not even a piece.
+local function append(self, block, delta)
+  local size = #delta
+  if size == 0 then
+    return true
+  end
+  local left = self.left - size
+  if left < 0 then
+    self.truncated = true
+    return ignore(self)
+  end
+  self.left = left
+  local n = block.n + 1
+  block[n] = delta
+  block.n = n
+  if n >= FOLD then
+    fold(block)
+  end
+  return true
+end
+
+local function push_delta(self, event, kind)
+  local delta = event.delta
+  if type(delta) ~= "string" then
+    return ignore(self)
+  end
+  local block = self.blocks[event.content_index]
+  if not block and self._implicit and kind ~= "tool" then
+    block = open_block(self, event.content_index, kind)
+  end
+  if not block or block.kind ~= kind or block.ended then
+    return ignore(self)
+  end
+  return append(self, block, delta)
+end
+
+local function push_start(self, event, kind)
+  local block = open_block(self, event.content_index, kind)
+  if not block then
+    return ignore(self)
+  end
+  block.id, block.name = event.id, event.name
+  return true
+end
+
+-- `toolcall_end` carries the whole arguments: they win over the deltas, and
+-- one that never had a start still makes a block.
+local function push_end(self, event, kind)
+  local block = self.blocks[event.content_index]
+  if not block and kind == "tool" and self._implicit
+    and type(event.name) == "string" then
+    block = open_block(self, event.content_index, kind)
+  end
+  if not block or block.kind ~= kind or block.ended then
+    return ignore(self)
+  end
+  block.ended = true
+  block.delta_type = nil
+  if kind == "tool" then
+    block.id = event.id or block.id
+    block.name = event.name or block.name
+    block.arguments_json = event.arguments_json
+    block.thought_signature = event.thought_signature
+  end
+  return true
+end
+
+local OTHER = {}
+
+function OTHER.start(self, event)
+  self._model = event.model
+  if type(event.input_tokens) == "number" then
+    self._usage = { input = event.input_tokens }
+  end
+end
+
+function OTHER.done(self, event)
+  self._stop_reason = event.reason
+  if protocol.check("done", event) then
+    self._whole = event.message
+    self._usage = event.message.usage or self._usage
+  end
+end
+
+function OTHER.error(self, event)
+  self._stop_reason = event.reason
+  self._usage = event.usage or self._usage
+end
+
+function OTHER.keepalive() end
+
+--- Takes one event.
+---@param event table
+---@return boolean taken false when it did not fit (counted in `ignored`)
+function Reconstructor:push(event)
+  local kind = event.type
+  if DELTA[kind] then
+    return push_delta(self, event, DELTA[kind])
+  elseif START[kind] then
+    return push_start(self, event, START[kind])
+  elseif END[kind] then
+    return push_end(self, event, END[kind])
+  elseif OTHER[kind] then
+    OTHER[kind](self, event)
+    return true
+  end
+  return ignore(self)
+end
+
+local WRITE = {}
+
+function WRITE.text(block)
+  return { type = "text", text = text_of(block) }
+end
+
+function WRITE.thinking(block)
+  return { type = "thinking", thinking = text_of(block) }
+end
+
+-- A call without arguments is a call with none: `{}` is what every tool
+-- takes for that.
+function WRITE.tool(block)
+  local arguments = block.arguments_json
+  if type(arguments) ~= "string" or arguments == "" then
+    arguments = text_of(block)
+  end
+  return {
+    type = "tool_call",
+    id = block.id or "",
+    name = block.name or "",
+    arguments_json = arguments ~= "" and arguments or "{}",
+    thought_signature = block.thought_signature,
+  }
+end
+
+local function content_of(self)
+  table.sort(self._indexes)
+  local content = {}
+  for position, index in ipairs(self._indexes) do
+    local block = self.blocks[index]
+    content[position] = WRITE[block.kind](block)
+  end
+  return json.array(content)
+end
+
+local function has_tool_call(self)
+  for _, block in pairs(self.blocks) do
+    if block.kind == "tool" then
+      return true
+    end
+  end
+  return false
+end
+
+--- The text accumulated in one block so far, joined.
+---@param index integer content_index
+---@return string|nil text a finished tool call's is its arguments
+function Reconstructor:text(index)
+  local block = self.blocks[index]
+  return block and (block.arguments_json or text_of(block))
+end
+
+--- Whether a block is there that had no end yet.
+---@return integer|nil content_index
+function Reconstructor:open_index()
+  for _, index in ipairs(self._indexes) do
+    if not self.blocks[index].ended then
+      return index
+    end
+  end
+  return nil
+end
+
+--- Whether no block came yet.
+---@return boolean
+function Reconstructor:is_empty()
+  return #self._indexes == 0
+end
+
+--- Token counts as far as they are known.
+---@return table usage
+function Reconstructor:usage()
+  return protocol.usage(self._usage)
+end
+
+--- The assistant message: the one that `done` carried, else what the events
+-- gave. `defaults` supplies members that events don't carry (model, api,
+-- provider, timestamp).
+---@param defaults? table
+---@return table message
+function Reconstructor:message(defaults)
+  if self._whole then
+    return self._whole
+  end
+  defaults = defaults or {}
+  local stop_reason = self._stop_reason
+  if not protocol.stop_reasons[stop_reason] then
+    stop_reason = has_tool_call(self) and "tool_use" or "stop"
+  end
+  return {
+    role = "assistant",
+    model = self._model or defaults.model or "",
+    api = defaults.api or "",
+    provider = defaults.provider or "",
+    timestamp = defaults.timestamp or clock.now_ms(),
+    stop_reason = stop_reason,
+    usage = self:usage(),
+    content = content_of(self),
+  }
+end
+
+--- The state so far in the result shape, as `sync` carries it.
+---@param defaults? table as for `message`
+---@return table partial
+function Reconstructor:partial(defaults)
+  return protocol.result_from_message(self:message(defaults))
+end
+
+return M

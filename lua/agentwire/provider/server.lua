@@ -1,0 +1,624 @@
+--- Server of the provider protocol: one adapter, or a router over several,
+-- made available to the peer of a connection.
+local clock = require "agentwire._clock"
+local protocol = require "agentwire.provider.protocol"
+local reconstruct = require "agentwire.provider.reconstruct"
+local router = require "agentwire.provider._router"
+local task = require "agentwire.task"
+
+local M = { router = router.new }
+
+local KIND = protocol.kind
+
+-- Streams at once for one connection; more are refused with `rate_limited`.
+local MAX_STREAMS = 1000
+
+-- How long a client may keep a list of models, as the response says.
+local CACHE_MAX_AGE_MS = 3600000
+
+-- An adapter that never waits lets the others run after so many events.
+local BURST = 64
+
+---@class agentwire.ProviderServer
+local Server = {}
+Server.__index = Server
+
+---@class agentwire.ProviderRun one stream or completion that is under way
+local Run = {}
+Run.__index = Run
+
+-- What `emit` raises once a stream is over for its adapter; the run knows why.
+local STOPPED = setmetatable({}, {
+  __tostring = function()
+    return "the stream is over"
+  end,
+})
+
+local BLOCK_EVENT = {
+  text_start = "current_text", text_delta = "current_text",
+  text_end = "current_text", thinking_start = "current_thinking",
+  thinking_delta = "current_thinking", thinking_end = "current_thinking",
+  toolcall_start = "current_arguments_json",
+  toolcall_delta = "current_arguments_json",
+  toolcall_end = "current_arguments_json",
+}
+
+local STARTS = {
+  text_start = true, thinking_start = true, toolcall_start = true,
+}
+
+local function defaults_of(run)
+  local model = run.request.model
+  return { model = model.id, api = model.api, provider = model.provider }
+end
+
+local function break_off(run, text)
+  run.broken = run.broken or text
+  error(STOPPED, 0)
+end
+
+-- Codes by which a channel says that nobody will read what is sent.
+local GONE = { closed = true, ended = true, lost = true }
+
+-- Sends one message of the stream. A peer that is gone needs no explanation;
+-- what cannot be encoded is the adapter's doing.
+local function put(run, kind, payload)
+  local ok, text, code = run.channel:send(kind, payload)
+  if ok then
+    run.sent = run.sent + 1
+    return
+  end
+  if GONE[code] then
+    run.lost = true
+    error(STOPPED, 0)
+  end
+  break_off(run, kind .. " cannot be sent: " .. tostring(text))
+end
+
+local function ensure_start(run, input_tokens)
+  if run.started or run.silent then
+    return
+  end
+  run.started = true
+  put(run, "start", {
+    model = run.request.model.id, input_tokens = input_tokens,
+  })
+end
+
+local function block_payload(run, event)
+  local kind = event.type
+  local payload = { content_index = event.content_index, delta = event.delta }
+  if kind == "toolcall_start" then
+    payload.id, payload.name = event.id, event.name
+  elseif kind == "toolcall_end" then
+    payload.id, payload.name = event.id, event.name
+    payload.arguments_json = event.arguments_json
+    payload.thought_signature = event.thought_signature
+  end
+  if run.include_partial then
+    payload.partial = {
+      [BLOCK_EVENT[kind]] = run.rec:text(event.content_index),
+    }
+  end
+  return payload
+end
+
+-- Blocks open in ascending order; several may be open at once, as calls that
+-- an upstream streams side by side are.
+local function check_block(run, event)
+  local kind = event.type
+  if not event.delta then
+    local ok, text = protocol.check(kind, event)
+    if not ok then
+      break_off(run, kind .. ": " .. text)
+    end
+  end
+  if STARTS[kind] then
+    if event.content_index < run.next_index then
+      break_off(run, kind .. " for a content_index that was used")
+    end
+    run.next_index = event.content_index + 1
+  end
+  if not run.rec:push(event) then
+    break_off(run, run.rec.truncated and "the message is over the limit"
+      or kind .. " does not fit the order of events")
+  end
+end
+
+-- Adapters may say themselves what the server would add.
+local EMIT = {}
+
+function EMIT.start(run, event)
+  if run.started or run.next_index > 0 then
+    break_off(run, "start after the first event")
+  end
+  run.rec:push { type = "start", input_tokens = event.input_tokens }
+  ensure_start(run, event.input_tokens)
+end
+
+function EMIT.done(run, event)
+  run.final = event
+end
+
+EMIT.error = EMIT.done
+
+function EMIT.keepalive(run)
+  ensure_start(run)
+  if not run.silent then
+    put(run, "keepalive", {})
+  end
+end
+
+local function emit(run, event)
+  if run.stopping then
+    task.checkpoint()
+    error(STOPPED, 0)
+  elseif run.broken or run.final then
+    break_off(run, "an event after the last one")
+  end
+  local kind = type(event) == "table" and event.type
+  if BLOCK_EVENT[kind] then
+    check_block(run, event)
+    if not run.silent then
+      ensure_start(run)
+      put(run, kind, block_payload(run, event))
+    end
+  elseif EMIT[kind] then
+    EMIT[kind](run, event)
+  else
+    break_off(run, "unknown event type " .. tostring(kind))
+  end
+  run.burst = run.burst + 1
+  if run.burst >= BURST then
+    run.burst = 0
+    task.yield()
+  end
+end
+
+--- Asks the run to end: cancels the adapter's task. The first reason counts.
+---@param reason string
+function Run:stop(reason)
+  if not self.stopping then
+    self.stopping = reason
+    self.worker:cancel(reason)
+  end
+end
+
+local function release(run)
+  local server = run.server
+  if server._runs[run.channel.id] == run then
+    server._runs[run.channel.id] = nil
+    server._active = server._active - 1
+  end
+end
+
+-- Endings. Each releases the run before its terminal message, so that a peer
+-- that was told the end finds the place free.
+
+-- What is known of the cost, by the adapter's word if it gave one.
+local function usage_of(run, usage)
+  usage = usage or run.call.usage
+  return usage and protocol.usage(usage) or run.rec:usage()
+end
+
+local function end_badly(run, reason, text, code, details)
+  details = details or {}
+  local wire_code = protocol.codes[code] and code or "provider_error"
+  if not run.silent then
+    ensure_start(run)
+    put(run, "error", {
+      reason = reason,
+      error_message = text,
+      error_code = type(code) == "string" and code or nil,
+      retry_after_ms = details.retry_after_ms,
+      usage = usage_of(run, details.usage),
+    })
+  end
+  release(run)
+  put(run, "stream_error", { code = wire_code, message = text })
+end
+
+local function has_tool_call(content)
+  for _, block in ipairs(content) do
+    if block.type == "tool_call" then
+      return true
+    end
+  end
+  return false
+end
+
+local function complete_message(run, given)
+  local message = run.rec:message(defaults_of(run))
+  for key, value in pairs(given or {}) do
+    message[key] = value
+  end
+  message.role = "assistant"
+  message.usage = usage_of(run, given and given.usage)
+  message.timestamp = message.timestamp or clock.now_ms()
+  if given and not protocol.stop_reasons[given.stop_reason] then
+    message.stop_reason = type(message.content) == "table"
+      and has_tool_call(message.content) and "tool_use" or "stop"
+  end
+  return message
+end
+
+local function end_well(run, given)
+  local open = run.rec:open_index()
+  if open then
+    run.broken = "block " .. open .. " was never ended"
+    return end_badly(run, "error", run.broken, "internal_error")
+  end
+  local message = complete_message(run, given)
+  local ok, text = protocol.check("done", {
+    reason = message.stop_reason, message = message,
+  })
+  if not ok then
+    return end_badly(run, "error", text, "internal_error")
+  end
+  if not run.silent then
+    ensure_start(run)
+    if run.next_index == 0 then
+      protocol.emit_message(message, function(event)
+        emit(run, event)
+      end)
+    end
+    put(run, "done", { reason = message.stop_reason, message = message })
+  end
+  release(run)
+  put(run, "result", protocol.result_from_message(message))
+end
+
+local function report(run, text)
+  local scheduler = task.current()._scheduler
+  scheduler:report(text, "provider stream " .. run.channel.id)
+end
+
+-- A raise is told to the peer by its first line; the traceback stays here.
+local function first_line(raised)
+  return (tostring(raised):match("^[^\n]*"))
+end
+
+local function end_of_final(run)
+  local final = run.final
+  run.final = nil
+  if final.type == "done" then
+    return end_well(run, type(final.message) == "table" and final.message
+      or { stop_reason = final.reason })
+  end
+  return end_badly(run, "error", final.error_message or "provider failed",
+    final.error_code or "provider_error", final)
+end
+
+local function conclude(run, results, text, code, raised)
+  if run.stopping then
+    local why = run.stopping
+    return end_badly(run, "aborted", why, "aborted")
+  elseif run.broken then
+    return end_badly(run, "error", run.broken, "internal_error")
+  elseif not results and code == "cancelled" then
+    return end_badly(run, "aborted", text, "aborted")
+  elseif not results then
+    report(run, text)
+    return end_badly(run, "error", first_line(raised), "internal_error")
+  elseif run.final then
+    return end_of_final(run)
+  elseif results[1] == nil and (results[2] or results[3]) then
+    return end_badly(run, "error", tostring(results[2] or results[3]),
+      results[3], results[4])
+  end
+  return end_well(run, results[1])
+end
+
+local function work(run)
+  return {
+    run.adapter:stream(run.request, function(event)
+      emit(run, event)
+    end, run.call),
+  }
+end
+
+-- Sends `keepalive` after each stretch of `keepalive_ms` without any event.
+-- The timer is set anew only when it fires, so that events cost nothing here.
+local function keep_alive(run, keepalive_ms)
+  local seen = run.sent
+  while true do
+    task.sleep(keepalive_ms)
+    if run.sent == seen then
+      ensure_start(run)
+      put(run, "keepalive", {})
+    end
+    seen = run.sent
+  end
+end
+
+local function nack(channel, text, code)
+  return channel:send("nack", {
+    rejected_id = channel:message_id(), reason = text, error_code = code,
+  }, channel:message_id())
+end
+
+local function ack(channel)
+  local id = channel:message_id()
+  return channel:send("ack", { acknowledged_id = id }, id)
+end
+
+local function abort(server, channel, event)
+  local ok, text, code = protocol.check("abort_request", event)
+  if not ok then
+    return nack(channel, text, code)
+  end
+  local run = server._runs[event.target_stream_id:lower()]
+  if run then
+    run:stop(type(event.reason) == "string" and event.reason
+      or "aborted by the peer")
+  end
+  return ack(channel)
+end
+
+local function sync_payload(server, message)
+  local ok, text, code = protocol.check("sync_request", message)
+  if not ok then
+    return nil, text, code
+  end
+  local run = server._runs[message.target_stream_id:lower()]
+  if not run then
+    return nil, "no such stream is running", "stream_not_found"
+  end
+  return {
+    target_stream_id = message.target_stream_id,
+    partial = run.rec:partial(defaults_of(run)),
+  }
+end
+
+-- What may come in an open scope, besides the request that opened it.
+local INSIDE = { abort_request = abort }
+
+function INSIDE.stream_request(_, channel)
+  return nack(channel, "this stream is open already", "stream_already_exists")
+end
+
+INSIDE.complete_request = INSIDE.stream_request
+INSIDE.models_request = INSIDE.stream_request
+
+local function answer(server, channel, event)
+  local handle = INSIDE[event.type]
+  if handle then
+    return handle(server, channel, event)
+  elseif not protocol.replies[event.type] then
+    return nack(channel, "unknown message type " .. tostring(event.type),
+      "not_implemented")
+  end
+end
+
+local function listen(run)
+  local channel = run.channel
+  while true do
+    local event = channel:receive()
+    if not event then
+      run.lost = true
+      return run:stop("the connection is gone")
+    end
+    answer(run.server, channel, event)
+  end
+end
+
+local function new_run(server, channel, request, adapter, silent)
+  local run = setmetatable({
+    server = server,
+    channel = channel,
+    request = request,
+    adapter = adapter,
+    silent = silent, -- a completion: no events on the wire
+    include_partial = request.include_partial,
+    rec = reconstruct.new {
+      implicit_start = false, max_bytes = server._max_message_bytes,
+    },
+    started = false,
+    next_index = 0,
+    sent = 0,
+    burst = 0,
+    stopping = nil,
+    broken = nil,
+    final = nil,
+    lost = false,
+    worker = nil,
+  }, Run)
+  -- The adapter may set `usage` here as it learns it: an aborted stream
+  -- reports it too.
+  run.call = {
+    usage = nil,
+    id = channel.id,
+    connection = channel.connection,
+    cancelled = function()
+      return run.stopping ~= nil
+    end,
+  }
+  return run
+end
+
+-- The end could not be written as planned: an abort came while the blocks of a
+-- whole message were sent, or something in it cannot be encoded.
+local function recover(run, problem)
+  if problem ~= STOPPED then
+    error(problem, 0)
+  elseif run.lost then
+    return
+  end
+  if run.stopping and not run.broken then
+    pcall(end_badly, run, "aborted", run.stopping, "aborted")
+  else
+    release(run)
+    run.channel:send(protocol.fail("internal_error", run.broken))
+  end
+end
+
+-- The handler's own task writes the ends; adapter, reader and keepalive are
+-- its children, so none of them can outlive the stream.
+local function perform(run, keepalive_ms)
+  local server = run.server
+  server._runs[run.channel.id] = run
+  server._active = server._active + 1
+  task.defer(function()
+    release(run)
+  end)
+  run.worker = task.spawn(work, run)
+  local reader = task.spawn(listen, run)
+  local keeper
+  if keepalive_ms > 0 and not run.silent then
+    keeper = task.spawn(keep_alive, run, keepalive_ms)
+  end
+  local results, text, code, raised = run.worker:join()
+  if keeper then
+    keeper:cancel("the stream ends")
+    keeper:join()
+  end
+  if not run.lost then
+    local ok, problem = pcall(conclude, run, results, text, code, raised)
+    if not ok then
+      recover(run, problem)
+    end
+  end
+  reader:cancel("the stream has ended")
+end
+
+local OPEN = {}
+
+local function refuse(server, channel, text, code)
+  server._refused = server._refused + 1
+  nack(channel, text, code)
+  channel:close()
+end
+
+local function open_run(server, channel, event, silent)
+  local request, text, code = protocol.read_request(event.type, event)
+  if not request then
+    return refuse(server, channel, text, code)
+  end
+  local adapter
+  adapter, text, code = server._router:route(request.model)
+  if not adapter then
+    return refuse(server, channel, text, code)
+  elseif server._active >= server._max_streams then
+    return refuse(server, channel, ("%d streams are running, the limit")
+      :format(server._active), "rate_limited")
+  end
+  if not silent then
+    ack(channel)
+  end
+  local run = new_run(server, channel, request, adapter, silent)
+  return perform(run, server._keepalive_ms)
+end
+
+function OPEN.stream_request(server, channel, event)
+  return open_run(server, channel, event, false)
+end
+
+function OPEN.complete_request(server, channel, event)
+  return open_run(server, channel, event, true)
+end
+
+function OPEN.models_request(server, channel, event)
+  local ok, text, code = protocol.check("models_request", event)
+  if not ok then
+    return refuse(server, channel, text, code)
+  end
+  local query = protocol.read_query(event)
+  local models
+  models, text, code = server._router:models(query)
+  if not models then
+    channel:send(protocol.fail(code or "provider_error", text))
+    return
+  end
+  for index, model in ipairs(models) do
+    models[index] = protocol.build_descriptor(model)
+  end
+  channel:send("models_response", {
+    fetched_at_ms = clock.now_ms(),
+    cache_max_age_ms = server._cache_max_age_ms,
+    models = protocol.filter_models(models, query),
+  }, channel:message_id())
+end
+
+-- An abort in a scope of its own, for a target in another.
+function OPEN.abort_request(server, channel, event)
+  abort(server, channel, event)
+  channel:close()
+end
+
+local function handle_scope(server, channel)
+  local event = channel:receive()
+  if not event then
+    return
+  end
+  local open = OPEN[event.type]
+  if open then
+    return open(server, channel, event)
+  end
+  answer(server, channel, event)
+  channel:close()
+end
+
+local function handle_control(server, message)
+  if message.type ~= "sync_request" then
+    return
+  end
+  local kind = "sync"
+  local payload, text, code = sync_payload(server, message)
+  if not payload then
+    kind = "nack"
+    payload = {
+      rejected_id = message.message_id, reason = text, error_code = code,
+    }
+  end
+  server._connection:send_control(KIND, message.id, kind, payload,
+    message.message_id)
+end
+
+--- Counts, for reports and tests.
+---@return { active: integer, refused: integer }
+function Server:stats()
+  return { active = self._active, refused = self._refused }
+end
+
+--- Aborts every stream that runs.
+---@param reason? string
+function Server:abort_all(reason)
+  for _, run in pairs(self._runs) do
+    run:stop(reason or "the server stops")
+  end
+end
+
+--- Serves a provider to the peer of a connection.
+-- Options: `max_streams` (1000 at once, streams and completions together),
+-- `keepalive_ms` (0: none), `max_message_bytes` (16 MiB an answer),
+-- `cache_max_age_ms` of model lists.
+---@param connection table
+---@param provider table an adapter, a router or a provider client
+---@param options? table
+---@return agentwire.ProviderServer
+function M.attach(connection, provider, options)
+  options = options or {}
+  if type(provider) ~= "table" or not provider.stream then
+    error("a provider adapter is expected", 2)
+  end
+  local server = setmetatable({
+    _connection = connection,
+    _router = provider.route and provider or router.new { provider },
+    _runs = {},
+    _active = 0,
+    _refused = 0,
+    _max_streams = options.max_streams or MAX_STREAMS,
+    _max_message_bytes = options.max_message_bytes,
+    _keepalive_ms = options.keepalive_ms or 0,
+    _cache_max_age_ms = options.cache_max_age_ms or CACHE_MAX_AGE_MS,
+  }, Server)
+  connection:serve(KIND, function(channel)
+    return handle_scope(server, channel)
+  end)
+  connection:on_control(KIND, function(message)
+    return handle_control(server, message)
+  end)
+  return server
+end
+
+return M

@@ -1,0 +1,232 @@
+---A server: listens, decides who may come in, and gives each connection the
+---parts it serves.
+local connection = require("agentwire.connection")
+local host = require("agentwire.host")
+local protocols = require("agentwire.protocols")
+local task = require("agentwire.task")
+local wait = require("agentwire._wait")
+
+local M = {}
+
+-- Bits of the core's events (csrc/lua/aw_lua_hub.c).
+local ACCEPTED, REQUESTED = 1, 2
+
+local function has(events, bit)
+  return events % (2 * bit) >= bit
+end
+
+---@class agentwire.Server
+---@field port integer? bound port
+---@field url string? with the bound port
+local Server = {}
+Server.__index = Server
+
+local function accept_all(self)
+  while true do
+    local core = self._hub:accept()
+    if not core then
+      return
+    end
+    local conn = connection.accepted(core, { trace = self._options.trace })
+    self._connections[conn] = true
+    conn:on_state(function(event)
+      if event.type == "closed" then
+        self._connections[conn] = nil
+        self._fewer:wake_all()
+      end
+    end)
+    self._host._scheduler:call("on_connection", self._on_connection, conn)
+  end
+end
+
+local function describe(upgrade)
+  local request = upgrade:describe()
+  if not request then
+    return nil
+  end
+  request.headers = {}
+  for _, field in ipairs(request.fields) do
+    local name, value = field[1]:lower(), field[2]
+    local before = request.headers[name]
+    request.headers[name] = before and before .. ", " .. value or value
+  end
+  request.fields = nil
+  request.path, request.query = request.target:match("^([^?]*)%??(.*)$")
+  return request
+end
+
+---Asks the hook, in a task: it may wait. A hook that raises refuses.
+local function decide(self, upgrade)
+  local request = describe(upgrade)
+  if request then
+    local ok, allowed, why = pcall(self._admit, request)
+    if not ok and task.is_cancelled(allowed) then
+      error(allowed, 0)
+    elseif not ok then
+      self._host._scheduler:report(wait.error_text(allowed), "authenticate")
+      upgrade:refuse(500, "authentication failed")
+    elseif allowed then
+      upgrade:accept()
+    else
+      upgrade:refuse(why and why.status or 401,
+        why and why.message or "unauthenticated")
+    end
+  end
+  upgrade:close()
+end
+
+local function take_requests(self)
+  while true do
+    local upgrade = self._hub:request()
+    if not upgrade then
+      return
+    end
+    task.spawn_in(self._host._scheduler, self._keeper, decide, self, upgrade)
+  end
+end
+
+local function on_ready(self, events)
+  if has(events, ACCEPTED) then
+    accept_all(self)
+  end
+  if has(events, REQUESTED) then
+    take_requests(self)
+  end
+end
+
+---The URL with the port that was bound.
+local function with_port(url, port)
+  local scheme, rest = url:match("^(%w+://)(.*)$")
+  local name = rest:match("^%[[^%]]*%]") or rest:match("^[^:/]*")
+  local path = rest:sub(#name + 1):gsub("^:%d+", "")
+  return scheme .. name .. ":" .. port .. path
+end
+
+---Listens. `on_connection(conn)` attaches what is served; it must not wait.
+---@param options table url or stdio; tls, limits (docs/server.md), admit
+---@param on_connection fun(conn: agentwire.Connection)
+---@return agentwire.Server? server
+---@return string? message
+---@return string? code
+function M.listen(options, on_connection)
+  local current = host.current()
+  local loop = current:loop()
+  protocols.define(loop)
+  local hub = loop:hub(options)
+  local self = setmetatable({
+    port = nil,
+    url = nil,
+    _host = current,
+    _hub = hub,
+    _handle = hub:handle(),
+    _options = options,
+    _admit = options.admit,
+    _on_connection = on_connection,
+    _connections = {},
+    _fewer = wait.signal("the end of a connection"),
+    _closed = wait.latch("the end of a server"),
+    _keeper = nil,
+  }, Server)
+  local ok, message, code
+  if options.stdio then
+    ok, message, code = hub:stdio(options)
+  else
+    ok, message, code = hub:listen {
+      url = options.url, protocols = options.protocols, tls = options.tls,
+      authenticate = options.admit ~= nil, message_max = options.message_max,
+      head_max = options.head_max, handshake_ms = options.handshake_ms,
+      ping_interval_ms = options.ping_interval_ms,
+      ping_deadline_ms = options.ping_deadline_ms,
+      connections_max = options.connections_max,
+      per_address_max = options.per_address_max, backlog = options.backlog,
+    }
+  end
+  if not ok then
+    hub:close()
+    return nil, message, code
+  end
+  if not options.stdio then
+    self.port = ok
+    self.url = with_port(options.url, ok)
+  end
+  current:watch(self._handle, function(_, events)
+    on_ready(self, events)
+  end)
+  self._keeper = current:spawn(function()
+    task.defer(function()
+      self:_end()
+    end)
+    self._closed:wait()
+  end)
+  self._keeper.name = "server " .. tostring(self.url or "on stdio")
+  return self
+end
+
+---How many connections are there.
+---@return integer
+function Server:count()
+  local count = 0
+  for _ in pairs(self._connections) do
+    count = count + 1
+  end
+  return count
+end
+
+---@return fun(): agentwire.Connection?
+function Server:connections()
+  return pairs(self._connections)
+end
+
+---New certificates for connections accepted from now on.
+---@param tls table
+---@return boolean|nil ok
+---@return string? message
+---@return string? code
+function Server:reload_tls(tls)
+  return self._hub:reload_tls(tls)
+end
+
+function Server:_end()
+  self._host:unwatch(self._handle)
+  self._hub:stop()
+  for conn in pairs(self._connections) do
+    conn:close("the server is closing", 1001)
+  end
+  self._hub:close()
+end
+
+---Stops accepting, asks every peer to come back later, and waits until they
+---have gone; those that have not by then are closed.
+---@async
+---@param options {timeout_ms: number?, after_ms: number?, url: string?}?
+function Server:drain(options)
+  options = options or {}
+  self._hub:stop()
+  for conn in pairs(self._connections) do
+    conn:send_control("link", nil, "goodbye", {
+      resume = true, after_ms = options.after_ms, url = options.url,
+      reason = "the server is going away",
+    })
+  end
+  local function wait_empty()
+    while next(self._connections) do
+      self._fewer:wait()
+    end
+  end
+  task.timeout(options.timeout_ms or 5000, wait_empty)
+  self:close()
+end
+
+---Stops accepting and closes every connection. Idempotent.
+function Server:close()
+  self._closed:set(true)
+end
+
+---Waits until the server is closed.
+---@async
+---@param timeout_ms number?
+function Server:wait_closed(timeout_ms)
+  return self._closed:wait(timeout_ms)
+end
+
+return M

@@ -1,0 +1,305 @@
+--- The executing side of one connection: runs tools for the peer, each
+--- execution in a task of its own, and remembers how the last ones ended.
+
+local clock = require("agentwire._clock")
+local protocol = require("agentwire.tool.protocol")
+local task = require("agentwire.task")
+
+local M = {}
+
+-- Running at once. What comes beyond is refused with rate_limited.
+local MAX_EXECUTIONS = 64
+
+-- Ended executions that a repeated id still finds.
+local MAX_FINISHED = 256
+
+-- What their results may hold together. A result that had to go leaves its
+-- status behind, so that a repeated id still never runs the tool twice.
+local MAX_FINISHED_BYTES = 4 * 1024 * 1024
+
+-- How long the news of an execution whose task was cancelled may take.
+local FAREWELL_MS = 1000
+
+---@class agentwire.ToolRuns
+local Runs = {}
+Runs.__index = Runs
+
+---@param source table a tool source
+---@param options? table {max_executions, max_finished, max_finished_bytes, timeout_ms}
+---@return agentwire.ToolRuns
+function M.new(source, options)
+  options = options or {}
+  return setmetatable({
+    _source = source,
+    _by_id = {},
+    _finished = {}, -- ids, the oldest first
+    _finished_bytes = 0,
+    _running = 0,
+    _max_executions = options.max_executions or MAX_EXECUTIONS,
+    _max_finished = options.max_finished or MAX_FINISHED,
+    _max_finished_bytes = options.max_finished_bytes or MAX_FINISHED_BYTES,
+    _timeout_ms = options.timeout_ms,
+  }, Runs)
+end
+
+---@return integer
+function Runs:running()
+  return self._running
+end
+
+---@return integer
+function Runs:finished()
+  return #self._finished
+end
+
+-- Ended executions --------------------------------------------------------------
+
+local function drop_outcome(self, run)
+  self._finished_bytes = self._finished_bytes - run.bytes
+  run.bytes = 0
+  run.outcome = nil
+end
+
+local function keep_finished(self, run)
+  local payload = run.outcome[2]
+  run.bytes = #(payload.result_json or "") + #(payload.details_json or "")
+    + #(payload.message or "") + #(payload.error_message or "")
+  local finished = self._finished
+  finished[#finished + 1] = run.id
+  self._finished_bytes = self._finished_bytes + run.bytes
+  if #finished > self._max_finished then
+    local oldest = self._by_id[table.remove(finished, 1)]
+    drop_outcome(self, oldest)
+    self._by_id[oldest.id] = nil
+  end
+  local index = 1
+  while self._finished_bytes > self._max_finished_bytes do
+    drop_outcome(self, self._by_id[finished[index]])
+    index = index + 1
+  end
+end
+
+-- The one outcome ---------------------------------------------------------------
+
+--- Sends a message to everybody who asked for this execution. One who does not
+--- take the result (it is too large for a message) is told that.
+local function tell(run, kind, payload)
+  for _, watcher in ipairs(run.watchers) do
+    local ok, why, code = watcher.channel:send(kind, payload, watcher.reply_to)
+    if not ok and code ~= "closed" and code ~= "ended"
+      and protocol.outcomes[kind] then
+      local fail_kind, fail = protocol.error(run.id, "internal_error", why)
+      watcher.channel:send(fail_kind, fail, watcher.reply_to)
+    end
+  end
+end
+
+--- Fixes the outcome; the first one counts.
+---@return boolean first
+local function settle(self, run, status, kind, payload)
+  if run.completed_at then
+    return false
+  end
+  run.status = status
+  run.completed_at = clock.now_ms()
+  run.outcome = { kind, payload }
+  self._running = self._running - 1
+  keep_finished(self, run)
+  return true
+end
+
+local function cancelled(self, run)
+  return settle(self, run, "cancelled", "tool_cancelled",
+    { execution_id = run.id })
+end
+
+local function result_payload(run, result)
+  return {
+    execution_id = run.id,
+    tool_call_id = run.tool_call_id,
+    result_json = result.result_json,
+    is_error = result.is_error,
+    error_message = result.error_message,
+    details_json = result.details_json,
+    duration_ms = result.duration_ms,
+  }
+end
+
+local function finish(self, run, result, message, code)
+  local status, kind, payload
+  if result then
+    status, kind = result.is_error and "failed" or "completed", "tool_result"
+    payload = result_payload(run, result)
+  else
+    status = code == "tool_timeout" and "timeout" or "failed"
+    kind, payload = protocol.error(run.id, code, tostring(message))
+  end
+  if settle(self, run, status, kind, payload) then
+    tell(run, kind, payload)
+  end
+end
+
+-- Running -----------------------------------------------------------------------
+
+local function send_update(run, update)
+  if run.completed_at then
+    return
+  end
+  run.status = "streaming"
+  tell(run, "tool_stream", {
+    execution_id = run.id,
+    tool_call_id = run.tool_call_id,
+    partial_result_json = update.partial_json,
+    progress = update.progress,
+    status = update.status,
+  })
+end
+
+local function execute(self, run, event)
+  run.status = "running"
+  local returned, result, message, code = pcall(self._source.execute,
+    self._source, {
+      name = run.tool_name,
+      args_json = event.args_json,
+      tool_call_id = run.tool_call_id,
+      timeout_ms = event.timeout_ms or self._timeout_ms,
+      on_update = function(update)
+        send_update(run, update)
+      end,
+    })
+  if returned then
+    return finish(self, run, result, message, code)
+  end
+  if not task.is_cancelled(result) then
+    finish(self, run, nil, tostring(result), "internal_error")
+  elseif cancelled(self, run) then
+    task.shield(task.timeout, FAREWELL_MS, tell, run, "tool_cancelled",
+      { execution_id = run.id })
+  end
+  error(result, 0)
+end
+
+local function attach(run, channel, reply_to)
+  for _, watcher in ipairs(run.watchers) do
+    if watcher.channel == channel then
+      return
+    end
+  end
+  run.watchers[#run.watchers + 1] = { channel = channel, reply_to = reply_to }
+end
+
+local function repeat_outcome(run, channel, reply_to)
+  if run.outcome then
+    return channel:send(run.outcome[1], run.outcome[2], reply_to)
+  end
+  local kind, payload = protocol.error(run.id, "internal_error",
+    "this execution has ended and its result is no longer kept")
+  channel:send(kind, payload, reply_to)
+end
+
+--- Starts an execution, or attaches to the one that has this id already.
+---@async
+---@param channel table
+---@param event table tool_execute
+---@param reply_to string
+function Runs:execute(channel, event, reply_to)
+  local run = self._by_id[event.execution_id]
+  if run and run.completed_at then
+    return repeat_outcome(run, channel, reply_to)
+  elseif run then
+    return attach(run, channel, reply_to)
+  elseif self._running >= self._max_executions then
+    local kind, payload = protocol.error(event.execution_id, "rate_limited",
+      ("%d executions are running"):format(self._running))
+    channel:send(kind, payload, reply_to)
+    return
+  end
+  run = {
+    id = event.execution_id,
+    tool_call_id = event.tool_call_id,
+    tool_name = event.tool_name,
+    status = "pending",
+    started_at = clock.now_ms(),
+    completed_at = nil,
+    outcome = nil,
+    bytes = 0,
+    watchers = { { channel = channel, reply_to = reply_to } },
+    task = nil,
+  }
+  self._by_id[run.id] = run
+  self._running = self._running + 1
+  run.task = task.spawn(execute, self, run, event)
+end
+
+local function unknown(channel, event, reply_to)
+  local kind, payload = protocol.error(event.execution_id, "invalid_request",
+    "no such execution")
+  channel:send(kind, payload, reply_to)
+end
+
+--- Cancels an execution. One that has ended already has told so: nothing more
+--- is sent.
+---@async
+---@param channel table
+---@param event table tool_cancel
+---@param reply_to string
+function Runs:cancel(channel, event, reply_to)
+  local run = self._by_id[event.execution_id]
+  if not run then
+    return unknown(channel, event, reply_to)
+  end
+  if cancelled(self, run) then
+    run.task:cancel(event.reason or "cancelled by the caller")
+    attach(run, channel, reply_to)
+    for _, watcher in ipairs(run.watchers) do
+      if watcher.channel == channel then
+        watcher.reply_to = reply_to
+      end
+    end
+    tell(run, "tool_cancelled", { execution_id = run.id })
+  end
+end
+
+--- Answers tool_status.
+---@async
+---@param channel table
+---@param event table
+---@param reply_to string
+function Runs:status(channel, event, reply_to)
+  local run = self._by_id[event.execution_id]
+  if not run then
+    return unknown(channel, event, reply_to)
+  end
+  channel:send("tool_status_response", {
+    execution_id = run.id,
+    tool_name = run.tool_name,
+    status = run.status,
+    started_at = run.started_at,
+    completed_at = run.completed_at,
+  }, reply_to)
+end
+
+--- Forgets a scope: its executions that nobody else waits for are cancelled.
+---@param channel table
+---@param reason string
+function Runs:leave(channel, reason)
+  local left = {}
+  for _, run in pairs(self._by_id) do
+    if not run.completed_at then
+      for index = #run.watchers, 1, -1 do
+        if run.watchers[index].channel == channel then
+          table.remove(run.watchers, index)
+        end
+      end
+      if #run.watchers == 0 then
+        left[#left + 1] = run
+      end
+    end
+  end
+  for _, run in ipairs(left) do
+    cancelled(self, run)
+    run.task:cancel(reason)
+  end
+end
+
+return M

@@ -1,0 +1,253 @@
+--- Serves tools to a peer: in the scopes that the peer opens (`attach`), or in
+--- one that this side opens to offer what it has (`register`).
+
+local calls = require("agentwire.tool._calls")
+local host = require("agentwire.host")
+local json = require("agentwire.json")
+local pool = require("agentwire.tool.pool")
+local protocol = require("agentwire.tool.protocol")
+local runs = require("agentwire.tool._runs")
+
+local M = {}
+
+-- How long a registration waits for its answer.
+local TIMEOUT_MS = 30000
+
+-- One scope -------------------------------------------------------------------
+
+---@class agentwire.ToolScope one channel, in both roles: it executes and calls
+local Scope = {}
+Scope.__index = Scope
+
+local function new_scope(channel, source, running, options)
+  return setmetatable({
+    channel = channel,
+    calls = calls.new(channel, options),
+    _source = source,
+    _runs = running,
+    _pool = options.pool,
+  }, Scope)
+end
+
+function Scope:_refuse(event, reply_to, code, message)
+  local id = type(event.execution_id) == "string" and event.execution_id
+  self.channel:send("tool_error", {
+    execution_id = id or reply_to or protocol.NIL_ID,
+    code = protocol.wire_code(code),
+    message = message,
+  }, reply_to)
+end
+
+local SERVE = {}
+
+function SERVE.tool_list(scope, event, reply_to)
+  local list, why, code = scope._source:list(event.prefix)
+  if not list then
+    return scope:_refuse(event, reply_to, code, why)
+  end
+  local tools = {}
+  for _, tool in ipairs(list) do
+    if not event.supports_streaming or tool.supports_streaming then
+      tools[#tools + 1] = tool
+    end
+  end
+  scope.channel:send("tool_list_response", { tools = json.array(tools) },
+    reply_to)
+end
+
+function SERVE.tool_execute(scope, event, reply_to)
+  scope._runs:execute(scope.channel, event, reply_to)
+end
+
+function SERVE.tool_cancel(scope, event, reply_to)
+  scope._runs:cancel(scope.channel, event, reply_to)
+end
+
+function SERVE.tool_status(scope, event, reply_to)
+  scope._runs:status(scope.channel, event, reply_to)
+end
+
+function SERVE.tool_register(scope, event, reply_to)
+  if not scope._pool then
+    return scope:_refuse(event, reply_to, "permission_denied",
+      "tools cannot be registered here")
+  end
+  local registered, why, code = scope._pool:add(event.tool, scope.calls)
+  if not registered then
+    return scope:_refuse(event, reply_to, code, why)
+  end
+  scope.channel:send("tool_registered", registered, reply_to)
+end
+
+function SERVE.tool_unregister(scope, event, reply_to)
+  if not scope._pool or not scope._pool:remove(event.tool_id, scope.calls) then
+    return scope:_refuse(event, reply_to, "tool_not_found",
+      "not registered here: " .. event.tool_id)
+  end
+  scope.channel:send("tool_unregistered", { tool_id = event.tool_id },
+    reply_to)
+end
+
+function SERVE.ping(scope, _, reply_to)
+  scope.channel:send("pong", { ping_id = reply_to }, reply_to)
+end
+
+local function dispatch(scope, event)
+  local channel = scope.channel
+  local reply_to = channel:message_id()
+  if scope.calls:receive(event, channel:reply_to()) then
+    return
+  end
+  local ok, why, code = protocol.check(event)
+  local serve = SERVE[event.type]
+  if ok and serve then
+    return serve(scope, event, reply_to)
+  end
+  scope:_refuse(event, reply_to, code or "invalid_request", why)
+end
+
+local function leave(scope, message, code)
+  scope.calls:close(message, code)
+  scope._runs:leave(scope.channel, message)
+  if scope._pool then
+    scope._pool:remove_all(scope.calls)
+  end
+end
+
+--- Serves the scope until it ends, and undoes what it did however that was.
+local function serve_scope(scope)
+  local ok, problem = pcall(function()
+    while true do
+      local event, message, code = scope.channel:receive()
+      if not event then
+        return leave(scope, message, code)
+      end
+      dispatch(scope, event)
+    end
+  end)
+  if not ok then
+    leave(scope, tostring(problem), "closed")
+    error(problem, 0)
+  end
+end
+
+---@class agentwire.ExecutorOptions
+---@field pool agentwire.ToolPool? takes the tools that the peer registers
+---@field max_executions integer? running at once, 64
+---@field max_finished integer? ended ones that a repeated id finds, 256
+---@field max_finished_bytes integer? what their results hold, 4 MiB
+---@field timeout_ms integer? for executions that bring none
+
+-- The two doors ---------------------------------------------------------------
+
+--- Serves the tool scopes that the peer opens on this connection.
+---@param connection table
+---@param source table|nil a tool source; nil when only `options.pool` is wanted
+---@param options? agentwire.ExecutorOptions
+---@return agentwire.ToolRuns runs for its counters
+function M.attach(connection, source, options)
+  options = options or {}
+  source = source or options.pool
+  if not source then
+    error("an executor needs a tool source or a pool", 2)
+  end
+  local running = runs.new(source, options)
+  connection:serve("tool", function(channel)
+    serve_scope(new_scope(channel, source, running, options))
+  end)
+  return running
+end
+
+---@class agentwire.ToolRegistration
+local Registration = {}
+Registration.__index = Registration
+
+local function register_all(self, source)
+  local list, why, code = source:list()
+  if not list then
+    return nil, why, code
+  end
+  for _, tool in ipairs(list) do
+    local answer
+    answer, why, code = self._scope.calls:request("tool_register",
+      { tool = tool }, self._timeout_ms)
+    if not answer then
+      return nil, tool.name .. ": " .. why, code
+    end
+    self.tool_ids[tool.name] = answer.tool_id
+  end
+  return self
+end
+
+--- Offers tools to the peer and executes what it asks for, in one scope that
+--- this side opens: for a tool server that cannot be dialled. Returns when
+--- every tool is registered; serving goes on until the connection or the
+--- registration is closed.
+---@async
+---@param connection table
+---@param source table a tool source
+---@param options? agentwire.ExecutorOptions `timeout_ms` is each registration's
+---@return agentwire.ToolRegistration|nil registration
+---@return string? message
+---@return string? code
+function M.register(connection, source, options)
+  options = options or {}
+  local channel, why, code = connection:open("tool")
+  if not channel then
+    return nil, why, code
+  end
+  local running = runs.new(source, {
+    max_executions = options.max_executions,
+    max_finished = options.max_finished,
+    max_finished_bytes = options.max_finished_bytes,
+  })
+  local scope = new_scope(channel, source, running, {})
+  host.current():spawn(serve_scope, scope)
+  local self = setmetatable({
+    tool_ids = {},
+    _scope = scope,
+    _timeout_ms = options.timeout_ms or TIMEOUT_MS,
+  }, Registration)
+  local registered
+  registered, why, code = register_all(self, source)
+  if not registered then
+    self:close(why)
+    return nil, why, code
+  end
+  return self
+end
+
+--- Takes one tool back.
+---@async
+---@param name string
+---@return true|nil ok
+---@return string? message
+---@return string? code
+function Registration:unregister(name)
+  local tool_id = self.tool_ids[name]
+  if not tool_id then
+    return nil, "not registered: " .. tostring(name), "tool_not_found"
+  end
+  local answer, why, code = self._scope.calls:request("tool_unregister",
+    { tool_id = tool_id }, self._timeout_ms)
+  if not answer then
+    return nil, why, code
+  end
+  self.tool_ids[name] = nil
+  return true
+end
+
+--- Takes everything back and ends the scope. Idempotent.
+---@async
+---@param reason? string
+function Registration:close(reason)
+  local channel = self._scope.channel
+  channel:send("goodbye", { reason = reason })
+  channel:close()
+end
+
+--- A tool source made of what peers register; give it to `attach` as
+--- `options.pool`.
+M.pool = pool.new
+
+return M

@@ -1,0 +1,17 @@
+--- Tools: a registry of one's own, those of a peer, and serving both.
+
+local client = require("agentwire.tool.client")
+local executor = require("agentwire.tool.executor")
+local pool = require("agentwire.tool.pool")
+local registry = require("agentwire.tool.registry")
+local schema = require("agentwire.tool.schema")
+
+return {
+  registry = registry.new,
+  error_result = registry.error_result,
+  client = client.new,
+  attach = executor.attach,
+  register = executor.register,
+  pool = pool.new,
+  check = schema.check,
+}

@@ -1,0 +1,199 @@
+--- The tool protocol as data: message types, what each must hold, and what to
+--- answer to an envelope that was refused. Pure: no I/O, no tasks.
+
+local fields = require("agentwire._fields")
+
+local required, optional = fields.required, fields.optional
+
+local M = {
+  kind = "tool",
+  key = "server_id",
+  --- A stopped scope's id may be used again, from sequence 1.
+  restart = true,
+}
+
+M.NIL_ID = "00000000-0000-0000-0000-000000000000"
+
+M.opens = {
+  tool_register = true,
+  tool_unregister = true,
+  tool_list = true,
+  tool_execute = true,
+  tool_cancel = true,
+  tool_status = true,
+}
+
+--- A tool scope lives as long as both want it; a sequenced goodbye ends it.
+M.ends = { goodbye = true }
+
+M.replies = {
+  tool_registered = true,
+  tool_unregistered = true,
+  tool_list_response = true,
+  tool_stream = true,
+  tool_result = true,
+  tool_cancelled = true,
+  tool_error = true,
+  tool_status_response = true,
+  pong = true,
+  goodbye = true,
+}
+
+--- Sent even while the window is full.
+M.urgent = { tool_cancel = true, goodbye = true }
+
+--- The messages that end an execution.
+M.outcomes = { tool_result = true, tool_error = true, tool_cancelled = true }
+
+M.codes = {
+  invalid_request = true,
+  tool_not_found = true,
+  tool_execution_error = true,
+  tool_timeout = true,
+  rate_limited = true,
+  internal_error = true,
+  tool_unavailable = true,
+  invalid_arguments = true,
+  permission_denied = true,
+}
+
+local METADATA = {
+  name = required("string"),
+  description = required("string"),
+  parameters_schema_json = required("string"),
+  version = optional("string"),
+  supports_streaming = optional("boolean"),
+  estimated_duration_ms = optional("integer"),
+  is_destructive = optional("boolean"),
+  required_permissions = optional("strings"),
+}
+
+M.messages = {
+  tool_register = { tool = required("object"), callback_url = optional("string") },
+  tool_registered = { tool_id = required("string"), registered_at = required("integer") },
+  tool_unregister = { tool_id = required("string") },
+  tool_unregistered = { tool_id = required("string") },
+  tool_list = { prefix = optional("string"), supports_streaming = optional("boolean") },
+  tool_list_response = { tools = required("objects") },
+  tool_execute = {
+    execution_id = required("string"),
+    tool_call_id = required("string"),
+    tool_name = required("string"),
+    args_json = required("string"),
+    timeout_ms = optional("integer"),
+    stream_callback_url = optional("string"),
+  },
+  tool_stream = {
+    execution_id = required("string"),
+    tool_call_id = required("string"),
+    partial_result_json = required("string"),
+    progress = optional("integer"),
+    status = optional("string"),
+  },
+  tool_result = {
+    execution_id = required("string"),
+    tool_call_id = required("string"),
+    result_json = required("string"),
+    is_error = required("boolean"),
+    error_message = optional("string"),
+    details_json = optional("string"),
+    duration_ms = required("integer"),
+  },
+  tool_cancel = { execution_id = required("string"), reason = optional("string") },
+  tool_cancelled = { execution_id = required("string") },
+  tool_error = {
+    execution_id = required("string"),
+    code = required("string"),
+    message = required("string"),
+  },
+  tool_status = { execution_id = required("string") },
+  tool_status_response = {
+    execution_id = required("string"),
+    tool_name = required("string"),
+    status = required("string"),
+    started_at = required("integer"),
+    completed_at = optional("integer"),
+  },
+  ping = {},
+  pong = { ping_id = required("string") },
+  goodbye = { reason = optional("string") },
+}
+
+--- Checks a received message against its type.
+---@param event table flat: payload members and `type`
+---@return true|nil ok
+---@return string? message names the field
+---@return string? code invalid_request
+function M.check(event)
+  local spec = M.messages[event.type]
+  if not spec then
+    return nil, "unknown message type: " .. tostring(event.type), "invalid_request"
+  end
+  return fields.check(spec, event)
+end
+
+--- Checks a tool's metadata.
+---@param tool table
+---@return true|nil ok
+---@return string? message
+---@return string? code invalid_request
+function M.check_metadata(tool)
+  return fields.check(METADATA, tool)
+end
+
+--- A code that may stand in a `tool_error`; an unknown one reads as
+--- internal_error.
+---@param code string|nil
+---@return string
+function M.wire_code(code)
+  return M.codes[code] and code or "internal_error"
+end
+
+--- The execution id number `count` of a scope: unique because the scope's own
+--- random id is its prefix.
+---@param scope_id string UUID
+---@param count integer
+---@return string
+function M.execution_id(scope_id, count)
+  return ("%s%012x"):format(scope_id:sub(1, 24), count)
+end
+
+---@param execution_id string
+---@param code string
+---@param message string
+---@return string type
+---@return table payload
+function M.error(execution_id, code, message)
+  return "tool_error", {
+    execution_id = execution_id,
+    code = M.wire_code(code),
+    message = message,
+  }
+end
+
+--- What to answer to an envelope that was refused; nil for none.
+---@param refusal table {code, message, field?, type?, message_id?, id, sequence?, known}
+---@return string? type
+---@return table? payload
+function M.refuse(refusal)
+  if M.replies[refusal.type] then
+    return nil
+  end
+  local message = refusal.code .. ": " .. tostring(refusal.message)
+  if refusal.field then
+    message = message .. " (" .. refusal.field .. ")"
+  end
+  local id = refusal.execution_id or refusal.message_id or M.NIL_ID
+  return M.error(id, "invalid_request", message)
+end
+
+--- The last message of a scope whose handler failed here.
+---@param code string
+---@param message string
+---@return string type
+---@return table payload
+function M.fail(code, message)
+  return M.error(M.NIL_ID, code, message)
+end
+
+return M

@@ -1,0 +1,107 @@
+/* The first byte picks the parser. What is parsed must lie in the text, what
+ * is built must be read back, what is cut must be incomplete. */
+#include "aw_error.h"
+#include "aw_http.h"
+#include <stdint.h>
+#include <stdlib.h>
+
+#define KEY "dGhlIHNhbXBsZSBub25jZQ=="
+
+static void demand(int holds) {
+  if (!holds) {
+    abort();
+  }
+}
+
+static void inside(aw_http_span span, const char *text, size_t len) {
+  demand(span.bytes == NULL ||
+         (span.bytes >= text && span.bytes + span.len <= text + len));
+}
+
+static void try_head(const char *text, size_t len, bool is_request) {
+  aw_http_span protocol;
+  aw_http_head head;
+  size_t used, again;
+
+  if (aw_http_parse(&head, text, len, 0, is_request, &used) != 0) {
+    demand(used == 0);
+    return;
+  }
+  demand(used > 0 && used <= len);
+  inside(head.method, text, used);
+  inside(head.target, text, used);
+  inside(head.reason, text, used);
+  for (unsigned i = 0; i < head.count; i++) {
+    inside(head.headers[i].name, text, used);
+    inside(head.headers[i].value, text, used);
+  }
+  if (is_request) {
+    protocol = aw_http_pick_protocol(&head, "agentwire.v1, makai.v1");
+    demand(protocol.bytes == NULL || protocol.len > 0);
+    aw_http_check_request(&head);
+  } else {
+    aw_http_check_response(&head, KEY, "a, b", &protocol);
+    inside(protocol, text, used);
+  }
+  demand(aw_http_parse(&head, text, used - 1, 0, is_request, &again) ==
+         AW_E_AGAIN);
+}
+
+static void try_url(const char *text, size_t len) {
+  const char *why;
+  aw_http_url url;
+
+  if (aw_http_parse_url(&url, text, len, &why) == 0) {
+    inside(url.host, text, len);
+    demand(url.host.len > 0 && url.target.len > 0 && url.port <= 65535);
+  } else {
+    demand(why != NULL);
+  }
+}
+
+static void try_build(const char *text, int where) {
+  const char *host = where == 0 ? text : "h", *target = where == 1 ? text : "/";
+  aw_http_head head;
+  size_t used;
+  aw_buf out;
+
+  aw_buf_init(&out, aw_mem_default());
+  if (aw_http_build_request(&out, host, target, KEY, where == 2 ? text : "a",
+                            where == 3 ? text : NULL) == 0) {
+    size_t len = aw_buf_len(&out);
+
+    demand(aw_http_parse(&head, aw_buf_bytes(&out), len, len, true, &used) ==
+           0);
+    demand(used == len && aw_http_check_request(&head) == 0);
+    demand(where == 3 || head.count == 6);
+  } else {
+    demand(aw_buf_len(&out) == 0);
+  }
+  aw_buf_fini(&out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
+  char *text = malloc(len + 1);
+
+  demand(text != NULL);
+  if (len > 0) {
+    memcpy(text, data + 1, len - 1);
+    text[len - 1] = '\0';
+    text = realloc(text, len); /* ASan guards the end */
+    switch (data[0] % 7) {
+    case 0:
+    case 1:
+      try_head(text, len - 1, data[0] % 7 == 0);
+      break;
+    case 2:
+      try_url(text, len - 1);
+      break;
+    default:
+      try_build(text, data[0] % 7 - 3);
+    }
+  }
+  free(text);
+  return 0;
+}
