@@ -346,6 +346,22 @@ static int conn_send_error(lua_State *L) {
   return 1;
 }
 
+/* inject(bytes) -> true | nil, message, code: one message past the mux */
+static int conn_inject(lua_State *L) {
+  conn_box *box = aw_lua_check_conn(L, 1);
+  size_t len = 0;
+  const char *bytes = luaL_checklstring(L, 2, &len);
+  if (box->conn == NULL) {
+    return aw_lua_closed(L);
+  }
+  int rc = aw_conn_inject(box->conn, bytes, len);
+  if (rc != AW_OK) {
+    return aw_lua_fail(L, rc, NULL);
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 /* stats() -> table of counters (docs/connection.md) */
 static int conn_stats(lua_State *L) {
   conn_box *box = aw_lua_check_conn(L, 1);
@@ -465,6 +481,7 @@ static const luaL_Reg methods[] = {
     {"send_control", conn_send_control},
     {"send_error", conn_send_error},
     {"send_ping", conn_send_ping},
+    {"inject", conn_inject},
     {"stats", conn_stats},
     {"state", conn_state},
     {"last_end", conn_last_end},

@@ -94,6 +94,11 @@ void aw_conn_touch(aw_conn *conn) {
   }
 }
 
+int aw_conn_inject(aw_conn *conn, const char *bytes, size_t len) {
+  return conn->up ? aw_transport_send(conn->transport, bytes, len)
+                  : AW_E_CLOSED;
+}
+
 static void note_end(aw_conn *conn, int error, int code, const char *reason) {
   conn->end = (aw_conn_end){.error = error, .code = code};
   snprintf(conn->end.reason, sizeof conn->end.reason, "%s",

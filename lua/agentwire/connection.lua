@@ -385,6 +385,18 @@ local function try_again(self)
   end
 end
 
+---A server waits for its client to come back: the hub resumes the session, or
+---ends it when its window has passed.
+local function await_return(self)
+  if not (self._options.is_server and self._core:state().extended) then
+    return false
+  end
+  if not self._core:state().up then
+    set_state(self, "resuming", { reason = self._why, code = self._code })
+  end
+  return true
+end
+
 local function keep(self)
   task.defer(function()
     self._core:abandon("its task has ended")
@@ -395,7 +407,7 @@ local function keep(self)
       self._down = false
       if may_return(self) then
         try_again(self)
-      else
+      elseif not await_return(self) then
         self._core:abandon(self._why)
         self:_finish()
       end

@@ -357,25 +357,43 @@ describe("provider client", function()
   end)
 
   it("lets one task read events and another wait for the result", function()
-    local go = task.waiter()
     against(function(channel)
       channel:receive()
-      go:wait()
+      support.settle()
       for _, message in ipairs(HELLO) do
         channel:send(message[1], message[2])
+        support.settle()
       end
       channel:send("result", result_of("hello"))
     end, function(client)
       local stream = assert(client:start_stream(REQUEST))
-      local reader = task.spawn(types_of, stream)
-      task.yield()
-      task.spawn(function()
-        task.yield()
-        go:wake()
+      local reader = task.spawn(function()
+        local types = {}
+        for event in stream:events() do
+          types[#types + 1] = event.type
+          task.yield()
+        end
+        return table.concat(types, " ")
       end)
+      task.yield()
       assert.equal("hello", assert(stream:result()).content[1].text)
       assert.equal("start text_start text_delta text_delta text_end",
         (reader:join()))
+    end)
+  end)
+
+  it("keeps no more of a message than its limit", function()
+    support.run(function()
+      local a, b = support.pair()
+      b:serve("provider", hello_and({ "result", { content = "no" } }))
+      for limit, expected in pairs { [4] = "limit", [5] = "hello" } do
+        local client = client_module.new(a, { max_message_bytes = limit })
+        local stream = assert(client:start_stream(REQUEST))
+        assert.truthy(types_of(stream):find("text_end", 1, true))
+        local message, _, code = stream:result()
+        assert.equal(expected, code or message.content[1].text)
+      end
+      a:close()
     end)
   end)
 
@@ -384,6 +402,8 @@ describe("provider client", function()
       channel:receive()
       channel:send("start", { model = "m" })
       local abort = channel:receive()
+      support.settle()
+      assert(channel:next() == nil, "a second abort came")
       channel:send("ack", { acknowledged_id = channel:message_id() },
         channel:message_id())
       channel:send("error", { reason = "aborted", usage = { output = 1 } })

@@ -286,7 +286,8 @@ describe("provider server", function()
       { ev("text_end", 0) },
       { ev("text_start", 0) },
       { ev("text_start", 0), ev("text_start", 0) },
-      { ev("text_start", 1), ev("text_start", 0) },
+      { ev("text_start", 1), ev("text_end", 1), ev("text_start", 0),
+        ev("text_end", 0) },
       { ev("text_start", 0), ev("thinking_delta", 0, { delta = "x" }) },
       { ev("text_start", 0), ev("text_end", 0), ev("text_end", 0) },
       { ev("text_start", 0), ev("text_delta", 0, { delta = 7 }) },
@@ -398,6 +399,7 @@ describe("provider server", function()
         local before = emitted
         support.settle()
         assert.equal(before, emitted)
+        assert.is_true(emitted < 5000)
       end)
     end)
 
@@ -594,6 +596,32 @@ describe("provider server", function()
         assert.equal("model_not_found", select(3, client:complete {
           model = "red/m2", messages = {},
         }))
+      end)
+    end)
+
+    it("prefers the adapter that lists the model", function()
+      local function plain(name, model)
+        return {
+          name = name,
+          models = function()
+            return { { model_id = model, provider_id = name, api = "x" } }
+          end,
+          stream = function(_, _, emit)
+            emit(ev("text_start", 0))
+            emit(ev("text_delta", 0, { delta = name }))
+            emit(ev("text_end", 0))
+          end,
+        }
+      end
+      support.with(server_module.router {
+        plain("red", "m1"), plain("blue", "m2"),
+      }, function(client)
+        for model, expected in pairs { m1 = "red", m2 = "blue", m3 = "red" } do
+          local message = assert(client:complete {
+            model = model, messages = {},
+          })
+          assert.equal(expected, message.content[1].text)
+        end
       end)
     end)
 

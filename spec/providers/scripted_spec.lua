@@ -61,7 +61,7 @@ local HANDLERS = {
 local SCHEMAS = {
   list_files = { type = "object", properties = { path = { type = "string" } } },
   read_file = PATH, file_info = PATH, search_text = SEARCH,
-  delete_file = PATH, listDirectory = '{"type":"object","properties":{}}',
+  delete_file = PATH, set_file_info = PATH, listDirectory = '{"type":"object","properties":{}}',
   word_count = {
     type = "object", properties = { file = { type = "string" } },
     required = json.array { "file" },
@@ -197,8 +197,9 @@ describe("scripted rules", function()
   end)
 
   it("never call a tool that changes something", function()
-    for _, question in ipairs { "Delete alpha.md", "What is in alpha.md?" } do
-      local _, turns = ask(question, tools("delete_file"))
+    for _, question in ipairs { "Delete alpha.md", "What is in alpha.md?",
+      "How many lines has alpha.md?" } do
+      local _, turns = ask(question, tools("delete_file", "set_file_info"))
       assert.equal("", turns)
     end
   end)

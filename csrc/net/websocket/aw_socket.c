@@ -298,6 +298,20 @@ static bool is_dead(aw_socket *s, uint64_t now) {
   return aw_transport_alive(&s->base) && s->base.last_in_ms < s->pinged_ms;
 }
 
+/* While we do not read, silence tells nothing, but unacknowledged pings do:
+ * the kernel watches those. It must not where the peer has shut its window,
+ * which for the kernel is no better than being gone. */
+static void guard(aw_socket *s, bool on) {
+  if (s->guarded != on) {
+    uint64_t sum =
+        (uint64_t)s->settings.ping_interval_ms + s->settings.ping_deadline_ms;
+    s->guarded = on;
+    aw_tcp_give_up_after(s->stream->fd, !on             ? 0
+                                        : sum < INT_MAX ? (unsigned)sum
+                                                        : INT_MAX);
+  }
+}
+
 /* One timer serves all messages: it is not moved by them, but looks when it
  * is due how long the silence has lasted. A paused socket cannot hear; it
  * pings all the same, so that the peer hears it. */
@@ -310,6 +324,7 @@ static void check_life(aw_socket *s) {
     s->pinged = false;
   }
   if (s->paused) {
+    guard(s, !s->stream->blocked);
     ping(s, now);
     arm(s, interval);
   } else if (!s->pinged && silence < interval) {
@@ -420,6 +435,7 @@ static void socket_pause(aw_transport *t, bool paused) {
     /* The silence was ours. */
     uv_update_time(aw_loop_uv(t->loop));
     t->last_in_ms = aw_loop_now(t->loop);
+    guard(s, false);
     aw_socket_soon(s);
   }
 }
@@ -534,17 +550,11 @@ int aw_socket_new(aw_socket **out, aw_loop *loop,
   return AW_OK;
 }
 
-static unsigned user_timeout(const aw_socket_settings *settings) {
-  uint64_t sum =
-      (uint64_t)settings->ping_interval_ms + settings->ping_deadline_ms;
-  return sum < INT_MAX ? (unsigned)sum : INT_MAX;
-}
-
 void aw_socket_attach(aw_socket *s, aw_stream *stream, aw_tls *tls,
                       const struct sockaddr *peer) {
   s->stream = stream;
   aw_stream_hand_over(stream, &stream_sink, s);
-  aw_tcp_tune(stream->fd, user_timeout(&s->settings));
+  aw_tcp_tune(stream->fd);
   aw_tcp_format(peer, true, s->peer);
   s->base.info.peer = s->peer;
   if (tls != NULL) {

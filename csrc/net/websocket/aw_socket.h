@@ -63,7 +63,7 @@ struct aw_socket {
   uv_idle_t soon; /* a timer of 0 ms can still be due in this turn */
   uint64_t pinged_ms;
   uint64_t handled; /* bytes_out when the timer ran last */
-  bool paused, pinged, draining, shut, let_go;
+  bool paused, pinged, guarded, draining, shut, let_go;
   unsigned pongs; /* since the output was empty */
   bool pong_waits;
   size_t pong_len;

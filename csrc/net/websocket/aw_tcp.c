@@ -136,14 +136,17 @@ int aw_tcp_receive(int fd, char *bytes, size_t len, size_t *got) {
   return 0;
 }
 
-void aw_tcp_tune(int fd, unsigned user_timeout_ms) {
+void aw_tcp_tune(int fd) {
   int on = 1;
   (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+void aw_tcp_give_up_after(int fd, unsigned ms) {
 #ifdef TCP_USER_TIMEOUT
-  (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms,
-                   sizeof user_timeout_ms);
+  (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
 #else
-  (void)user_timeout_ms;
+  (void)fd;
+  (void)ms;
 #endif
 }
 

@@ -32,9 +32,14 @@ int aw_tcp_error(int fd);
 int aw_tcp_send(int fd, const char *bytes, size_t len, size_t *sent);
 int aw_tcp_receive(int fd, char *bytes, size_t len, size_t *got);
 
-/* TCP_NODELAY, because a loop turn writes once and waits for nothing more;
- * TCP_USER_TIMEOUT where there is one. */
-void aw_tcp_tune(int fd, unsigned user_timeout_ms);
+/* TCP_NODELAY: a loop turn writes once and waits for nothing more. */
+void aw_tcp_tune(int fd);
+
+/* TCP_USER_TIMEOUT where there is one: output that is not acknowledged for so
+ * long ends the connection; 0: the system's default. Beware: a peer that keeps
+ * its window shut, because it has paused, counts as one that does not answer.
+ */
+void aw_tcp_give_up_after(int fd, unsigned ms);
 
 /* "127.0.0.1:80", "[::1]:80"; without the port and brackets when !port. An
  * IPv4 peer of a dual-stack socket is shown as IPv4. */

@@ -66,7 +66,7 @@ void aw_lws_reap(aw_lws *lws, struct lws *wsi) {
   uv_walk(aw_loop_uv(lws->loop), reap_poll, &w);
 }
 
-void aw_lws_vhost_info(aw_lws *lws, struct lws_context_creation_info *info) {
+static void fill_info(aw_lws *lws, struct lws_context_creation_info *info) {
   /* The name is changed for each upgrade, see lws_server.c. */
   static const struct lws_protocols protocols[] = {
       {"x", aw_lws_callback, sizeof(void *), AW_LWS_BUFFER, 0, NULL, 1u << 20},
@@ -77,6 +77,7 @@ void aw_lws_vhost_info(aw_lws *lws, struct lws_context_creation_info *info) {
   info->protocols = protocols;
   info->options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
                   LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT |
+                  LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX |
                   LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS |
                   LWS_SERVER_OPTION_SKIP_SERVER_CANONICAL_NAME;
   info->provided_client_ssl_ctx = lws->client_ctx;
@@ -97,7 +98,7 @@ static struct lws_context *create(aw_lws *lws, aw_lws_context *c) {
   struct lws_context *context;
   struct sigaction sigpipe;
 
-  aw_lws_vhost_info(lws, &info);
+  fill_info(lws, &info);
   info.foreign_loops = loops;
   info.user = c;
   info.pt_serv_buf_size = AW_LWS_BUFFER;
@@ -127,7 +128,7 @@ static bool make_context(aw_lws *lws, aw_lws_context *c) {
     return false;
   }
   uv_walk(aw_loop_uv(lws->loop), claim_handle, &w);
-  aw_lws_vhost_info(lws, &info);
+  fill_info(lws, &info);
   c->vhost = lws_create_vhost(c->context, &info);
   return c->vhost != NULL;
 }
@@ -167,40 +168,20 @@ static void destroy_context(aw_lws *lws, aw_lws_context *c) {
 
 static void on_loop_free(aw_teardown *teardown) {
   aw_lws *lws = AW_CONTAINER(teardown, aw_lws, teardown);
-  aw_node *node;
 
   aw_node_remove(&lws->flush.node);
   destroy_context(lws, &lws->small);
   destroy_context(lws, &lws->full);
   aw_node_remove(&lws->flush.node);
-  while ((node = aw_queue_pop(&lws->hosts)) != NULL) {
-    aw_mem_free(lws->mem, AW_CONTAINER(node, aw_lws_host, node));
-  }
   SSL_CTX_free(lws->client_ctx);
   BIO_meth_free(lws->bio);
   aw_loop_set_slot(lws->loop, NULL);
   aw_mem_free(lws->mem, lws);
 }
 
-static void destroy_idle_hosts(aw_lws *lws) {
-  aw_node *node = aw_queue_first(&lws->hosts);
-
-  while (node != NULL) {
-    aw_lws_host *host = AW_CONTAINER(node, aw_lws_host, node);
-
-    node = aw_queue_next(&lws->hosts, node);
-    if (host->refs == 0) {
-      aw_node_remove(&host->node);
-      lws_vhost_destroy(host->vhost);
-      aw_mem_free(lws->mem, host);
-    }
-  }
-}
-
 static void run_flush(aw_flush *flush) {
   aw_lws *lws = AW_CONTAINER(flush, aw_lws, flush);
 
-  destroy_idle_hosts(lws);
   if (lws->kicks > 0 && --lws->kicks > 0) {
     aw_loop_mark(lws->loop, flush);
   }
@@ -211,12 +192,6 @@ static void run_flush(aw_flush *flush) {
 void aw_lws_kick(aw_lws *lws) {
   lws->kicks = 2;
   aw_loop_mark(lws->loop, &lws->flush);
-}
-
-void aw_lws_host_drop(aw_lws_host *host) {
-  if (--host->refs == 0) {
-    aw_loop_mark(host->lws->loop, &host->lws->flush);
-  }
 }
 
 int aw_lws_get(aw_loop *loop, aw_lws **out) {
@@ -231,7 +206,6 @@ int aw_lws_get(aw_loop *loop, aw_lws **out) {
     lws->mem = aw_loop_mem(loop);
     lws->flush.run = run_flush;
     lws->teardown.run = on_loop_free;
-    aw_queue_init(&lws->hosts);
     aw_queue_init(&lws->securing);
     aw_loop_at_free(loop, &lws->teardown);
     aw_loop_set_slot(loop, lws);

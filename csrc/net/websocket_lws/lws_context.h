@@ -29,37 +29,31 @@
 
 typedef struct aw_lws aw_lws;
 typedef struct aw_lws_context aw_lws_context;
-typedef struct aw_lws_host aw_lws_host;
 
+/* One virtual host serves clients and all listeners, with TLS and without.
+ * libwebsockets 4.1.6 moves a connection by its Host header and its server name
+ * to any other virtual host that has the same port, and all that do not listen
+ * have the same; so a listener's certificate is not its virtual host's, but is
+ * put in place when the handshake starts (lws_tls.c). */
 struct aw_lws_context {
   aw_lws *lws;
   struct lws_context *context; /* NULL: not made yet */
-  struct lws_vhost *vhost;     /* clients and servers without TLS */
-  const uv_handle_t *own[8];   /* its handles that last until it is destroyed */
+  struct lws_vhost *vhost;
+  const uv_handle_t *own[8]; /* its handles that last until it is destroyed */
   unsigned own_count;
   unsigned used; /* clients in it */
-};
-
-/* A virtual host with a server's certificate. It outlives its listener until
- * its last connection is gone: libwebsockets 4.1.6 never finishes the
- * destruction of one that is still in use. */
-struct aw_lws_host {
-  aw_node node;
-  aw_lws *lws;
-  struct lws_vhost *vhost;
-  unsigned refs; /* the listener and each connection */
 };
 
 struct aw_lws {
   aw_loop *loop;
   const aw_mem *mem;
   aw_teardown teardown;
-  aw_flush flush; /* kicks and destroys hosts */
+  aw_flush flush; /* of kicks */
   unsigned kicks;
   aw_lws_context small, full;
-  aw_queue hosts;
   aw_queue securing;   /* clients that may start a TLS handshake */
   SSL_CTX *client_ctx; /* NULL until the first context */
+  SSL_CTX *accepting;  /* of the listener whose connection is being adopted */
   BIO_METHOD *bio;
   uint8_t entropy[AW_LWS_ENTROPY];
   size_t entropy_left;
@@ -81,13 +75,9 @@ void aw_lws_kick(aw_lws *lws);
 /* Four unpredictable bytes. AW_E_IO. */
 int aw_lws_mask(aw_lws *lws, uint8_t mask[4]);
 
-/* The settings common to all virtual hosts; `callback` is in lws_transport.c.
- */
-void aw_lws_vhost_info(aw_lws *lws, struct lws_context_creation_info *info);
+/* In lws_transport.c. */
 int aw_lws_callback(struct lws *wsi, enum lws_callback_reasons reason,
                     void *user, void *in, size_t len);
-
-void aw_lws_host_drop(aw_lws_host *host);
 
 /* A failed connect leaves its poll handle behind, stopped but open, because
  * libwebsockets closes the descriptor first and then takes the connection for

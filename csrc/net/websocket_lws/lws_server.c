@@ -22,7 +22,7 @@ struct aw_listener {
   aw_loop *loop;
   aw_lws *lws;
   aw_lws_context *context;
-  aw_lws_host *host; /* NULL without TLS */
+  SSL_CTX *ctx; /* NULL without TLS */
   aw_listener_sink sink;
   void *user;
   char *protocols;
@@ -265,16 +265,15 @@ static void adopt(aw_listener *listener, server *s, int fd) {
   struct lws *wsi;
 
   memset(&info, 0, sizeof info);
-  info.vh =
-      listener->host != NULL ? listener->host->vhost : listener->context->vhost;
-  info.type = LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP | LWS_ADOPT_ALLOW_SSL;
+  info.vh = listener->context->vhost;
+  info.type = LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP |
+              (listener->ctx != NULL ? LWS_ADOPT_ALLOW_SSL : 0);
   info.fd.sockfd = fd;
   info.opaque = &s->conn;
-  if (listener->host != NULL) {
-    listener->host->refs++;
-  }
   aw_transport_hold(&s->conn.base);
+  s->conn.lws->accepting = listener->ctx;
   wsi = lws_adopt_descriptor_vhost_via_info(&info);
+  s->conn.lws->accepting = NULL;
   if (wsi != NULL && aw_transport_alive(&s->conn.base)) {
     s->conn.wsi = wsi;
   } else {
@@ -404,9 +403,7 @@ static void free_unopened(aw_listener *listener) {
   if (listener->fd >= 0) {
     close(listener->fd);
   }
-  if (listener->host != NULL) {
-    aw_lws_host_drop(listener->host);
-  }
+  SSL_CTX_free(listener->ctx);
   aw_mem_free(listener->lws->mem, listener->protocols);
   aw_mem_free(listener->lws->mem, listener);
 }
@@ -449,7 +446,7 @@ static int prepare(aw_listener *l, const aw_listener_options *o,
     return AW_E_NOMEM;
   }
   if (url.secure) {
-    rc = aw_lws_host_new(l->lws, l->context, o->tls, &l->host, why);
+    rc = aw_lws_server_ctx(o->tls, &l->ctx, why);
   }
   return rc == AW_OK ? open_socket(l, &url, o->backlog, why) : rc;
 }
@@ -507,17 +504,17 @@ unsigned aw_listener_port(const aw_listener *listener) {
 
 int aw_listener_reload_tls(aw_listener *listener, const aw_tls_options *tls,
                            const char **why) {
-  aw_lws_host *fresh;
+  SSL_CTX *fresh;
   int rc;
 
-  if (listener->host == NULL) {
+  if (listener->ctx == NULL) {
     *why = "the listener has no TLS";
     return AW_E_UNSUPPORTED;
   }
-  rc = aw_lws_host_new(listener->lws, listener->context, tls, &fresh, why);
+  rc = aw_lws_server_ctx(tls, &fresh, why);
   if (rc == AW_OK) {
-    aw_lws_host_drop(listener->host);
-    listener->host = fresh;
+    SSL_CTX_free(listener->ctx);
+    listener->ctx = fresh;
   }
   return rc;
 }
@@ -545,8 +542,6 @@ void aw_listener_free(aw_listener *listener) {
   uv_close((uv_handle_t *)&listener->retry, on_handle_closed);
   close(listener->fd);
   listener->fd = -1;
-  if (listener->host != NULL) {
-    aw_lws_host_drop(listener->host);
-  }
+  SSL_CTX_free(listener->ctx);
   aw_lws_kick(listener->lws);
 }

@@ -117,6 +117,16 @@ static void configure(SSL *ssl, const aw_lws_security *s) {
   }
 }
 
+/* The SSL was made of libwebsockets' own context, which has no certificate.
+ * What SSL_set_SSL_CTX leaves as it was has to be copied. */
+static void become_listener(SSL *ssl, SSL_CTX *ctx) {
+  static const unsigned char id[] = "agentwire";
+
+  SSL_set_SSL_CTX(ssl, ctx);
+  SSL_set_verify(ssl, SSL_CTX_get_verify_mode(ctx), NULL);
+  SSL_set_session_id_context(ssl, id, sizeof id - 1);
+}
+
 static void note_failure(aw_lws_security *s, int where, int ret) {
   unsigned long code = ERR_peek_last_error();
 
@@ -142,7 +152,10 @@ static void on_info(const SSL *const_ssl, int where, int ret) {
   if (starts) {
     replace_bio(ssl, lws);
   }
-  if (SSL_is_server(ssl) || !SSL_in_init(ssl)) {
+  if (SSL_is_server(ssl)) {
+    if (starts && lws->accepting != NULL) {
+      become_listener(ssl, lws->accepting);
+    }
     return;
   }
   s = find_security(lws, ssl);
@@ -154,10 +167,15 @@ static void on_info(const SSL *const_ssl, int where, int ret) {
 }
 
 /* No renegotiation: TLS 1.3 has none, and it would start a second handshake
- * that on_info would take for the first. */
+ * that on_info would take for the first. No resumption: sessions would be
+ * common to all listeners, those that demand a certificate included. */
 void aw_lws_tls_adopt(SSL_CTX *ctx, aw_lws *lws) {
+  SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_num_tickets(ctx, 0);
+  SSL_CTX_set_tlsext_servername_callback(ctx, NULL);
   SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-  SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+  SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                               SSL_OP_NO_TICKET);
   SSL_CTX_set_mode(ctx, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                             SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_app_data(ctx, lws);
@@ -197,27 +215,19 @@ static const char *last_reason(const char *otherwise) {
   return reason != NULL ? reason : otherwise;
 }
 
-/* Loads the pair into a context that is thrown away: libwebsockets, which loads
- * it again, would not say what is wrong with it. */
-static int check_identity(const char *cert, const char *key, const char **why) {
-  SSL_CTX *ctx = SSL_CTX_new(TLS_method());
-  int rc = AW_E_INVALID;
-
+static int load_identity(SSL_CTX *ctx, const char *cert, const char *key,
+                         const char **why) {
   ERR_clear_error();
-  if (ctx == NULL) {
-    *why = "out of memory";
-    return AW_E_NOMEM;
-  }
   if (SSL_CTX_use_certificate_chain_file(ctx, cert) != 1) {
     *why = last_reason("cannot use cert_file");
-  } else if (key == NULL ||
-             SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
-    *why = last_reason("cannot use key_file");
-  } else {
-    rc = AW_OK;
+    return AW_E_INVALID;
   }
-  SSL_CTX_free(ctx);
-  return rc;
+  if (key == NULL ||
+      SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
+    *why = last_reason("cannot use key_file");
+    return AW_E_INVALID;
+  }
+  return AW_OK;
 }
 
 static int load_store(X509_STORE **out, const char *ca_file, const char **why) {
@@ -248,6 +258,20 @@ static char *copy_string(const aw_mem *mem, const char *text) {
   return copy != NULL ? memcpy(copy, text, size) : NULL;
 }
 
+/* The files are loaded again when the handshake starts; this says now what is
+ * wrong with them. */
+static int check_identity(const aw_tls_options *o, const char **why) {
+  SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+  int rc = AW_E_NOMEM;
+
+  *why = "out of memory";
+  if (ctx != NULL) {
+    rc = load_identity(ctx, o->cert_file, o->key_file, why);
+  }
+  SSL_CTX_free(ctx);
+  return rc;
+}
+
 int aw_lws_security_init(aw_lws_security *s, const aw_mem *mem,
                          const aw_tls_options *options, const char *host,
                          const char **why) {
@@ -256,7 +280,7 @@ int aw_lws_security_init(aw_lws_security *s, const aw_mem *mem,
   int rc = load_store(&s->store, o->ca_file, why);
 
   if (rc == AW_OK && o->cert_file != NULL) {
-    rc = check_identity(o->cert_file, o->key_file, why);
+    rc = check_identity(o, why);
   }
   if (rc != AW_OK) {
     return rc;
@@ -285,60 +309,43 @@ void aw_lws_security_fini(aw_lws_security *s, const aw_mem *mem) {
   s->name = s->cert_file = s->key_file = NULL;
 }
 
-static int check_server(const aw_tls_options *o, const char **why) {
-  X509_STORE *store;
+static int demand_certificate(SSL_CTX *ctx, const char *ca_file,
+                              const char **why) {
+  if (ca_file == NULL) {
+    *why = "verify_peer needs a ca_file";
+    return AW_E_INVALID;
+  }
+  if (SSL_CTX_load_verify_file(ctx, ca_file) != 1) {
+    *why = last_reason("cannot use ca_file");
+    return AW_E_INVALID;
+  }
+  SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+                     NULL);
+  return AW_OK;
+}
+
+int aw_lws_server_ctx(const aw_tls_options *o, SSL_CTX **out,
+                      const char **why) {
+  SSL_CTX *ctx;
   int rc;
 
   if (o == NULL || o->cert_file == NULL) {
     *why = "a TLS server needs a cert_file";
     return AW_E_INVALID;
   }
-  if (o->verify_peer && o->ca_file == NULL) {
-    *why = "verify_peer needs a ca_file";
-    return AW_E_INVALID;
-  }
-  rc = check_identity(o->cert_file, o->key_file, why);
-  if (rc == AW_OK && o->ca_file != NULL) {
-    rc = load_store(&store, o->ca_file, why);
-    if (rc == AW_OK) {
-      X509_STORE_free(store);
-    }
-  }
-  return rc;
-}
-
-int aw_lws_host_new(aw_lws *lws, aw_lws_context *context,
-                    const aw_tls_options *options, aw_lws_host **out,
-                    const char **why) {
-  struct lws_context_creation_info info;
-  aw_lws_host *host;
-  int rc = check_server(options, why);
-
-  if (rc != AW_OK) {
-    return rc;
-  }
-  host = aw_mem_zero(lws->mem, 1, sizeof *host);
-  if (host == NULL) {
+  ctx = SSL_CTX_new(TLS_server_method());
+  if (ctx == NULL) {
     *why = "out of memory";
     return AW_E_NOMEM;
   }
-  host->lws = lws;
-  host->refs = 1;
-  aw_lws_vhost_info(lws, &info);
-  info.user = host;
-  info.ssl_cert_filepath = options->cert_file;
-  info.ssl_private_key_filepath = options->key_file;
-  info.ssl_ca_filepath = options->ca_file;
-  if (options->verify_peer) {
-    info.options |= LWS_SERVER_OPTION_REQUIRE_VALID_OPENSSL_CLIENT_CERT;
+  rc = load_identity(ctx, o->cert_file, o->key_file, why);
+  if (rc == AW_OK && o->verify_peer) {
+    rc = demand_certificate(ctx, o->ca_file, why);
   }
-  host->vhost = lws_create_vhost(context->context, &info);
-  if (host->vhost == NULL) {
-    aw_mem_free(lws->mem, host);
-    *why = "libwebsockets cannot use the TLS options";
-    return AW_E_INVALID;
+  if (rc != AW_OK) {
+    SSL_CTX_free(ctx);
+    return rc;
   }
-  aw_queue_push(&lws->hosts, &host->node);
-  *out = host;
+  *out = ctx;
   return AW_OK;
 }

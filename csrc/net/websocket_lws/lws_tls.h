@@ -30,13 +30,11 @@ int aw_lws_security_init(aw_lws_security *security, const aw_mem *mem,
                          const char **why);
 void aw_lws_security_fini(aw_lws_security *security, const aw_mem *mem);
 
-/* A virtual host with the server's certificate, one reference. AW_E_INVALID
- * with *why. */
-int aw_lws_host_new(aw_lws *lws, aw_lws_context *context,
-                    const aw_tls_options *options, aw_lws_host **out,
-                    const char **why);
+/* A listener's certificate and demands. AW_E_INVALID with *why. */
+int aw_lws_server_ctx(const aw_tls_options *options, SSL_CTX **out,
+                      const char **why);
 
-/* libwebsockets gives the server's new SSL_CTX before it is used. */
+/* For an SSL_CTX that libwebsockets makes SSLs of. */
 void aw_lws_tls_adopt(SSL_CTX *ctx, aw_lws *lws);
 
 /* The verdict of OpenSSL on one certificate of the chain. */

@@ -518,16 +518,12 @@ static int dispatch(aw_lws_conn *conn, struct lws *wsi,
   }
 }
 
-/* Counts what comes without a connection too: one that was let go. */
+/* Counts those too that were let go. */
 static void on_destroy(struct lws *wsi) {
   aw_lws_context *context = lws_context_user(lws_get_context(wsi));
-  aw_lws_host *host = lws_vhost_user(lws_get_vhost(wsi));
 
-  if (context != NULL && context->used > 0 && context == &context->lws->small) {
+  if (context == &context->lws->small && context->used > 0) {
     context->used--;
-  }
-  if (host != NULL) {
-    aw_lws_host_drop(host);
   }
 }
 

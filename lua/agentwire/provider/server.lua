@@ -395,7 +395,6 @@ local function listen(run)
   while true do
     local event = channel:receive()
     if not event then
-      run.lost = true
       return run:stop("the connection is gone")
     end
     answer(run.server, channel, event)

@@ -7,6 +7,8 @@ local json = require("agentwire.json")
 local pool = require("agentwire.tool.pool")
 local protocol = require("agentwire.tool.protocol")
 local runs = require("agentwire.tool._runs")
+local task = require("agentwire.task")
+local wait = require("agentwire._wait")
 
 local M = {}
 
@@ -202,10 +204,17 @@ function M.register(connection, source, options)
     max_finished_bytes = options.max_finished_bytes,
   })
   local scope = new_scope(channel, source, running, {})
-  host.current():spawn(serve_scope, scope)
+  local ended = wait.latch("the end of a registration")
+  host.current():spawn(function()
+    task.defer(function()
+      ended:set(true)
+    end)
+    serve_scope(scope)
+  end)
   local self = setmetatable({
     tool_ids = {},
     _scope = scope,
+    _ended = ended,
     _timeout_ms = options.timeout_ms or TIMEOUT_MS,
   }, Registration)
   local registered
@@ -235,6 +244,17 @@ function Registration:unregister(name)
   end
   self.tool_ids[name] = nil
   return true
+end
+
+--- Waits until the peer no longer has these tools: the connection is over, the
+--- peer has lost them (it was restarted), or `close` was called.
+---@async
+---@param timeout_ms? integer
+---@return true|nil ok
+---@return string? message
+---@return string? code timeout
+function Registration:wait_ended(timeout_ms)
+  return self._ended:wait(timeout_ms)
 end
 
 --- Takes everything back and ends the scope. Idempotent.
