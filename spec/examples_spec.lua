@@ -1,3 +1,4 @@
+local compat = require("agentwire._compat")
 local link = require("spec.support.link")
 
 --- Runs a script as `lua PATH ...` would, with what it prints collected.
@@ -32,7 +33,7 @@ describe("examples", function()
   for _, case in ipairs(cases) do
     it("run: " .. case[1] .. " " .. table.concat(case[2], " "), function()
       local path = "examples/" .. case[1]
-      local output = run_script(path, (table.unpack or unpack)(case[2]))
+      local output = run_script(path, compat.unpack(case[2]))
       assert.matches(case[3], output, 1, true)
     end)
   end

@@ -460,13 +460,28 @@ static int conn_abandon(lua_State *L) {
   return 0;
 }
 
-/* trace(boolean): one line an envelope to stderr */
+/* trace("off" | "stderr" | "keep"): one line an envelope */
 static int conn_trace(lua_State *L) {
+  static const char *const modes[] = {"off", "stderr", "keep", NULL};
   conn_box *box = aw_lua_check_conn(L, 1);
+  int mode = luaL_checkoption(L, 2, NULL, modes);
   if (box->conn != NULL) {
-    aw_conn_trace(box->conn, lua_toboolean(L, 2));
+    aw_conn_trace(box->conn, (enum aw_conn_trace)mode);
   }
   return 0;
+}
+
+/* trace_lines() -> the lines kept since the last call | nil */
+static int conn_trace_lines(lua_State *L) {
+  conn_box *box = aw_lua_check_conn(L, 1);
+  aw_buf *lines = box->conn == NULL ? NULL : aw_conn_trace_lines(box->conn);
+  if (lines == NULL || aw_buf_len(lines) == 0) {
+    lua_pushnil(L);
+    return 1;
+  }
+  lua_pushlstring(L, aw_buf_bytes(lines), aw_buf_len(lines));
+  aw_buf_reset(lines, 0);
+  return 1;
 }
 
 static const luaL_Reg methods[] = {
@@ -489,6 +504,7 @@ static const luaL_Reg methods[] = {
     {"cut", conn_cut},
     {"abandon", conn_abandon},
     {"trace", conn_trace},
+    {"trace_lines", conn_trace_lines},
     {"free", conn_gc},
     {NULL, NULL},
 };

@@ -16,6 +16,7 @@ struct aw_conn {
   bool is_client, up, closing, closed, paused;
   bool failed; /* we are closing the transport for a violation */
   aw_conn_end end;
+  aw_buf trace; /* kept lines */
   void (*changed)(void *owner, aw_conn *conn);
   void *owner;
 };
@@ -270,6 +271,7 @@ int aw_conn_new(aw_conn **out, aw_loop *loop, const aw_mux_options *options,
   conn->is_client = options->is_client;
   conn->flush.run = run_flush;
   aw_source_init(&conn->source, loop, user);
+  aw_buf_init(&conn->trace, mem);
   rc = aw_mux_new(&conn->mux, mem, &copy);
   if (rc == AW_OK) {
     rc = make_timer(conn);
@@ -304,6 +306,7 @@ void aw_conn_free(aw_conn *conn) {
     uv_close((uv_handle_t *)conn->timer, free_timer);
   }
   aw_mux_free(conn->mux);
+  aw_buf_fini(&conn->trace);
   aw_mem_free(mem, conn);
 }
 
@@ -417,6 +420,24 @@ static void print_trace(void *user, const aw_trace *trace) {
   aw_trace_print(trace);
 }
 
-void aw_conn_trace(aw_conn *conn, bool on) {
-  aw_mux_set_trace(conn->mux, on ? print_trace : NULL, conn);
+static void keep_trace(void *user, const aw_trace *trace) {
+  aw_conn *conn = user;
+  if (aw_buf_len(&conn->trace) >= AW_CONN_TRACE_BYTES) {
+    return;
+  }
+  char line[AW_TRACE_LINE];
+  size_t len = aw_trace_format(trace, line, sizeof line - 1);
+  line[len] = '\n';
+  (void)aw_buf_append(&conn->trace, line, len + 1); /* a lost line is no harm */
+  raise_events(conn, AW_CONN_NEWS);
+}
+
+void aw_conn_trace(aw_conn *conn, enum aw_conn_trace mode) {
+  static void (*const traces[])(void *, const aw_trace *) = {NULL, print_trace,
+                                                             keep_trace};
+  aw_mux_set_trace(conn->mux, traces[mode], conn);
+}
+
+aw_buf *aw_conn_trace_lines(aw_conn *conn) {
+  return &conn->trace;
 }

@@ -79,7 +79,20 @@ void aw_conn_set_owner(aw_conn *conn,
                        void (*changed)(void *owner, aw_conn *conn),
                        void *owner);
 
-/* Prints one short line an envelope to stderr (AGENTWIRE_TRACE=1). */
-void aw_conn_trace(aw_conn *conn, bool on);
+/* What happens with one short line an envelope (aw_trace.h): nothing, stderr
+ * (AGENTWIRE_TRACE=1), or kept for aw_conn_trace_lines. */
+enum aw_conn_trace {
+  AW_CONN_TRACE_OFF,
+  AW_CONN_TRACE_STDERR,
+  AW_CONN_TRACE_KEEP
+};
+
+/* Lines that nobody takes are dropped above this. */
+#define AW_CONN_TRACE_BYTES (64u << 10)
+
+void aw_conn_trace(aw_conn *conn, enum aw_conn_trace mode);
+
+/* The kept lines, each with its newline; the caller empties the buffer. */
+aw_buf *aw_conn_trace_lines(aw_conn *conn);
 
 #endif

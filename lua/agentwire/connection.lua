@@ -49,16 +49,17 @@ local function new(core, options)
     _clients = {}, -- by kind
     _pings = {}, -- latches by message id
     _listeners = {},
+    _tracer = nil,
     _keeper = nil,
     _changed = nil,
     _closed = nil,
   }, Connection)
   self._changed = wait.signal("a change of", self)
   self._closed = wait.latch("the end of a connection")
-  if options.trace ~= nil then
-    core:trace(options.trace)
+  if options.trace then
+    self:trace(options.trace)
   elseif os.getenv("AGENTWIRE_TRACE") == "1" then
-    core:trace(true)
+    core:trace("stderr")
   end
   return self
 end
@@ -117,10 +118,12 @@ function Connection:info()
   return self._core:state()
 end
 
----Prints one short line an envelope to stderr; payloads cut, credentials never.
----@param on boolean
-function Connection:trace(on)
-  self._core:trace(on)
+---One short line an envelope, payloads cut, credentials never: true prints them
+---to stderr, a function is called with each (it must not wait), false stops.
+---@param to boolean|fun(line: string)
+function Connection:trace(to)
+  self._tracer = type(to) == "function" and to or nil
+  self._core:trace(self._tracer and "keep" or to and "stderr" or "off")
 end
 
 -- Scopes -------------------------------------------------------------------
@@ -303,6 +306,12 @@ local function drain(next_one, self, handle)
   end
 end
 
+local function give_trace(self)
+  for line in (self._core:trace_lines() or ""):gmatch("[^\n]+") do
+    self._host._scheduler:call("a trace hook", self._tracer, line)
+  end
+end
+
 local function note_notice(self, notice)
   self._resumed = notice == "resumed"
 end
@@ -325,6 +334,9 @@ local function on_ready(self, events)
   if has(events, NEWS) then
     drain(core.control, self, take_control)
     drain(core.refusal, self, answer_refusal)
+    if self._tracer then
+      give_trace(self)
+    end
   end
   if has(events, DOWN) then
     note_loss(self)

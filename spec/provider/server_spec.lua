@@ -548,6 +548,43 @@ describe("provider server", function()
       end)
   end)
 
+  it("sends no keepalive while events come", function()
+    local events = { ev("text_start", 0) }
+    for _ = 1, 12 do
+      events[#events + 1] = { delay_ms = 20 }
+      events[#events + 1] = ev("text_delta", 0, { delta = "x" })
+    end
+    events[#events + 1] = ev("text_end", 0)
+    support.with(scripted.new { events = events }, { keepalive_ms = 100 },
+      function(_, _, a)
+        local seen = types(all(open(a, "stream_request", request())))
+        assert.is_nil(seen:find("keepalive", 1, true))
+      end)
+  end)
+
+  it("takes turns between adapters that never wait", function()
+    local order = {}
+    support.with(scripted.new { script = function(r, emit)
+      emit(ev("text_start", 0))
+      for _ = 1, 200 do
+        emit(ev("text_delta", 0, { delta = "x" }))
+        order[#order + 1] = r.options.session_id
+      end
+      emit(ev("text_end", 0))
+    end }, function(client)
+      local streams = {}
+      for index, name in ipairs { "a", "b" } do
+        streams[index] = assert(client:start_stream {
+          model = "scripted", messages = {}, options = { session_id = name },
+        })
+      end
+      for _, stream in ipairs(streams) do
+        assert(stream:result())
+      end
+      assert.truthy(table.concat(order):find("ab.*a"))
+    end)
+  end)
+
   it("tells a model list that fails by its code", function()
     support.with({
       stream = function() end,
@@ -702,13 +739,13 @@ describe("provider server", function()
       end
       emit(ev("text_end", 0))
     end }, function(client)
-      local slow, quick = {}, nil
+      local slow = {}
       for index = 1, 2 do
         slow[index] = assert(client:start_stream {
           model = "scripted", messages = {},
         })
       end
-      quick = client:complete { model = "scripted", messages = {} }
+      local quick = client:complete { model = "scripted", messages = {} }
       assert.equal(1000, #assert(quick).content[1].text)
       assert.is_true(emitted <= 1000 + 2 * 64)
       for index = 1, 2 do

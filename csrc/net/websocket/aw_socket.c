@@ -325,7 +325,9 @@ static void check_life(aw_socket *s) {
   }
   if (s->paused) {
     guard(s, !s->stream->blocked);
-    ping(s, now);
+    if (!s->stream->blocked) {
+      ping(s, now);
+    }
     arm(s, interval);
   } else if (!s->pinged && silence < interval) {
     arm(s, interval - silence);
