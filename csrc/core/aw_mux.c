@@ -62,6 +62,7 @@ void aw_mux_free(aw_mux *mux) {
   size_t cursor = 0;
   aw_channel *channel = NULL;
   while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
+    mux_count_log(mux, 0, aw_buf_len(&channel->log));
     aw_channel_free(channel, mux->mem);
   }
   if (mux->control_in != NULL) {
@@ -106,7 +107,7 @@ void mux_bury(aw_channel *channel) {
     mux->stats.open_scopes--;
   }
   mux->stats.inbox_bytes -= channel->in_bytes - channel->consumed_bytes;
-  mux->stats.log_bytes -= aw_buf_len(&channel->log);
+  mux_count_log(mux, 0, aw_buf_len(&channel->log));
   aw_map_remove(&mux->channels, channel->kind, &channel->id);
   aw_channel_free(channel, mux->mem);
 }
@@ -176,7 +177,7 @@ void mux_end_channel(aw_channel *channel, int error) {
 
 void mux_drop_log(aw_channel *channel) {
   aw_node_remove(&channel->writer_node);
-  channel->mux->stats.log_bytes -= aw_buf_len(&channel->log);
+  mux_count_log(channel->mux, 0, aw_buf_len(&channel->log));
   aw_buf_reset(&channel->log, 0);
   channel->log_count = 0;
   channel->unsent_offset = 0;
@@ -394,6 +395,17 @@ void aw_mux_abandon(aw_mux *mux, int error) {
   mux->generation++;
   reset_connection(mux);
   end_all(mux, error);
+}
+
+void aw_mux_share_log(aw_mux *mux, size_t *total, size_t max) {
+  if (mux->shared_log != NULL) {
+    *mux->shared_log -= mux->stats.log_bytes;
+  }
+  mux->shared_log = total;
+  mux->shared_log_max = max;
+  if (total != NULL) {
+    *total += mux->stats.log_bytes;
+  }
 }
 
 const aw_mux_stats *aw_mux_stats_get(const aw_mux *mux) {

@@ -191,6 +191,11 @@ bool aw_mux_refusal(aw_mux *mux, aw_refusal *out); /* takes the oldest */
 enum aw_mux_notice aw_mux_notice(aw_mux *mux);     /* takes the oldest */
 bool aw_mux_has_news(const aw_mux *mux); /* is any of the four not empty? */
 
+/* Counts the log's bytes in *total as well, which the sessions of a server
+ * share; while detached, sends are refused when it has reached max. NULL: no
+ * longer. */
+void aw_mux_share_log(aw_mux *mux, size_t *total, size_t max);
+
 const aw_mux_stats *aw_mux_stats_get(const aw_mux *mux);
 bool aw_mux_is_extended(const aw_mux *mux);
 

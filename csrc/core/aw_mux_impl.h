@@ -56,6 +56,8 @@ struct aw_mux {
   uint32_t generation; /* of the connection that is attached */
   bool welcomed;       /* client: this session was welcomed once */
 
+  size_t *shared_log, shared_log_max; /* of all sessions of a server */
+
   aw_mux_stats stats;
   void (*trace)(void *user, const aw_trace *trace);
   void *trace_user;
@@ -68,6 +70,17 @@ typedef struct control_scope {
 
 static inline bool mux_resumable(const aw_mux *mux) {
   return mux->link == AW_LINK_EXTENDED;
+}
+
+/* What the logs hold; `added` and `freed` are bytes. */
+static inline void mux_count_log(aw_mux *mux, size_t added, size_t freed) {
+  mux->stats.log_bytes += added - freed;
+  if (mux->stats.log_bytes > mux->stats.log_high) {
+    mux->stats.log_high = mux->stats.log_bytes;
+  }
+  if (mux->shared_log != NULL) {
+    *mux->shared_log += added - freed;
+  }
 }
 
 /* aw_mux.c */

@@ -28,7 +28,8 @@ static bool has_window(const aw_mux *mux, const aw_channel *channel) {
     return channel->log_count < AW_CHANNEL_WINDOW_MESSAGES &&
            logged < AW_CHANNEL_WINDOW_BYTES;
   }
-  return true; /* detached: the log takes what it can hold */
+  /* Detached: the log takes what it can hold, as far as all of them may. */
+  return mux->shared_log == NULL || *mux->shared_log < mux->shared_log_max;
 }
 
 static int check_sendable(aw_mux *mux, aw_channel *channel, bool urgent) {
@@ -140,10 +141,7 @@ static int commit_scope(aw_draft *draft) {
     channel->urgent_last = channel->out.last;
   }
   channel->last_sent_id = draft->message_id;
-  mux->stats.log_bytes += aw_buf_len(&channel->log) - draft->mark;
-  if (mux->stats.log_bytes > mux->stats.log_high) {
-    mux->stats.log_high = mux->stats.log_bytes;
-  }
+  mux_count_log(mux, aw_buf_len(&channel->log) - draft->mark, 0);
   mux_wake_writer(channel);
   if ((draft->flags & AW_TYPE_ENDS) != 0) {
     mux_end_channel(channel, AW_OK);
@@ -212,7 +210,7 @@ void mux_wake_starved(aw_mux *mux) {
 void mux_trim(aw_channel *channel, uint64_t sequence) {
   aw_mux *mux = channel->mux;
   bool was_full = mux->stats.log_bytes >= mux->options.session_bytes;
-  mux->stats.log_bytes -= aw_channel_log_trim(channel, sequence);
+  mux_count_log(mux, 0, aw_channel_log_trim(channel, sequence));
   if (was_full && mux->stats.log_bytes < mux->options.session_bytes) {
     mux_wake_starved(mux);
   } else {

@@ -33,6 +33,7 @@ struct aw_hub {
   aw_queue attached;
   aw_queue detached; /* oldest first */
   uv_timer_t *timer;
+  size_t log_bytes; /* of all sessions */
   char epoch[AW_EPOCH_TEXT + 1];
   void (*accepted)(void *user, aw_conn *conn);
   void *user;
@@ -51,28 +52,17 @@ static void forget_session(session *s) {
   aw_node_remove(&s->node);
   aw_map_remove(&s->hub->sessions, AW_KIND_LINK, &s->id);
   aw_conn_set_owner(s->conn, NULL, NULL);
+  aw_mux_share_log(aw_conn_mux(s->conn), NULL, 0);
   aw_mem_free(s->hub->mem, s);
 }
 
-static size_t log_bytes(const session *s) {
-  return aw_mux_stats_get(aw_conn_mux(s->conn))->log_bytes;
-}
-
-/* The process cap: detached sessions give way, the longest detached first. */
+/* The process cap: detached sessions give way, the longest detached first.
+ * What those that are left may add is bounded by the mux. */
 static void enforce_cap(aw_hub *hub) {
-  size_t total = 0;
-  const aw_queue *queues[] = {&hub->attached, &hub->detached};
-  for (int i = 0; i < 2; i++) {
-    for (aw_node *n = aw_queue_first(queues[i]); n != NULL;
-         n = aw_queue_next(queues[i], n)) {
-      total += log_bytes(AW_CONTAINER(n, session, node));
-    }
-  }
   aw_node *node = NULL;
-  while (total > hub->options.log_bytes &&
+  while (hub->log_bytes > hub->options.log_bytes &&
          (node = aw_queue_first(&hub->detached)) != NULL) {
     session *s = AW_CONTAINER(node, session, node);
-    total -= log_bytes(s);
     aw_conn_abandon(s->conn, AW_E_LIMIT, "the server's log memory is full");
   }
 }
@@ -108,6 +98,7 @@ static int make_session(aw_hub *hub, aw_conn *conn, const aw_hello *hello) {
   }
   aw_queue_push(&hub->attached, &s->node);
   aw_conn_set_owner(conn, on_changed, s);
+  aw_mux_share_log(aw_conn_mux(conn), &hub->log_bytes, hub->options.log_bytes);
   return AW_OK;
 }
 

@@ -59,18 +59,19 @@ local function check_origin(request, options)
       return true
     end
   end
-  if options.origins == nil and is_loopback(options.listen or "")
+  if options.origins == nil and is_loopback(options.url)
     and is_loopback(origin) then
     return true
   end
   return false, { status = 403, message = "this origin is not allowed" }
 end
 
----The admission of `aw.serve`: Origin first, then tokens or the hook.
----@param options table `origins`, `tokens`, `authenticate`, `listen`
+---A server's admission: Origin first, then tokens or the hook.
+---@param options table `url`, `origins`, `tokens`, `authenticate`; `access =
+---false` lets everybody in unasked
 ---@return (fun(request: table): boolean, table?)|nil
 function M.new(options)
-  if options.stdio then
+  if options.stdio or options.access == false then
     return nil
   end
   local hook = options.authenticate

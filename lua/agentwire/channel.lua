@@ -92,7 +92,7 @@ function Channel:why_over()
   elseif code == "lost" then
     return "the peer no longer has this scope", "lost"
   end
-  return self.connection:why_closed() or "the connection is closed", "closed"
+  return (self.connection:why_closed()) or "the connection is closed", "closed"
 end
 
 ---Waits for the next message.

@@ -16,6 +16,9 @@ local WRITABLE = 2
 -- this connection, a refusal of what we are (docs/wire.md section 7).
 local FINAL_CODES = { [1000] = true, [1008] = true, [4001] = true, [4003] = true }
 
+-- A peer cannot send us away for longer than this.
+local MAX_AFTER_MS = 60000
+
 local NIL_ID = "00000000-0000-0000-0000-000000000000"
 
 -- LuaJIT has no bit operators, and its bit library is not in Lua 5.4.
@@ -52,9 +55,11 @@ local function new(core, options)
     _tracer = nil,
     _keeper = nil,
     _changed = nil,
+    _idle = nil,
     _closed = nil,
   }, Connection)
   self._changed = wait.signal("a change of", self)
+  self._idle = wait.signal("the last scope of", self)
   self._closed = wait.latch("the end of a connection")
   if options.trace then
     self:trace(options.trace)
@@ -102,8 +107,12 @@ function Connection:is_open()
 end
 
 ---@return string? reason nil while it is not closed
+---@return integer? code WebSocket close code, 1006 for a lost link
 function Connection:why_closed()
-  return self._state == "closed" and self._why or nil
+  if self._state == "closed" then
+    return self._why, self._code
+  end
+  return nil
 end
 
 ---Counters of this connection (docs/connection.md).
@@ -141,6 +150,9 @@ end
 
 function Connection:_forget(made)
   self._channels[made._slot] = nil
+  if next(self._channels) == nil then
+    self._idle:wake_all()
+  end
   local key = key_of(made.kind, made.id)
   if self._by_id[key] == made then
     self._by_id[key] = nil
@@ -374,9 +386,17 @@ local function backoff_ms(policy, attempt)
   return policy.min_ms + math.random() * (most - policy.min_ms)
 end
 
+---A refusal of what we are or ask for is final; a server that is too busy is
+---not.
+local function is_final(self)
+  local status = self._error == "refused"
+    and tonumber((self._why or ""):match("HTTP (4%d%d)"))
+  return FINAL_CODES[self._code] or (status and status ~= 408 and status ~= 429)
+end
+
 local function may_return(self)
   local policy = self._options.reconnect
-  return policy and not self._leaving and not FINAL_CODES[self._code]
+  return policy and not self._leaving and not is_final(self)
     and self._attempt < policy.attempts
 end
 
@@ -391,7 +411,7 @@ local function try_again(self)
     delay_ms = math.floor(delay),
   })
   task.sleep(delay)
-  local ok, message = self._options.dial(self._core)
+  local ok, message = self._options.dial(self._core, self._options.moved_to)
   if not ok then
     self._core:abandon(message)
   end
@@ -409,10 +429,21 @@ local function await_return(self)
   return true
 end
 
+-- How long the end of a program waits for what was sent last to go out.
+local FAREWELL_MS = 3000
+
+local function farewell(self)
+  if self._state ~= "closed" then
+    self:close("the program has ended")
+    self._closed:wait(FAREWELL_MS)
+  end
+  self._core:abandon("the program has ended")
+  self:_finish()
+end
+
 local function keep(self)
   task.defer(function()
-    self._core:abandon("its task has ended")
-    self:_finish()
+    farewell(self)
   end)
   while self._state ~= "closed" do
     if self._down then
@@ -420,8 +451,8 @@ local function keep(self)
       if may_return(self) then
         try_again(self)
       elseif not await_return(self) then
-        self._core:abandon(self._why)
         self:_finish()
+        self._core:abandon(self._why)
       end
     else
       self._changed:wait()
@@ -501,7 +532,10 @@ function M.dial(core, dial, options)
     core:free()
     return nil, message, code
   end
-  local self = new(core, { dial = dial, reconnect = false, trace = options.trace })
+  local self = new(core, {
+    dial = dial, reconnect = false, trace = options.trace,
+    follow = options.follow,
+  })
   self._wanted = read_policy(options.reconnect)
   self.peer = options.url
   if options.on_state then
@@ -519,6 +553,22 @@ end
 ---@return string? code
 function Connection:wait_closed(timeout_ms)
   return self._closed:wait(timeout_ms)
+end
+
+---Waits until no scope is in use here.
+---@async
+---@param timeout_ms number?
+---@return boolean|nil ok
+---@return string? message
+---@return string? code "timeout"
+function Connection:wait_idle(timeout_ms)
+  while next(self._channels) ~= nil do
+    local _, message, code = self._idle:wait(timeout_ms)
+    if code then
+      return nil, message, code
+    end
+  end
+  return true
 end
 
 ---Ends the connection in order: what waits is sent first. Idempotent; every
@@ -540,12 +590,18 @@ function Connection:cut(reason)
   self._core:cut(reason)
 end
 
----The peer says goodbye: it wants us back later, or never.
+---The peer says goodbye: it wants us back later, perhaps elsewhere, or never.
 function Connection:_heed_goodbye(message)
   if message.resume == false then
     self._leaving = true
-  elseif type(message.after_ms) == "number" then
-    self._after_ms = message.after_ms
+    return
+  end
+  if type(message.after_ms) == "number" then
+    self._after_ms = math.max(0, math.min(message.after_ms, MAX_AFTER_MS))
+  end
+  -- Another server gets our credentials, so following is for those who said so.
+  if type(message.url) == "string" and self._options.follow then
+    self._options.moved_to = message.url
   end
 end
 

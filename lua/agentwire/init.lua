@@ -37,6 +37,7 @@ setmetatable(aw, {
   end,
 })
 
+---The host's loop, whose core knows the protocols' types.
 local function current_loop()
   local loop = host.current():loop()
   protocols.define(loop)
@@ -64,8 +65,8 @@ end
 
 ---Connects to `ws://` or `wss://`, or to a child process: `{argv = {...}}`.
 ---Options: `token` or `headers`, `tls` {ca_file, cert_file, key_file, name},
----`reconnect` (false, or {attempts, min_ms, max_ms}), `on_state`, `timeout_ms`,
----limits as in docs/connection.md.
+---`reconnect` (false, or {attempts, min_ms, max_ms}), `follow` (a draining server
+---may send us to another one), `on_state`, `timeout_ms`, limits as in docs/connection.md.
 ---@async
 ---@param target string|table
 ---@param options table?
@@ -81,10 +82,11 @@ function aw.connect(target, options)
   if not conn then
     return nil, message, code
   end
-  local function dial(each)
+  local function dial(each, moved_to)
     if merged.argv then
       return each:spawn(merged)
     end
+    merged.url = moved_to or merged.url
     return each:connect(merged)
   end
   if merged.argv then
@@ -104,7 +106,7 @@ function aw.pair(options)
 end
 
 ---Listens; `on_connection(conn)` decides what each connection is given.
----@param options table|string URL or options as `aw.serve`
+---@param options table|string URL, or options as in docs/server.md
 ---@param on_connection fun(conn: agentwire.Connection)
 ---@return agentwire.Server? server
 ---@return string? message
@@ -113,6 +115,7 @@ function aw.listen(options, on_connection)
   if type(options) == "string" then
     options = { url = options }
   end
+  current_loop()
   return server.listen(options, on_connection)
 end
 
@@ -125,11 +128,7 @@ end
 ---@return string? code
 function aw.serve(options)
   local parts = require("agentwire._parts").new(options)
-  local access = require("agentwire.access")
-  local merged = with_url(options.listen, options)
-  merged.admit = access.new(options)
-  access.warn(merged)
-  return server.listen(merged, function(conn)
+  return aw.listen(with_url(options.listen, options), function(conn)
     parts:attach(conn)
   end)
 end

@@ -1,8 +1,8 @@
 ---A server: listens, decides who may come in, and gives each connection the
 ---parts it serves.
+local access = require("agentwire.access")
 local connection = require("agentwire.connection")
 local host = require("agentwire.host")
-local protocols = require("agentwire.protocols")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
@@ -32,7 +32,6 @@ local function accept_all(self)
     conn:on_state(function(event)
       if event.type == "closed" then
         self._connections[conn] = nil
-        self._fewer:wake_all()
       end
     end)
     self._host._scheduler:call("on_connection", self._on_connection, conn)
@@ -103,7 +102,7 @@ local function with_port(url, port)
 end
 
 ---Listens. `on_connection(conn)` attaches what is served; it must not wait.
----@param options table url or stdio; tls, limits (docs/server.md), admit
+---@param options table url or stdio; tls, access, limits (docs/server.md)
 ---@param on_connection fun(conn: agentwire.Connection)
 ---@return agentwire.Server? server
 ---@return string? message
@@ -111,7 +110,8 @@ end
 function M.listen(options, on_connection)
   local current = host.current()
   local loop = current:loop()
-  protocols.define(loop)
+  local admit = access.new(options)
+  access.warn(options)
   local hub = loop:hub(options)
   local self = setmetatable({
     port = nil,
@@ -120,10 +120,9 @@ function M.listen(options, on_connection)
     _hub = hub,
     _handle = hub:handle(),
     _options = options,
-    _admit = options.admit,
+    _admit = admit,
     _on_connection = on_connection,
     _connections = {},
-    _fewer = wait.signal("the end of a connection"),
     _closed = wait.latch("the end of a server"),
     _keeper = nil,
   }, Server)
@@ -133,7 +132,7 @@ function M.listen(options, on_connection)
   else
     ok, message, code = hub:listen {
       url = options.url, protocols = options.protocols, tls = options.tls,
-      authenticate = options.admit ~= nil, message_max = options.message_max,
+      authenticate = admit ~= nil, message_max = options.message_max,
       head_max = options.head_max, handshake_ms = options.handshake_ms,
       ping_interval_ms = options.ping_interval_ms,
       ping_deadline_ms = options.ping_deadline_ms,
@@ -154,7 +153,7 @@ function M.listen(options, on_connection)
   end)
   self._keeper = current:spawn(function()
     task.defer(function()
-      self:_end()
+      self:close()
     end)
     self._closed:wait()
   end)
@@ -195,31 +194,42 @@ function Server:_end()
   self._hub:close()
 end
 
----Stops accepting, asks every peer to come back later, and waits until they
----have gone; those that have not by then are closed.
+local function leave(conn, options)
+  conn:send_control("link", nil, "goodbye", {
+    resume = true, after_ms = options.after_ms, url = options.url,
+    reason = "the server is going away",
+  })
+  conn:wait_idle()
+  conn:close("the server is going away", 1001)
+  conn:wait_closed()
+end
+
+---Stops accepting, tells every peer that it should come back later (to `url`,
+---if that is given), and lets the scopes that are open end. What has not ended
+---within `timeout_ms` (5000) is cut short. The server is closed then.
 ---@async
 ---@param options {timeout_ms: number?, after_ms: number?, url: string?}?
+---@return boolean in_time whether everything ended by itself
 function Server:drain(options)
   options = options or {}
   self._hub:stop()
-  for conn in pairs(self._connections) do
-    conn:send_control("link", nil, "goodbye", {
-      resume = true, after_ms = options.after_ms, url = options.url,
-      reason = "the server is going away",
-    })
-  end
-  local function wait_empty()
-    while next(self._connections) do
-      self._fewer:wait()
+  local _, _, code = task.timeout(options.timeout_ms or 5000, function()
+    local leaving = {}
+    for conn in pairs(self._connections) do
+      table.insert(leaving, task.spawn(leave, conn, options))
     end
-  end
-  task.timeout(options.timeout_ms or 5000, wait_empty)
+    return task.all(leaving)
+  end)
   self:close()
+  return code ~= "timeout"
 end
 
 ---Stops accepting and closes every connection. Idempotent.
 function Server:close()
-  self._closed:set(true)
+  if not self._closed:is_set() then
+    self._closed:set(true)
+    self:_end()
+  end
 end
 
 ---Waits until the server is closed.

@@ -318,6 +318,28 @@ describe("agent.loop", function()
     end)
   end)
 
+  it("keeps no tool call of a message that was not finished", function()
+    local turns = { function(_, emit)
+      emit { type = "text_start", content_index = 0 }
+      emit { type = "text_delta", content_index = 0, delta = "Let me" }
+      emit { type = "text_end", content_index = 0 }
+      emit { type = "toolcall_start", content_index = 1, id = "c", name = "t" }
+      task.sleep(60000)
+    end }
+    with_agent(turns, {}, function(agent, env)
+      local running = task.spawn(agent.prompt, agent, "go")
+      env.seen(function(event)
+        return event.event and event.event.type == "toolcall_start"
+      end)
+      agent:cancel()
+      assert(running:join())
+      local message = agent.messages[2]
+      assert.equal(1, #message.content)
+      assert.equal("Let me", message.content[1].text)
+      assert.equal(0, count(env.names, "tool_execution_start:c"))
+    end)
+  end)
+
   it("gives a cancelled tool exactly one start, one end and a result",
     function()
       local tools = registry.new():add {

@@ -232,6 +232,66 @@ describe("an agent session", function()
     end)
   end)
 
+  it("does not mix an unprompted run with a prompt that is refused",
+    function()
+      local gate = wait.latch()
+      local events = 0
+      with_service({ gated(gate, "one") }, {}, function(client)
+        local session = assert(client:start { on_event = function()
+          events = events + 1
+        end })
+        assert(session:follow_up("hello?"))
+        assert.same({}, collect(session:prompt("and?")))
+        local _, _, code = session:result()
+        assert.equal("agent_busy", code)
+        gate:set(true)
+        link.eventually(function()
+          return session:is_complete()
+        end)
+        assert.equal("one", session:last_result().text)
+        assert.is_true(events >= #SINGLE)
+      end)
+    end)
+
+  it("tells an unprompted run by the message that its first event names",
+    function()
+      local gate = wait.latch()
+      with_service({ gated(gate, "one") }, {}, function(client)
+        local session = assert(client:start {})
+        local iterator, run = session:prompt("mine")
+        -- What a run of an earlier follow-up looks like to this client.
+        session:_receive({
+          type = "agent_event", event_json = '{"type":"agent_start"}',
+        }, "f0000000-0000-4000-8000-000000000001")
+        session:_receive({
+          type = "agent_result", result_json = '{"text":"other"}',
+        }, "f0000000-0000-4000-8000-000000000001")
+        assert.equal("other", session:last_result().text)
+        gate:set(true)
+        assert.same(SINGLE, collect(iterator, run))
+        assert.equal("one", session:last_result().text)
+      end)
+    end)
+
+  it("answers a follow-up that came while a run was ending", function()
+    with_service({ say("one"), say("two") }, {}, function(client, env)
+      local session = assert(client:start {})
+      local served = next(env.service._sessions).loop
+      local late = false
+      served:subscribe(function(event)
+        if event.type == "agent_end" and not late then
+          late = true
+          assert(served:follow_up("late"))
+        end
+      end)
+      collect(session:prompt("go"))
+      link.eventually(function()
+        return session:last_result() and session:last_result().text == "two"
+      end)
+      assert.equal("two", session:result().text)
+    end)
+  end)
+
   it("limits what waits in a session", function()
     local gate = wait.latch()
     with_service({ gated(gate, "one"), say("two") },
@@ -610,6 +670,36 @@ describe("an agent session", function()
       local refused, _, code = client:start {}
       assert.is_nil(refused)
       assert.equal("rate_limited", code)
+    end)
+  end)
+
+  --- A turn of more events than any queue on the way holds.
+  local function chatty(_, emit)
+    emit { type = "text_start", content_index = 0 }
+    for _ = 1, 1000 do
+      emit { type = "text_delta", content_index = 0, delta = "x" }
+    end
+    emit { type = "text_end", content_index = 0 }
+    return say(("x"):rep(1000))
+  end
+
+  it("has a result although nobody iterates its events", function()
+    with_service({ chatty }, {
+      coalesce = false, client = { max_queued_events = 4 },
+    }, function(client)
+      local session = assert(client:start {})
+      session:prompt("count")
+      assert.equal(1000, #assert(session:result(5000)).text)
+    end)
+  end)
+
+  it("stops although nobody iterates its events", function()
+    with_service({ chatty }, {
+      coalesce = false, client = { max_queued_events = 4 },
+    }, function(client)
+      local session = assert(client:start {})
+      session:prompt("count")
+      assert.is_true(session:stop("enough", 5000))
     end)
   end)
 

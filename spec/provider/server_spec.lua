@@ -562,7 +562,7 @@ describe("provider server", function()
       end)
   end)
 
-  it("takes turns between adapters that never wait", function()
+  it("takes turns between completions whose adapters never wait", function()
     local order = {}
     support.with(scripted.new { script = function(r, emit)
       emit(ev("text_start", 0))
@@ -572,15 +572,13 @@ describe("provider server", function()
       end
       emit(ev("text_end", 0))
     end }, function(client)
-      local streams = {}
+      local tasks = {}
       for index, name in ipairs { "a", "b" } do
-        streams[index] = assert(client:start_stream {
+        tasks[index] = task.spawn(client.complete, client, {
           model = "scripted", messages = {}, options = { session_id = name },
         })
       end
-      for _, stream in ipairs(streams) do
-        assert(stream:result())
-      end
+      assert(task.all(tasks))
       assert.truthy(table.concat(order):find("ab.*a"))
     end)
   end)
@@ -703,6 +701,19 @@ describe("provider server", function()
       a:close()
       c:close()
       never:wake()
+    end)
+  end)
+
+  it("is used the same way where the adapter is local", function()
+    support.run(function()
+      local aw = require "agentwire"
+      local client, connection = aw.provider.loopback(
+        aw.providers.scripted.new { events = HELLO }, { max_streams = 1 })
+      local message = assert(client:start_stream {
+        model = "scripted/scripted", messages = {},
+      }:result())
+      assert.equal("hello", message.content[1].text)
+      connection:close()
     end)
   end)
 

@@ -204,6 +204,27 @@ describe("tool.registry", function()
     end
   end)
 
+  it("cancels a handler that is late while its caller goes on", function()
+    link.run(function()
+      local ended
+      local tools = registry.new():add {
+        name = "late",
+        timeout_ms = 5,
+        handler = function()
+          task.defer(function()
+            ended = true
+          end)
+          task.sleep(120000)
+        end,
+      }
+      local _, _, code = tools:execute { name = "late" }
+      assert.equal("tool_timeout", code)
+      link.eventually(function()
+        return ended
+      end)
+    end)
+  end)
+
   it("reports a timeout even if the handler swallows the cancellation",
     function()
       local cancelled

@@ -243,6 +243,30 @@ describe("a tool client and an executor", function()
     end)
   end)
 
+  it("ask for a cancellation once", function()
+    link.run(function()
+      local near, far = link.pair()
+      local got = {}
+      far:serve("tool", function(channel)
+        local event = channel:receive()
+        while event do
+          got[#got + 1] = event.type
+          event = channel:receive()
+        end
+      end)
+      local client = tool_client.new(near)
+      local execution = assert(client:start { name = "x" })
+      execution:cancel()
+      execution:cancel()
+      client:close()
+      link.eventually(function()
+        return got[#got] == "goodbye"
+      end)
+      assert.same({ "tool_execute", "tool_cancel", "goodbye" }, got)
+      near:close()
+    end)
+  end)
+
   it("keep the newest updates for a reader that is behind", function()
     with_tools(function(client, env)
       env.tools:add {

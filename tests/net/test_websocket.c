@@ -1,9 +1,9 @@
 /* The suite of the transports over WebSocket, plain and with TLS, and what is
  * particular to WebSocket: addresses, negotiation, refusals, deadlines. Knows
- * nothing of the engine; one that keeps handles on the loop until the loop is
- * freed is compiled with AW_ENGINE_KEEPS_HANDLES. */
+ * nothing of the engine. */
 #include "aw_websocket.h"
 #include "raw_peer.h"
+#include "tls_files.h"
 #include "transport_suite.h"
 #include <signal.h>
 #include <stdio.h>
@@ -12,97 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#ifdef AW_ENGINE_KEEPS_HANDLES
-#define KEEPS_HANDLES true
-#else
-#define KEEPS_HANDLES false
-#endif
-
 #define TEXT_MAX 128
 
-static char directory[] = "/tmp/agentwire-test-XXXXXX";
-
-/* Certificates: a CA, a server's for localhost and 127.0.0.1 signed by it, a
- * client's signed by it, and a CA that signed nothing. */
-
-static const char *path(const char *name) {
-  static char paths[8][TEXT_MAX];
-  static unsigned next;
-  char *text = paths[next++ % 8];
-
-  snprintf(text, TEXT_MAX, "%s/%s", directory, name);
-  return text;
-}
-
-static void run_openssl(const char *arguments) {
-  char command[512];
-
-  snprintf(command, sizeof command, "cd %s && openssl %s 2>openssl.log",
-           directory, arguments);
-  if (system(command) != 0) {
-    fprintf(stderr, "failed: %s\n", command);
-    exit(1);
-  }
-}
-
-static void make_authority(const char *name) {
-  char arguments[256];
-
-  snprintf(arguments, sizeof arguments,
-           "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
-           "-days 2 -subj '/CN=test CA %s' -keyout %s.key -out %s.pem",
-           name, name, name);
-  run_openssl(arguments);
-}
-
-static void make_certificate(const char *name) {
-  char arguments[256];
-
-  snprintf(arguments, sizeof arguments,
-           "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
-           "-subj '/CN=%s' -keyout %s.key -out %s.csr",
-           name, name, name);
-  run_openssl(arguments);
-  snprintf(arguments, sizeof arguments,
-           "x509 -req -days 2 -in %s.csr -CA ca.pem -CAkey ca.key "
-           "-CAcreateserial -extfile names -out %s.pem",
-           name, name);
-  run_openssl(arguments);
-}
-
-static void make_files(void) {
-  FILE *names;
-
-  if (mkdtemp(directory) == NULL ||
-      (names = fopen(path("names"), "w")) == NULL) {
-    perror(directory);
-    exit(1);
-  }
-  fputs("subjectAltName=DNS:localhost,IP:127.0.0.1\n", names);
-  fclose(names);
-  make_authority("ca");
-  make_authority("other");
-  make_certificate("server");
-  make_certificate("client");
-}
-
-static void remove_files(void) {
-  static const char *const names[] = {
-      "ca.key",     "ca.pem",     "ca.srl",     "other.key",  "other.pem",
-      "server.key", "server.csr", "server.pem", "client.key", "client.csr",
-      "client.pem", "names",      "openssl.log"};
-  size_t i;
-
-  for (i = 0; i < sizeof names / sizeof names[0]; i++) {
-    unlink(path(names[i]));
-  }
-  rmdir(directory);
-}
-
-static aw_tls_options server_tls(void) {
-  return (aw_tls_options){.cert_file = path("server.pem"),
-                          .key_file = path("server.key")};
-}
+static tls_files files;
 
 /* A listener, kept in pair->extra, and clients. */
 
@@ -168,8 +80,8 @@ static void make_plain(suite_pair *pair) {
 }
 
 static void make_secure(suite_pair *pair) {
-  aw_tls_options tls = server_tls();
-  aw_tls_options trust = {.ca_file = path("ca.pem")};
+  aw_tls_options tls = (aw_tls_options){.cert_file = files.server};
+  aw_tls_options trust = {.ca_file = files.ca};
   unsigned port = listen_with(pair, (aw_listener_options){.tls = &tls});
 
   connect_with(pair,
@@ -185,18 +97,38 @@ static void stop_listening(suite_pair *pair) {
   pair->extra = NULL;
 }
 
-static const suite_factory plain = {.name = "websocket",
-                                    .make = make_plain,
-                                    .unmake = stop_listening,
-                                    .has_codes = true,
-                                    .silent_server = true,
-                                    .keeps_handles = KEEPS_HANDLES};
-static const suite_factory secure = {.name = "websocket",
-                                     .make = make_secure,
-                                     .unmake = stop_listening,
-                                     .has_codes = true,
-                                     .silent_server = true,
-                                     .keeps_handles = KEEPS_HANDLES};
+static suite_factory plain = {.name = "websocket",
+                              .make = make_plain,
+                              .unmake = stop_listening,
+                              .has_codes = true,
+                              .silent_server = true};
+static suite_factory secure = {.name = "websocket",
+                               .make = make_secure,
+                               .unmake = stop_listening,
+                               .has_codes = true,
+                               .silent_server = true};
+
+static void count_handle(uv_handle_t *handle, void *arg) {
+  (void)handle;
+  ++*(unsigned *)arg;
+}
+
+/* Does the engine keep something on the loop, after its first listener? */
+static bool keeps_handles(void) {
+  suite_pair pair;
+  unsigned before = 0, after = 0, turns;
+
+  suite_start(&pair, &plain);
+  uv_walk(aw_loop_uv(pair.loop), count_handle, &before);
+  listen_with(&pair, (aw_listener_options){.url = NULL});
+  stop_listening(&pair);
+  for (turns = 0; turns < 10; turns++) {
+    suite_turn(&pair, 0);
+  }
+  uv_walk(aw_loop_uv(pair.loop), count_handle, &after);
+  aw_loop_free(pair.loop);
+  return after != before;
+}
 
 static suite_pair the_pair;
 
@@ -682,7 +614,7 @@ static void leaves_the_process_as_it_was(void **state) {
 }
 
 static unsigned listen_secure(suite_pair *pair) {
-  aw_tls_options tls = server_tls();
+  aw_tls_options tls = (aw_tls_options){.cert_file = files.server};
 
   return listen_with(pair, (aw_listener_options){.tls = &tls});
 }
@@ -697,7 +629,7 @@ static void certificate_of_an_unknown_ca_is_refused(void **state) {
   suite_pair *pair = *state;
 
   connect_secure(pair, listen_secure(pair), "127.0.0.1",
-                 (aw_tls_options){.ca_file = path("other.pem")});
+                 (aw_tls_options){.ca_file = files.stranger_ca});
   assert_client_fails(pair, AW_OK, "certificate");
   assert_int_equal(pair->server.opens, 0);
 }
@@ -707,7 +639,7 @@ static void certificate_for_another_name_is_refused(void **state) {
 
   connect_secure(
       pair, listen_secure(pair), "127.0.0.1",
-      (aw_tls_options){.ca_file = path("ca.pem"), .name = "wrong.example"});
+      (aw_tls_options){.ca_file = files.ca, .name = "wrong.example"});
   assert_client_fails(pair, AW_OK, "mismatch");
   assert_int_equal(pair->server.opens, 0);
 }
@@ -715,9 +647,8 @@ static void certificate_for_another_name_is_refused(void **state) {
 static void certificate_is_checked_against_the_name_given(void **state) {
   suite_pair *pair = *state;
 
-  connect_secure(
-      pair, listen_secure(pair), "127.0.0.1",
-      (aw_tls_options){.ca_file = path("ca.pem"), .name = "localhost"});
+  connect_secure(pair, listen_secure(pair), "127.0.0.1",
+                 (aw_tls_options){.ca_file = files.ca, .name = "localhost"});
   suite_until(pair, suite_both_open);
 }
 
@@ -725,7 +656,7 @@ static void certificate_is_checked_against_the_host_name(void **state) {
   suite_pair *pair = *state;
 
   connect_secure(pair, listen_secure(pair), "localhost",
-                 (aw_tls_options){.ca_file = path("ca.pem")});
+                 (aw_tls_options){.ca_file = files.ca});
   suite_until(pair, suite_both_open);
 }
 
@@ -733,7 +664,7 @@ static void insecure_accepts_anything(void **state) {
   suite_pair *pair = *state;
 
   connect_secure(pair, listen_secure(pair), "127.0.0.1",
-                 (aw_tls_options){.ca_file = path("other.pem"),
+                 (aw_tls_options){.ca_file = files.stranger_ca,
                                   .name = "wrong.example",
                                   .insecure = true});
   suite_until(pair, suite_both_open);
@@ -753,17 +684,17 @@ static void tls_client_fails_at_a_plain_port(void **state) {
   unsigned port = listen_with(pair, (aw_listener_options){.url = NULL});
 
   connect_secure(pair, port, "127.0.0.1",
-                 (aw_tls_options){.ca_file = path("ca.pem")});
+                 (aw_tls_options){.ca_file = files.ca});
   assert_client_fails(pair, AW_OK, "");
   assert_true(pair->client.closed_reason[0] != '\0');
 }
 
 static void bad_tls_files_are_refused_at_once(void **state) {
   suite_pair *pair = *state;
-  aw_tls_options missing = {.ca_file = path("missing.pem")};
+  aw_tls_options missing = {.ca_file = "/missing.pem"};
   aw_websocket_options client = {.url = "wss://127.0.0.1:9/", .tls = &missing};
-  aw_tls_options swapped = {.cert_file = path("server.pem"),
-                            .key_file = path("client.key")};
+  aw_tls_options swapped = {.cert_file = files.server,
+                            .key_file = files.client};
   aw_tls_options tls[] = {{.ca_file = NULL}, swapped};
   const char *why = "";
   aw_transport *t;
@@ -785,10 +716,10 @@ static void bad_tls_files_are_refused_at_once(void **state) {
 }
 
 static unsigned listen_verifying(suite_pair *pair) {
-  aw_tls_options tls = server_tls();
+  aw_tls_options tls = (aw_tls_options){.cert_file = files.server};
 
   tls.verify_peer = true;
-  tls.ca_file = path("ca.pem");
+  tls.ca_file = files.ca;
   return listen_with(pair, (aw_listener_options){.tls = &tls});
 }
 
@@ -796,7 +727,7 @@ static void client_without_a_demanded_certificate_is_refused(void **state) {
   suite_pair *pair = *state;
 
   connect_secure(pair, listen_verifying(pair), "127.0.0.1",
-                 (aw_tls_options){.ca_file = path("ca.pem")});
+                 (aw_tls_options){.ca_file = files.ca});
   assert_client_fails(pair, AW_OK, "");
   assert_int_equal(pair->server.opens, 0);
 }
@@ -804,20 +735,17 @@ static void client_without_a_demanded_certificate_is_refused(void **state) {
 static void client_with_the_demanded_certificate_is_accepted(void **state) {
   suite_pair *pair = *state;
 
-  connect_secure(pair, listen_verifying(pair), "127.0.0.1",
-                 (aw_tls_options){.ca_file = path("ca.pem"),
-                                  .cert_file = path("client.pem"),
-                                  .key_file = path("client.key")});
+  connect_secure(
+      pair, listen_verifying(pair), "127.0.0.1",
+      (aw_tls_options){.ca_file = files.ca, .cert_file = files.client});
   suite_until(pair, suite_both_open);
 }
 
-/* "other" is its own CA and no name's: who gets it says so. */
 static void reloaded_certificate_counts_from_then_on(void **state) {
   suite_pair *pair = *state;
   unsigned port = listen_secure(pair);
-  aw_tls_options trust = {.ca_file = path("ca.pem")};
-  aw_tls_options fresh = {.cert_file = path("other.pem"),
-                          .key_file = path("other.key")};
+  aw_tls_options trust = {.ca_file = files.ca};
+  aw_tls_options fresh = {.cert_file = files.elsewhere};
   const char *why = "";
 
   connect_secure(pair, port, "127.0.0.1", trust);
@@ -829,7 +757,7 @@ static void reloaded_certificate_counts_from_then_on(void **state) {
   suite_until(pair, server_closed);
   pair->client.opens = 0;
   connect_secure(pair, port, "127.0.0.1", trust);
-  assert_client_fails(pair, AW_OK, "certificate");
+  assert_client_fails(pair, AW_OK, "mismatch");
 }
 
 #define WITH(test)                                                             \
@@ -884,10 +812,11 @@ int main(int argc, char **argv) {
   if (argc > 1) {
     cmocka_set_test_filter(argv[1]);
   }
-  make_files();
+  tls_files_make(&files);
+  plain.keeps_handles = secure.keeps_handles = keeps_handles();
   failed = run_particulars();
   failed += suite_run(&plain);
   failed += suite_run(&secure);
-  remove_files();
+  tls_files_remove(&files);
   return failed != 0;
 }

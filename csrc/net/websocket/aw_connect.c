@@ -417,11 +417,11 @@ static int start_later(dial *d, const aw_websocket_options *o) {
 int aw_websocket_connect(aw_loop *loop, const aw_websocket_options *options,
                          aw_transport **out, const char **why) {
   aw_http_url url;
-  *why = "out of memory";
   int rc = aw_http_parse_url(&url, options->url, strlen(options->url), why);
   if (rc != AW_OK) {
     return rc;
   }
+  *why = "out of memory";
   dial *d = new_dial(loop);
   if (d == NULL) {
     return AW_E_NOMEM;

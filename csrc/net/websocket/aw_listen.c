@@ -266,11 +266,11 @@ int aw_listener_new(aw_loop *loop, const aw_listener_options *options,
                     const aw_listener_sink *sink, void *user, aw_listener **out,
                     const char **why) {
   aw_http_url url;
-  *why = "out of memory";
   int rc = aw_http_parse_url(&url, options->url, strlen(options->url), why);
   if (rc != AW_OK) {
     return rc;
   }
+  *why = "out of memory";
   aw_listener *l = new_listener(loop, sink, user);
   if (l == NULL) {
     return AW_E_NOMEM;

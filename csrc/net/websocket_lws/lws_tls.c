@@ -215,15 +215,16 @@ static const char *last_reason(const char *otherwise) {
   return reason != NULL ? reason : otherwise;
 }
 
+/* The key may stand in the file of the certificate. */
 static int load_identity(SSL_CTX *ctx, const char *cert, const char *key,
                          const char **why) {
   ERR_clear_error();
+  key = key != NULL ? key : cert;
   if (SSL_CTX_use_certificate_chain_file(ctx, cert) != 1) {
     *why = last_reason("cannot use cert_file");
     return AW_E_INVALID;
   }
-  if (key == NULL ||
-      SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
+  if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
     *why = last_reason("cannot use key_file");
     return AW_E_INVALID;
   }
@@ -289,7 +290,8 @@ int aw_lws_security_init(aw_lws_security *s, const aw_mem *mem,
   s->name = copy_string(mem, o->name != NULL ? o->name : host);
   if (o->cert_file != NULL) {
     s->cert_file = copy_string(mem, o->cert_file);
-    s->key_file = copy_string(mem, o->key_file);
+    s->key_file =
+        copy_string(mem, o->key_file != NULL ? o->key_file : o->cert_file);
   }
   if (s->name == NULL ||
       (o->cert_file != NULL && (s->cert_file == NULL || s->key_file == NULL))) {

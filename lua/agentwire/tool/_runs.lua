@@ -197,7 +197,8 @@ local function repeat_outcome(run, channel, reply_to)
   channel:send(kind, payload, reply_to)
 end
 
---- Starts an execution, or attaches to the one that has this id already.
+--- Starts an execution, or attaches to the one that has this id already. It is
+--- a child of the task that serves the scope, and is cancelled when that ends.
 ---@async
 ---@param channel table
 ---@param event table tool_execute
@@ -277,29 +278,6 @@ function Runs:status(channel, event, reply_to)
     started_at = run.started_at,
     completed_at = run.completed_at,
   }, reply_to)
-end
-
---- Forgets a scope: its executions that nobody else waits for are cancelled.
----@param channel table
----@param reason string
-function Runs:leave(channel, reason)
-  local left = {}
-  for _, run in pairs(self._by_id) do
-    if not run.completed_at then
-      for index = #run.watchers, 1, -1 do
-        if run.watchers[index].channel == channel then
-          table.remove(run.watchers, index)
-        end
-      end
-      if #run.watchers == 0 then
-        left[#left + 1] = run
-      end
-    end
-  end
-  for _, run in ipairs(left) do
-    cancelled(self, run)
-    run.task:cancel(reason)
-  end
 end
 
 return M

@@ -110,7 +110,6 @@ end
 
 local function leave(scope, message, code)
   scope.calls:close(message, code)
-  scope._runs:leave(scope.channel, message)
   if scope._pool then
     scope._pool:remove_all(scope.calls)
   end

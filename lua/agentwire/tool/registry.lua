@@ -344,14 +344,13 @@ local function smaller(a, b)
   return a or b
 end
 
---- Joins the handler's task. When the caller is cancelled meanwhile, the
---- handler is asked to stop at once, not only when the caller has ended.
+--- Joins the handler's task. From here on nothing it says is passed on, also
+--- when it was the caller that was cancelled.
 local function await(runner, context, timeout_ms)
   local waited, value, why, code, raised =
     pcall(runner.join, runner, timeout_ms)
   context._ended = true
   if not waited then
-    runner:cancel("the call was cancelled")
     error(value, 0)
   end
   return value, why, code, raised

@@ -1,0 +1,246 @@
+-- Every limit of DESIGN.md section 5 that a peer can reach over a WebSocket.
+local aw = require("agentwire")
+local link = require("spec.support.link")
+local server = require("spec.support.server")
+
+local function ignore() end
+
+local function hold(conn)
+  conn:serve("provider", function(channel)
+    while channel:receive() do
+      ignore()
+    end
+  end)
+end
+
+--- The close code with which `client` ended.
+local function end_of(client)
+  assert.is_true(client:wait_closed(5000))
+  return (select(2, client:why_closed()))
+end
+
+local ONCE = { reconnect = false }
+
+describe("a limit on", function()
+  it("the size of a message closes with 1009", function()
+    server.run({ server = { message_max = 1000 }, client = ONCE }, hold,
+      function(client)
+        client._core:inject(("x"):rep(1001))
+        assert.equal(1009, end_of(client))
+      end)
+  end)
+
+  it("connections refuses the next one with 503", function()
+    server.run({ server = { connections_max = 1 } }, hold,
+      function(_, _, listening)
+        local conn, message = aw.connect(listening.url)
+        assert.is_nil(conn)
+        assert.truthy(message:find("503", 1, true), message)
+      end)
+  end)
+
+  it("connections of an address refuses the next one with 429", function()
+    server.run({ server = { per_address_max = 1 } }, hold,
+      function(_, _, listening)
+        local conn, message = aw.connect(listening.url)
+        assert.is_nil(conn)
+        assert.truthy(message:find("429", 1, true), message)
+      end)
+  end)
+
+  it("open scopes refuses the next one in its protocol's form", function()
+    server.run({ server = { scopes_max = 2 } }, hold, function(client)
+      for _ = 1, 2 do
+        assert(assert(client:open("provider")):send("stream_request", {}))
+      end
+      local third = assert(client:open("provider"))
+      assert(third:send("stream_request", {}))
+      local refused
+      client:on_control("provider", function(message)
+        refused = message
+      end)
+      link.eventually(function()
+        return refused
+      end)
+      assert.equal("nack", refused.type)
+      assert.equal(third.id, refused.id)
+      assert.is_true(client:is_open())
+    end)
+  end)
+
+  it("a session's scopes here refuses to open one more", function()
+    server.run({ client = { scopes_max = 1 } }, hold, function(client)
+      assert(client:open("provider"))
+      local none, _, code = client:open("provider")
+      assert.is_nil(none)
+      assert.equal("limit", code)
+    end)
+  end)
+
+  it("credit parks the sender, and a peer that ignores it is closed with 4003",
+    function()
+      local function read_one(conn)
+        conn:serve("provider", function(channel)
+          channel:receive()
+          aw.task.waiter("nothing"):wait()
+        end)
+      end
+      server.run({ client = ONCE }, read_one, function(client)
+        local channel = assert(client:open("provider"))
+        assert(channel:send("stream_request", {}))
+        assert(client:ping(5000)) -- what is injected overtakes what waits
+        local id, big = channel.id, ("x"):rep(100000)
+        for sequence = 2, 40 do
+          client._core:inject(aw.json.encode {
+            type = "more", stream_id = id, message_id = id,
+            sequence = sequence, timestamp = 0, version = 1,
+            payload = { text = big },
+          })
+        end
+        assert.equal(4003, end_of(client))
+      end)
+    end)
+
+  it("a base peer's backlog pauses its socket", function()
+    local release = {}
+    local function read_late(conn)
+      conn:serve("provider", function(channel)
+        release.waiter:wait()
+        local count = 0
+        while true do
+          local event = channel:receive()
+          if not event or event.last then
+            channel:send("result", { type = "result", count = count })
+            return
+          end
+          count = count + 1
+        end
+      end)
+    end
+    server.run({
+      client = { protocols = "makai.v1" }, server = { inbound_bytes = 100000 },
+    }, read_late, function(client, far)
+      release.waiter = aw.task.waiter("the spec")
+      local channel = assert(client:open("provider"))
+      local text = ("x"):rep(10000)
+      local writer = aw.spawn(function()
+        for _ = 1, 1000 do
+          assert(channel:send("stream_request", { text = text }))
+        end
+        assert(channel:send("stream_request", { last = true }))
+      end)
+      aw.sleep(50)
+      assert.is_false(writer:is_done())
+      -- One read of the shared buffer may come on top of the limit.
+      assert.truthy(far:stats().inbox_bytes < 100000 + 300000)
+      release.waiter:wake()
+      assert.equal(1000, assert(channel:receive(10000)).count)
+    end)
+  end)
+
+  it("a detached session's log parks its sender", function()
+    local sent = 0
+    local function send_for_ever(conn)
+      conn:serve("provider", function(channel)
+        channel:receive()
+        while channel:send("text_delta", { content_index = 0, delta = "x" }) do
+          sent = sent + 1
+        end
+      end)
+    end
+    server.run({ server = { log_messages = 500 }, client = ONCE },
+      send_for_ever, function(client)
+        local channel = assert(client:open("provider"))
+        assert(channel:send("stream_request", {}))
+        assert(channel:receive(5000))
+        client:cut("by the spec")
+        link.eventually(function()
+          return sent >= 500
+        end)
+        aw.sleep(20)
+        assert.truthy(sent <= 500 + 64, sent)
+      end)
+  end)
+
+  it("a detached session's life ends it", function()
+    local ended
+    server.run({ server = { window_ms = 20 }, client = ONCE }, function(conn)
+      conn:on_state(function(event)
+        ended = event.type == "closed" and event
+      end)
+      hold(conn)
+    end, function(client)
+      assert(assert(client:open("provider")):send("stream_request", {}))
+      client:ping(5000)
+      client:cut("by the spec")
+      link.eventually(function()
+        return ended
+      end)
+      assert.truthy(ended.reason:find("window", 1, true))
+    end)
+  end)
+
+  it("the logs of all sessions ends the longest detached one", function()
+    local reasons = {}
+    local function serve(conn)
+      conn:on_state(function(event)
+        if event.type == "closed" then
+          table.insert(reasons, event.reason)
+        end
+      end)
+      conn:serve("provider", function(channel)
+        channel:receive()
+        repeat
+          local ok = channel:send("text_delta", { delta = ("x"):rep(5000) })
+        until not ok
+      end)
+    end
+    server.run({ server = { process_bytes = 200000 }, client = ONCE }, serve,
+      function(client, _, listening)
+        local other = assert(aw.connect(listening.url, ONCE))
+        for _, conn in ipairs { client, other } do
+          local channel = assert(conn:open("provider"))
+          assert(channel:send("stream_request", {}))
+          assert(channel:receive(5000))
+          aw.sleep(20)
+          conn:cut("by the spec")
+          aw.sleep(20)
+        end
+        link.eventually(function()
+          return #reasons > 0
+        end)
+        assert.truthy(reasons[1]:find("memory is full", 1, true), reasons[1])
+      end)
+  end)
+
+  it("remembered scopes forgets the oldest", function()
+    server.run({ client = { tombs_max = 3 } }, function(conn)
+      conn:serve("provider", function(channel)
+        channel:receive()
+        channel:send("result", { type = "result" })
+      end)
+    end, function(client)
+      for _ = 1, 10 do
+        local channel = assert(client:open("provider"))
+        assert(channel:send("stream_request", {}))
+        assert(channel:receive(5000))
+        channel:close()
+      end
+      assert.truthy(client:stats().ended_scopes <= 3)
+    end)
+  end)
+
+  it("nothing shorter than its deadline ends a handshake", function()
+    link.run(function()
+      local silent = assert(aw.listen({ url = "ws://127.0.0.1:0",
+        authenticate = function()
+          aw.task.waiter("nothing"):wait()
+        end, handshake_ms = 5000 }, ignore))
+      local conn, message, code =
+        aw.connect(silent.url, { handshake_ms = 50 })
+      assert.is_nil(conn)
+      assert.equal("timeout", code, message)
+      silent:close()
+    end)
+  end)
+end)
