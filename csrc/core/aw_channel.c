@@ -24,6 +24,7 @@ void aw_channel_free(aw_channel *channel, const aw_mem *mem) {
   aw_node_remove(&channel->writer_node);
   aw_node_remove(&channel->flow_node);
   aw_node_remove(&channel->tomb_node);
+  aw_node_remove(&channel->hungry_node);
   aw_buf_fini(&channel->inbox);
   aw_buf_fini(&channel->log);
   aw_mem_free(mem, channel);
@@ -139,6 +140,8 @@ int aw_channel_log_finish(aw_channel *channel, size_t mark, bool urgent) {
   aw_entry *entry = (aw_entry *)(void *)(aw_buf_bytes(&channel->log) + mark);
   *entry = (aw_entry){.len = (uint32_t)len, .urgent = urgent};
   channel->out_bytes += len;
+  channel->unsent_bytes += len;
+  channel->urgent_bytes += urgent ? len : 0;
   channel->log_count++;
   return AW_OK;
 }
@@ -169,6 +172,7 @@ const char *aw_entry_text(const aw_entry *entry) {
 void aw_channel_advance(aw_channel *channel) {
   const aw_entry *entry = entry_at(channel, channel->unsent_offset);
   channel->unsent_offset += entry_size(entry);
+  channel->unsent_bytes -= entry->len;
   channel->next_unsent++;
 }
 
@@ -176,8 +180,9 @@ size_t aw_channel_log_trim(aw_channel *channel, uint64_t sequence) {
   size_t freed = 0;
   while (channel->first_logged <= sequence &&
          channel->first_logged < channel->next_unsent) {
-    size_t size = entry_size(entry_at(channel, freed));
-    freed += size;
+    const aw_entry *entry = entry_at(channel, freed);
+    freed += entry_size(entry);
+    channel->urgent_bytes -= entry->urgent ? entry->len : 0;
     channel->first_logged++;
     channel->log_count--;
   }
@@ -199,5 +204,11 @@ bool aw_channel_rewind(aw_channel *channel, uint64_t received) {
   }
   channel->unsent_offset = offset;
   channel->next_unsent = received + 1;
+  channel->unsent_bytes = 0;
+  for (uint64_t n = received + 1; n <= channel->out.last; n++) {
+    const aw_entry *entry = entry_at(channel, offset);
+    channel->unsent_bytes += entry->len;
+    offset += entry_size(entry);
+  }
   return true;
 }

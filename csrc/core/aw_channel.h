@@ -20,6 +20,9 @@
 /* The replay log of one scope. */
 #define AW_CHANNEL_LOG_MESSAGES 4096
 #define AW_CHANNEL_LOG_BYTES (1u << 20)
+/* What the transports let one message have by default. A credit with a byte
+ * left is overdrawn by a whole message. */
+#define AW_CHANNEL_MESSAGE_BYTES (16u << 20)
 /* Capacity that an emptied inbox or log keeps. */
 #define AW_CHANNEL_KEEP (32u << 10)
 
@@ -66,7 +69,9 @@ struct aw_channel {
   enum aw_channel_state state;
   int error;        /* why it is over: 0 for its terminal message */
   bool opened_here; /* we sent the opening message */
+  bool ended_here;  /* we sent the terminal one */
   bool released;    /* the application let go of it; a tombstone at most */
+  bool parked;      /* in the mux's queue of that name */
   bool starved;     /* a send was refused; WRITABLE is owed */
   bool awaiting;    /* told in a hello, not yet answered by a welcome */
   bool acked;       /* the peer has acknowledged something */
@@ -77,15 +82,18 @@ struct aw_channel {
   size_t inbox_count;
   uint64_t in_bytes, consumed_bytes; /* cost accepted, cost taken */
   uint64_t consumed;                 /* sequence taken last */
+  aw_uuid first_in;                  /* message id of inbound sequence 1 */
   aw_credit granted;                 /* what we allowed the peer */
 
   aw_buf log; /* aw_entry records: first_logged .. out.last */
   uint64_t first_logged, next_unsent;
   size_t unsent_offset; /* of next_unsent in the log's live bytes */
   size_t log_count;
-  uint64_t out_bytes;   /* cost numbered so far */
-  uint64_t urgent_last; /* sequence of the last urgent message */
-  aw_credit allowed;    /* what the peer allows us */
+  uint64_t out_bytes;    /* cost numbered so far */
+  uint64_t unsent_bytes; /* ... and not written yet */
+  size_t urgent_bytes;   /* cost of the urgent messages in the log */
+  uint64_t urgent_last;  /* sequence of the last urgent message */
+  aw_credit allowed;     /* what the peer allows us */
 
   /* Header of the message consumed last, id of the one sent last: kept raw,
    * because most readers never ask. */
@@ -95,7 +103,7 @@ struct aw_channel {
 
   uint64_t flow_acked; /* consumed, as told to the peer last */
   unsigned events;     /* aw_channel_event bits not polled yet */
-  aw_node ready_node, writer_node, flow_node, tomb_node;
+  aw_node ready_node, writer_node, flow_node, tomb_node, hungry_node;
   void *user;
 };
 

@@ -85,7 +85,8 @@ static void collect_members(members *m, const aw_json_tape *tape, char *text) {
   for (uint32_t at = 1; at < end;) {
     aw_json_token *key = &tape->tokens[at];
     uint32_t value = at + 1;
-    uint32_t *slot = find_member(m, string_bytes(key, text), key->len);
+    char *name = string_bytes(key, text); /* may shorten key->len */
+    uint32_t *slot = find_member(m, name, key->len);
     if (slot != NULL && tape->tokens[value].kind != AW_JSON_NULL) {
       *slot = value; /* null reads as absent */
     }

@@ -115,6 +115,9 @@ static int read_identity(aw_hello *hello, const aw_envelope *envelope,
   if (!link_number(in, "max_inbound_bytes", &hello->max_inbound_bytes)) {
     hello->max_inbound_bytes = AW_MUX_INBOUND_BYTES;
   }
+  if (!link_number(in, "attempt", &hello->attempt)) {
+    hello->attempt = 0;
+  }
   return AW_OK;
 }
 

@@ -74,7 +74,8 @@ bool aw_json_equal(const aw_json_token *token, const char *text,
                    const char *bytes, size_t len);
 
 /* Writes the unescaped bytes of a string token to `out`, which has room for
- * token->len bytes (unescaping never grows). Returns the length. */
+ * token->len bytes (unescaping never grows) and may be the token's own place
+ * in the text. Returns the length. */
 size_t aw_json_unescape(const aw_json_token *token, const char *text,
                         char *out);
 

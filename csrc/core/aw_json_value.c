@@ -126,7 +126,7 @@ size_t aw_json_unescape(const aw_json_token *token, const char *text,
     unsigned char bytes[4];
     int len;
 
-    memcpy(to, p, run);
+    memmove(to, p, run); /* an envelope's header is unescaped in its place */
     to += run;
     p += run;
     if (slash == NULL) {

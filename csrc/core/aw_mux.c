@@ -29,7 +29,9 @@ static void init_fields(aw_mux *mux) {
   aw_json_tape_init(&mux->tape, mem);
   aw_queue_init(&mux->ready);
   aw_queue_init(&mux->writers);
+  aw_queue_init(&mux->parked);
   aw_queue_init(&mux->flows);
+  aw_queue_init(&mux->hungry);
   aw_queue_init(&mux->tombs);
   aw_buf_init(&mux->control_scopes, mem);
   aw_buf_init(&mux->control_out, mem);
@@ -107,7 +109,7 @@ void mux_bury(aw_channel *channel) {
     mux->stats.open_scopes--;
   }
   mux->stats.inbox_bytes -= channel->in_bytes - channel->consumed_bytes;
-  mux_count_log(mux, 0, aw_buf_len(&channel->log));
+  mux_drop_log(channel);
   aw_map_remove(&mux->channels, channel->kind, &channel->id);
   aw_channel_free(channel, mux->mem);
 }
@@ -120,13 +122,28 @@ static void discard_inbox(aw_channel *channel) {
     size_t cost = aw_channel_drop(channel);
     mux->stats.inbox_bytes -= cost;
     mux->stats.dropped_late++;
-    mux_credit_back(mux, cost);
   }
+  mux_credit_back(mux);
   aw_buf_reset(&channel->inbox, 0);
 }
 
+/* The oldest tombstones make room. One whose last acknowledgement is not on
+ * its way yet has to wait for that, or the peer's log would keep the scope for
+ * as long as the session lives. */
+void mux_trim_tombs(aw_mux *mux) {
+  while (mux->tomb_count > mux->options.tombs_max) {
+    aw_channel *oldest =
+        AW_CONTAINER(aw_queue_first(&mux->tombs), aw_channel, tomb_node);
+    if (aw_node_queued(&oldest->flow_node)) {
+      mux->flow_now = true;
+      return;
+    }
+    mux_bury(oldest);
+  }
+}
+
 /* A released scope that is over and owes the peer nothing becomes a tombstone:
- * it only remembers that the id was used, and the oldest make room. */
+ * it only remembers that the id was used. */
 static void make_tomb(aw_channel *channel) {
   aw_mux *mux = channel->mux;
   if (aw_node_queued(&channel->tomb_node)) {
@@ -135,10 +152,7 @@ static void make_tomb(aw_channel *channel) {
   mux_drop_log(channel); /* empty: gives the capacity back */
   aw_queue_push(&mux->tombs, &channel->tomb_node);
   mux->tomb_count++;
-  while (mux->tomb_count > mux->options.tombs_max) {
-    aw_node *node = aw_queue_first(&mux->tombs);
-    mux_bury(AW_CONTAINER(node, aw_channel, tomb_node));
-  }
+  mux_trim_tombs(mux);
 }
 
 void mux_settle(aw_channel *channel) {
@@ -154,9 +168,8 @@ void mux_settle(aw_channel *channel) {
   }
 }
 
-void mux_credit_back(aw_mux *mux, size_t cost) {
-  mux->conn_consumed += cost;
-  if (mux->extended && mux->conn_granted - mux->conn_consumed <=
+void mux_credit_back(aw_mux *mux) {
+  if (mux->extended && mux_grantable(mux) - mux->conn_granted >=
                            mux->options.inbound_bytes / 2) {
     mux->flow_now = true;
   }
@@ -176,12 +189,16 @@ void mux_end_channel(aw_channel *channel, int error) {
 }
 
 void mux_drop_log(aw_channel *channel) {
+  aw_mux *mux = channel->mux;
   aw_node_remove(&channel->writer_node);
-  mux_count_log(channel->mux, 0, aw_buf_len(&channel->log));
+  mux_count_log(mux, 0, aw_buf_len(&channel->log));
   aw_buf_reset(&channel->log, 0);
   channel->log_count = 0;
   channel->unsent_offset = 0;
+  channel->unsent_bytes = 0;
+  channel->urgent_bytes = 0;
   channel->first_logged = channel->next_unsent = channel->out.last + 1;
+  mux_wake_hungry(mux);
 }
 
 int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
@@ -265,13 +282,16 @@ void aw_mux_consume(aw_channel *channel) {
   aw_mux *mux = channel->mux;
   size_t cost = aw_channel_drop(channel);
   mux->stats.inbox_bytes -= cost;
-  mux_credit_back(mux, cost);
+  mux_credit_back(mux);
   if (mux_resumable(mux)) {
-    uint64_t window = mux->options.window_messages;
-    bool half = channel->granted.sequence - channel->consumed <= window / 2 ||
-                channel->granted.bytes - channel->consumed_bytes <=
-                    mux->options.window_bytes / 2;
-    mux_queue_flow(channel, half);
+    /* Sums, not differences: the last message may overdraw the credit. */
+    bool half = channel->consumed + mux->options.window_messages / 2 >=
+                    channel->granted.sequence ||
+                channel->consumed_bytes + mux->options.window_bytes / 2 >=
+                    channel->granted.bytes ||
+                channel->consumed - channel->flow_acked >= AW_FLOW_MESSAGES;
+    bool waited_for = channel->inbox_count == 0 && mux_is_tight(mux);
+    mux_queue_flow(channel, half || waited_for);
   }
 }
 
@@ -331,11 +351,12 @@ bool aw_mux_has_news(const aw_mux *mux) {
 }
 
 static void reset_connection(aw_mux *mux) {
-  mux->conn_sent = mux->conn_consumed = 0;
-  mux->conn_granted = mux->options.inbound_bytes;
+  mux->conn_sent = mux->conn_received = 0;
+  mux->conn_granted = mux_grantable(mux); /* less what is queued from before */
   mux->conn_allowed = AW_MUX_INBOUND_BYTES;
   mux->flow_at = UINT64_MAX;
   mux->flow_now = false;
+  mux_wake_parked(mux);
   aw_buf_reset(&mux->control_out, AW_CHANNEL_KEEP);
 }
 
@@ -343,19 +364,6 @@ void mux_begin_connection(aw_mux *mux, bool extended) {
   mux->generation++;
   mux->extended = extended;
   reset_connection(mux);
-}
-
-int aw_mux_attach(aw_mux *mux, bool extended, uint32_t *generation) {
-  if (mux->abandoned) {
-    return AW_E_CLOSED;
-  }
-  mux_begin_connection(mux, extended);
-  *generation = mux->generation;
-  if (!extended) {
-    mux->link = AW_LINK_BASE;
-    return AW_OK;
-  }
-  return mux_say_hello(mux);
 }
 
 static void end_all(aw_mux *mux, int error) {
@@ -375,6 +383,24 @@ static void end_all(aw_mux *mux, int error) {
   while ((node = aw_queue_pop(&released)) != NULL) {
     mux_settle(AW_CONTAINER(node, aw_channel, writer_node));
   }
+}
+
+int aw_mux_attach(aw_mux *mux, bool extended, uint32_t *generation) {
+  if (mux->abandoned) {
+    return AW_E_CLOSED;
+  }
+  if (!extended && mux->extended) {
+    end_all(mux, AW_E_LOST); /* a base peer knows nothing of our session */
+    while (aw_queue_pop(&mux->flows) != NULL) {
+    }
+  }
+  mux_begin_connection(mux, extended);
+  *generation = mux->generation;
+  if (!extended) {
+    mux->link = AW_LINK_BASE;
+    return AW_OK;
+  }
+  return mux_say_hello(mux);
 }
 
 void aw_mux_detach(aw_mux *mux, uint32_t generation, int error) {

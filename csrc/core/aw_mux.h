@@ -14,8 +14,13 @@
 #define AW_MUX_REFUSALS_MAX 256          /* refusals waiting for their answer */
 #define AW_MUX_CONTROL_BYTES (64u << 10) /* unsequenced messages, each way */
 #define AW_MUX_INBOUND_BYTES (4u << 20)  /* queued or in flight to us */
-#define AW_MUX_SESSION_BYTES (8u << 20)  /* logs of all scopes together */
-#define AW_MUX_WINDOW_MS 120000          /* how long a detached session lives */
+/* When the connection's credit is used up, or the session's logs are full, a
+ * scope whose peer has consumed all but this much may still send small
+ * messages: nobody who reads waits for scopes that nobody reads. */
+#define AW_MUX_SPARE_MESSAGES 4
+#define AW_MUX_SPARE_BYTES 1024         /* of each */
+#define AW_MUX_SESSION_BYTES (8u << 20) /* logs of all scopes together */
+#define AW_MUX_WINDOW_MS 120000         /* how long a detached session lives */
 
 /* Close codes of ours (docs/wire.md section 7). */
 #define AW_CLOSE_SUPERSEDED 4001
@@ -173,6 +178,7 @@ int aw_mux_begin(aw_channel *channel, const char *type, size_t type_len,
 int aw_mux_begin_control(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
                          const char *type, size_t type_len,
                          const aw_uuid *in_reply_to, aw_draft *draft);
+/* commit: AW_E_AGAIN when only a small message had room and this one is not. */
 int aw_draft_commit(aw_draft *draft);
 void aw_draft_cancel(aw_draft *draft);
 

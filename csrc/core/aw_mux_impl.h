@@ -31,6 +31,8 @@ struct aw_mux {
 
   aw_queue ready;   /* channels with events */
   aw_queue writers; /* channels with unsent entries */
+  aw_queue parked;  /* ... that only the connection's credit holds back */
+  aw_queue hungry;  /* channels whose send the session's log had no room for */
   aw_queue flows;   /* channels with something to acknowledge */
   aw_queue tombs;   /* released channels, oldest first */
   size_t tomb_count;
@@ -46,7 +48,7 @@ struct aw_mux {
 
   /* Credit of the connection, counted from its attach. */
   uint64_t conn_sent, conn_allowed;     /* ours to send */
-  uint64_t conn_consumed, conn_granted; /* theirs */
+  uint64_t conn_received, conn_granted; /* theirs */
   uint64_t flow_at;                     /* when a flow is due; UINT64_MAX */
   bool flow_now;
 
@@ -54,6 +56,7 @@ struct aw_mux {
   aw_uuid connection_id;
   char epoch[33];      /* the server's, as known; "" when none */
   uint32_t generation; /* of the connection that is attached */
+  uint64_t attempt;    /* server: of the hello that was accepted last */
   bool welcomed;       /* client: this session was welcomed once */
 
   size_t *shared_log, shared_log_max; /* of all sessions of a server */
@@ -83,11 +86,32 @@ static inline void mux_count_log(aw_mux *mux, size_t added, size_t freed) {
   }
 }
 
+/* What the peer may send on this connection in all, as things stand: what came
+ * and what there is room for. It never shrinks while a connection lasts. */
+static inline uint64_t mux_grantable(const aw_mux *mux) {
+  size_t queued = mux->stats.inbox_bytes, max = mux->options.inbound_bytes;
+  return mux->conn_received + (max > queued ? max - queued : 0);
+}
+
+/* Has the peer (nearly) used up the connection's credit? Then what its scopes
+ * may still send depends on prompt acknowledgements. */
+static inline bool mux_is_tight(const aw_mux *mux) {
+  return mux->extended &&
+         mux->conn_received + AW_CHANNEL_URGENT_BYTES >= mux->conn_granted;
+}
+
+/* Must the next entry go out whatever the credit? An abort takes along all
+ * that was numbered before it: order is never given up. */
+static inline bool mux_is_urgent(const aw_channel *channel) {
+  return channel->next_unsent <= channel->urgent_last;
+}
+
 /* aw_mux.c */
 void mux_raise(aw_channel *channel, unsigned events);
 void mux_end_channel(aw_channel *channel, int error);
 void mux_settle(aw_channel *channel); /* frees what a released one needs not */
-void mux_credit_back(aw_mux *mux, size_t cost); /* consumed or dropped */
+void mux_credit_back(aw_mux *mux);    /* something was consumed or dropped */
+void mux_trim_tombs(aw_mux *mux);
 void mux_notice(aw_mux *mux, enum aw_mux_notice notice);
 int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
                     aw_channel **out);
@@ -97,9 +121,11 @@ void mux_begin_connection(aw_mux *mux, bool extended);
 
 /* aw_mux_send.c */
 void mux_wake_writer(aw_channel *channel);
+void mux_wake_parked(aw_mux *mux); /* the connection's credit has grown */
 void mux_trim(aw_channel *channel, uint64_t sequence);
 void mux_wake_sender(aw_channel *channel);
 void mux_wake_starved(aw_mux *mux);
+void mux_wake_hungry(aw_mux *mux); /* the session's log has become smaller */
 
 /* aw_mux_receive.c */
 int mux_receive_control(aw_mux *mux, const aw_envelope *envelope,

@@ -118,6 +118,9 @@ static int accept_message(aw_channel *channel, const aw_envelope *envelope,
   if (mux->stats.inbox_bytes > mux->stats.inbox_high) {
     mux->stats.inbox_high = mux->stats.inbox_bytes;
   }
+  if (envelope->sequence == 1) {
+    channel->first_in = envelope->message_id;
+  }
   if (channel->inbox_count == 1) {
     mux_raise(channel, AW_CHANNEL_READABLE);
   }
@@ -132,31 +135,53 @@ static int accept_message(aw_channel *channel, const aw_envelope *envelope,
 }
 
 /* The peer may go beyond its credit by what a log can hold, because an abort
- * takes along all that was numbered before it; never further. */
+ * takes along all that was numbered before it, and by the message that uses
+ * up the credit; never further. */
 static bool beyond_credit(const aw_mux *mux, const aw_channel *channel) {
   uint64_t queued = channel->in_bytes - channel->consumed_bytes;
-  return queued > mux->options.window_bytes + AW_CHANNEL_LOG_BYTES +
-                      AW_CHANNEL_URGENT_BYTES ||
+  return queued > (uint64_t)mux->options.window_bytes + AW_CHANNEL_LOG_BYTES +
+                      AW_CHANNEL_URGENT_BYTES + AW_CHANNEL_MESSAGE_BYTES ||
          mux->stats.inbox_bytes >
-             mux->options.inbound_bytes + AW_MUX_SESSION_BYTES;
+             (uint64_t)mux->options.inbound_bytes + AW_MUX_SESSION_BYTES +
+                 AW_CHANNEL_MESSAGE_BYTES +
+                 mux->stats.open_scopes * AW_MUX_SPARE_MESSAGES *
+                     AW_MUX_SPARE_BYTES;
 }
 
-static int late(aw_mux *mux, size_t len) {
+static int late(aw_mux *mux) {
   mux->stats.dropped_late++;
-  mux_credit_back(mux, len);
+  mux_credit_back(mux);
   return AW_OK;
 }
 
-/* An ended scope's late messages; the one question is whether somebody tries
- * to open it again. */
-static int deliver_late(aw_mux *mux, const aw_envelope *envelope, size_t len,
+/* Does the message open a life of this scope that we have not seen? A replay
+ * brings the old opening message again, with the same id. */
+static bool opens_anew(const aw_channel *channel, const aw_envelope *envelope,
+                       unsigned flags) {
+  bool replayed = channel->mux->extended && channel->in.last > 0 &&
+                  aw_uuid_equal(&channel->first_in, &envelope->message_id);
+  return (flags & AW_TYPE_OPENS) != 0 && envelope->sequence == 1 && !replayed;
+}
+
+/* An ended scope's late messages. Who tries to open it again must hear that it
+ * is not let go of yet; who replays what we have must hear that we have it; and
+ * who ended it as well needs nothing of ours any more. */
+static int deliver_late(aw_channel *channel, const aw_envelope *envelope,
                         unsigned flags) {
-  if (!mux->extended && (flags & AW_TYPE_OPENS) != 0 &&
-      envelope->sequence == 1) {
+  aw_mux *mux = channel->mux;
+  if (opens_anew(channel, envelope, flags)) {
     refuse_code(mux, envelope, AW_E_EXISTS, true);
+    mux_credit_back(mux);
     return AW_OK;
   }
-  return late(mux, len);
+  if (mux->extended) {
+    mux_queue_flow(channel, false);
+    if ((flags & AW_TYPE_ENDS) != 0) {
+      mux_drop_log(channel);
+      mux_settle(channel);
+    }
+  }
+  return late(mux);
 }
 
 static int misnumbered(aw_channel *channel, const aw_envelope *envelope,
@@ -164,7 +189,7 @@ static int misnumbered(aw_channel *channel, const aw_envelope *envelope,
   aw_mux *mux = channel->mux;
   if (mux->extended && code == AW_E_DUPLICATE_SEQUENCE) {
     mux->stats.duplicates++;
-    mux_credit_back(mux, len);
+    mux_credit_back(mux);
     return AW_OK;
   }
   if (mux->extended && code == AW_E_SEQUENCE_GAP) {
@@ -184,13 +209,14 @@ static int deliver(aw_channel *channel, const aw_envelope *envelope,
                    const char *text, size_t len, unsigned flags) {
   aw_mux *mux = channel->mux;
   if (channel->state == AW_CHANNEL_OVER) {
-    return deliver_late(mux, envelope, len, flags);
+    return deliver_late(channel, envelope, flags);
   }
   int rc = aw_seq_accept(&channel->in, envelope->sequence);
   if (rc != AW_OK) {
     return misnumbered(channel, envelope, rc, text, len, flags);
   }
   if (mux->extended && beyond_credit(mux, channel)) {
+    channel->in.last--; /* or a resume would claim to have it */
     return AW_E_REFUSED;
   }
   return accept_message(channel, envelope, text, len, flags);
@@ -201,7 +227,7 @@ static int open_inbound(aw_mux *mux, const aw_envelope *envelope,
                         const char *text, size_t len, unsigned flags) {
   if ((flags & AW_TYPE_OPENS) == 0) {
     if (mux->extended) {
-      return late(mux, len); /* a scope that we have forgotten since */
+      return late(mux); /* a scope that we have forgotten since */
     }
     refuse_code(mux, envelope, AW_E_UNKNOWN_SCOPE, false);
     return AW_OK;
@@ -230,17 +256,36 @@ static int open_inbound(aw_mux *mux, const aw_envelope *envelope,
   return rc;
 }
 
+/* Base peers number floating messages as well; then they count like others,
+ * and are consumed at once. */
+static void count_floating(aw_channel *channel, const aw_envelope *envelope,
+                           size_t len) {
+  if (channel->state == AW_CHANNEL_OVER ||
+      aw_seq_accept(&channel->in, envelope->sequence) != AW_OK) {
+    return;
+  }
+  channel->in_bytes += len;
+  channel->consumed_bytes += len;
+  if (channel->inbox_count == 0) {
+    channel->consumed = envelope->sequence;
+  }
+  if (mux_resumable(channel->mux)) {
+    mux_queue_flow(channel, false);
+  }
+}
+
 static int receive_scoped(aw_mux *mux, const aw_envelope *envelope,
                           const char *text, size_t len) {
   unsigned flags = aw_types_flags(mux->options.types[envelope->kind],
                                   envelope->type, envelope->type_len);
   aw_channel *channel =
       aw_map_get(&mux->channels, envelope->kind, &envelope->id);
+  if (envelope->sequence != 0) {
+    mux->conn_received += len; /* what is unsequenced needs no credit */
+  }
   if ((flags & AW_TYPE_FLOATS) != 0) {
-    /* Base peers number these as well; then they count like the others. */
-    if (channel != NULL && channel->state == AW_CHANNEL_OPEN &&
-        envelope->sequence != 0) {
-      (void)aw_seq_accept(&channel->in, envelope->sequence);
+    if (channel != NULL) {
+      count_floating(channel, envelope, len);
     }
     return mux_receive_control(mux, envelope, text, len);
   }
@@ -250,7 +295,7 @@ static int receive_scoped(aw_mux *mux, const aw_envelope *envelope,
   bool restart = channel != NULL && channel->state == AW_CHANNEL_OVER &&
                  channel->released &&
                  mux->options.types[envelope->kind]->restart &&
-                 (flags & AW_TYPE_OPENS) != 0 && envelope->sequence == 1;
+                 opens_anew(channel, envelope, flags);
   if (restart) {
     mux_drop_log(channel); /* who starts anew has seen the end */
   }

@@ -5,18 +5,39 @@
  * the usual size, so that the queue's cost is shared and nobody waits long. */
 #define WRITE_QUANTUM 4096
 
+/* Urgent scopes stand before all others: when the connection's credit is used
+ * up, a look at the first tells whether there is anything to write. */
 void mux_wake_writer(aw_channel *channel) {
-  if (!aw_node_queued(&channel->writer_node)) {
+  if (channel->parked) {
+    channel->parked = false;
+    aw_node_remove(&channel->writer_node);
+  }
+  if (mux_is_urgent(channel)) {
+    aw_node_remove(&channel->writer_node);
+    aw_queue_push_front(&channel->mux->writers, &channel->writer_node);
+  } else if (!aw_node_queued(&channel->writer_node)) {
     aw_queue_push(&channel->mux->writers, &channel->writer_node);
   }
 }
 
-/* May this scope number another message now? */
+void mux_wake_parked(aw_mux *mux) {
+  aw_node *node = NULL;
+  while ((node = aw_queue_first(&mux->parked)) != NULL) {
+    mux_wake_writer(AW_CONTAINER(node, aw_channel, writer_node));
+  }
+}
+
+static bool is_session_full(const aw_mux *mux) {
+  return mux->stats.log_bytes >= mux->options.session_bytes;
+}
+
+/* May this scope number another message now? A full session leaves each scope
+ * a few small ones, as the connection's credit does. */
 static bool has_window(const aw_mux *mux, const aw_channel *channel) {
   size_t logged = aw_buf_len(&channel->log);
   if (channel->log_count >= mux->options.log_messages ||
       logged >= mux->options.log_bytes ||
-      mux->stats.log_bytes >= mux->options.session_bytes) {
+      (is_session_full(mux) && channel->log_count >= AW_MUX_SPARE_MESSAGES)) {
     return false;
   }
   if (mux->link == AW_LINK_EXTENDED) {
@@ -32,6 +53,15 @@ static bool has_window(const aw_mux *mux, const aw_channel *channel) {
   return mux->shared_log == NULL || *mux->shared_log < mux->shared_log_max;
 }
 
+/* The sender has to wait: for this scope's own room, or for the session's. */
+static int starve(aw_mux *mux, aw_channel *channel) {
+  channel->starved = true;
+  if (!aw_node_queued(&channel->hungry_node) && is_session_full(mux)) {
+    aw_queue_push(&mux->hungry, &channel->hungry_node);
+  }
+  return AW_E_AGAIN;
+}
+
 static int check_sendable(aw_mux *mux, aw_channel *channel, bool urgent) {
   if (mux->abandoned) {
     return AW_E_CLOSED;
@@ -43,11 +73,9 @@ static int check_sendable(aw_mux *mux, aw_channel *channel, bool urgent) {
     return channel->error == AW_E_LOST ? AW_E_LOST : AW_E_CLOSED;
   }
   if (!has_window(mux, channel)) {
-    bool may = urgent && aw_buf_len(&channel->log) <
-                             mux->options.log_bytes + AW_CHANNEL_URGENT_BYTES;
-    if (!may) {
-      channel->starved = true;
-      return AW_E_AGAIN;
+    /* A cap of their own, so that no log can be too full for an abort. */
+    if (!urgent || channel->urgent_bytes >= AW_CHANNEL_URGENT_BYTES) {
+      return starve(mux, channel);
     }
   }
   return AW_OK;
@@ -133,6 +161,10 @@ static int commit_control(aw_draft *draft) {
 static int commit_scope(aw_draft *draft) {
   aw_channel *channel = draft->channel;
   aw_mux *mux = draft->mux;
+  size_t len = aw_buf_len(&channel->log) - draft->mark - sizeof(aw_entry);
+  if (is_session_full(mux) && !draft->urgent && len > AW_MUX_SPARE_BYTES) {
+    return starve(mux, channel);
+  }
   int rc = aw_channel_log_finish(channel, draft->mark, draft->urgent);
   if (rc != AW_OK) {
     return rc;
@@ -144,6 +176,7 @@ static int commit_scope(aw_draft *draft) {
   mux_count_log(mux, aw_buf_len(&channel->log) - draft->mark, 0);
   mux_wake_writer(channel);
   if ((draft->flags & AW_TYPE_ENDS) != 0) {
+    channel->ended_here = true;
     mux_end_channel(channel, AW_OK);
   }
   return AW_OK;
@@ -207,15 +240,26 @@ void mux_wake_starved(aw_mux *mux) {
   }
 }
 
+/* First come, first served, and only as many as there may be room for: waking
+ * thousands for the room of one would cost more than what they send. Once the
+ * log is small that is everybody, so that nobody is forgotten. */
+void mux_wake_hungry(aw_mux *mux) {
+  if (is_session_full(mux)) {
+    return;
+  }
+  size_t room = mux->options.session_bytes - mux->stats.log_bytes;
+  aw_node *node = NULL;
+  for (size_t n = 16 + room / 512;
+       n > 0 && (node = aw_queue_pop(&mux->hungry)) != NULL; n--) {
+    mux_wake_sender(AW_CONTAINER(node, aw_channel, hungry_node));
+  }
+}
+
 void mux_trim(aw_channel *channel, uint64_t sequence) {
   aw_mux *mux = channel->mux;
-  bool was_full = mux->stats.log_bytes >= mux->options.session_bytes;
   mux_count_log(mux, 0, aw_channel_log_trim(channel, sequence));
-  if (was_full && mux->stats.log_bytes < mux->options.session_bytes) {
-    mux_wake_starved(mux);
-  } else {
-    mux_wake_sender(channel);
-  }
+  mux_wake_hungry(mux);
+  mux_wake_sender(channel);
 }
 
 /* ------------------------------------------------------------- writing -- */
@@ -249,15 +293,26 @@ static int write_control(aw_mux *mux, const aw_mux_sink *sink, size_t room,
   return AW_OK;
 }
 
-/* Is the scope's next entry within the peer's credit? An abort takes along
- * everything that was numbered before it: order is never given up. */
+/* Is the scope's next entry within the credit that the peer gave the scope? */
+static bool has_credit(const aw_channel *channel) {
+  return channel->next_unsent <= channel->allowed.sequence &&
+         channel->out_bytes - channel->unsent_bytes < channel->allowed.bytes;
+}
+
+/* May the scope's next entry go out although the connection's credit is used
+ * up? Little is on its way to a peer that has consumed the rest. */
+static bool is_spare(const aw_channel *channel) {
+  const aw_entry *entry = aw_channel_unsent(channel);
+  return entry != NULL && entry->len <= AW_MUX_SPARE_BYTES &&
+         channel->next_unsent - channel->first_logged < AW_MUX_SPARE_MESSAGES;
+}
+
 static bool may_write(const aw_mux *mux, const aw_channel *channel) {
-  if (mux->link == AW_LINK_BASE ||
-      channel->next_unsent <= channel->urgent_last) {
+  if (mux->link == AW_LINK_BASE || mux_is_urgent(channel)) {
     return true;
   }
-  return channel->next_unsent <= channel->allowed.sequence &&
-         mux->conn_sent < mux->conn_allowed;
+  return has_credit(channel) &&
+         (mux->conn_sent < mux->conn_allowed || is_spare(channel));
 }
 
 static int write_turn(aw_mux *mux, aw_channel *channel, const aw_mux_sink *sink,
@@ -282,8 +337,6 @@ static int write_turn(aw_mux *mux, aw_channel *channel, const aw_mux_sink *sink,
 
 static int write_scopes(aw_mux *mux, const aw_mux_sink *sink, size_t room,
                         size_t *given) {
-  aw_queue blocked;
-  aw_queue_init(&blocked);
   int rc = AW_OK;
   while (rc == AW_OK && *given < room) {
     aw_node *node = aw_queue_pop(&mux->writers);
@@ -295,18 +348,14 @@ static int write_scopes(aw_mux *mux, const aw_mux_sink *sink, size_t room,
     if (aw_channel_unsent(channel) == NULL) {
       continue;
     }
-    /* A blocked scope leaves the queue; new credit brings it back. Only the
-     * connection's own credit keeps it, because that concerns all. */
-    if (rc == AW_OK && !may_write(mux, channel)) {
-      if (channel->next_unsent <= channel->allowed.sequence) {
-        aw_queue_push(&blocked, node);
-      }
-    } else {
-      aw_queue_push(&mux->writers, node);
+    /* A blocked scope leaves the queue; new credit brings it back: its own, or
+     * the connection's, which concerns all that are parked. */
+    if (rc != AW_OK || may_write(mux, channel)) {
+      mux_wake_writer(channel);
+    } else if (has_credit(channel)) {
+      channel->parked = true;
+      aw_queue_push(&mux->parked, node);
     }
-  }
-  for (aw_node *node = NULL; (node = aw_queue_pop(&blocked)) != NULL;) {
-    aw_queue_push(&mux->writers, node);
   }
   return rc;
 }
@@ -330,9 +379,9 @@ bool aw_mux_writable(const aw_mux *mux) {
   if (mux->link == AW_LINK_DETACHED) {
     return false;
   }
-  if (aw_buf_len(&mux->control_out) > 0 || mux->flow_now) {
+  if (aw_buf_len(&mux->control_out) > 0 ||
+      (mux->flow_now && mux->link == AW_LINK_EXTENDED)) {
     return true;
   }
-  return mux->link != AW_LINK_AWAIT_WELCOME && !aw_queue_empty(&mux->writers) &&
-         (mux->link == AW_LINK_BASE || mux->conn_sent < mux->conn_allowed);
+  return mux->link != AW_LINK_AWAIT_WELCOME && !aw_queue_empty(&mux->writers);
 }

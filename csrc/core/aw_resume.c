@@ -61,6 +61,35 @@ void mux_queue_flow(aw_channel *channel, bool now) {
   }
 }
 
+/* A peer that has our terminal message drops its log by itself. It may open
+ * the id anew at once, and must not take this life's numbers for that one's. */
+static bool is_settled(const aw_channel *channel) {
+  return channel->ended_here && aw_channel_unsent(channel) == NULL;
+}
+
+static void drop_settled(aw_mux *mux) {
+  aw_node *next = NULL;
+  for (aw_node *node = aw_queue_first(&mux->flows); node != NULL; node = next) {
+    next = aw_queue_next(&mux->flows, node);
+    if (is_settled(AW_CONTAINER(node, aw_channel, flow_node))) {
+      aw_node_remove(node);
+    }
+  }
+}
+
+static void put_flow_scope(aw_buf *out, aw_channel *channel, int *rc) {
+  grant(channel);
+  uint64_t numbers[] = {channel->consumed, channel->granted.sequence,
+                        channel->granted.bytes};
+  link_put_scope(out, channel->kind, &channel->id, rc);
+  for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+    link_put(out, ",", rc);
+    link_put_number(out, numbers[i], rc);
+  }
+  link_put(out, "]", rc);
+}
+
+/* The scopes leave the queue only when their page is whole. */
 static int write_flow_page(aw_mux *mux) {
   aw_draft draft;
   int rc = begin_link(mux, "flow", &draft);
@@ -68,29 +97,28 @@ static int write_flow_page(aw_mux *mux) {
     return rc;
   }
   link_put(draft.out, "{\"scopes\":[", &rc);
-  for (unsigned n = 0; n < AW_FLOW_PAGE && rc == AW_OK; n++) {
+  unsigned count = 0;
+  for (aw_node *node = aw_queue_first(&mux->flows);
+       node != NULL && count < AW_FLOW_PAGE && rc == AW_OK;
+       node = aw_queue_next(&mux->flows, node)) {
+    link_put(draft.out, count++ > 0 ? "," : "", &rc);
+    put_flow_scope(draft.out, AW_CONTAINER(node, aw_channel, flow_node), &rc);
+  }
+  uint64_t limit = mux_grantable(mux);
+  link_put(draft.out, "],\"connection_limit_bytes\":", &rc);
+  link_put_number(draft.out, limit, &rc);
+  link_put(draft.out, "}", &rc);
+  rc = end_link(&draft, rc);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  mux->conn_granted = limit;
+  while (count-- > 0) {
     aw_node *node = aw_queue_pop(&mux->flows);
-    if (node == NULL) {
-      break;
-    }
     aw_channel *channel = AW_CONTAINER(node, aw_channel, flow_node);
-    grant(channel);
-    link_put(draft.out, n > 0 ? "," : "", &rc);
-    link_put_scope(draft.out, channel->kind, &channel->id, &rc);
-    link_put(draft.out, ",", &rc);
-    link_put_number(draft.out, channel->consumed, &rc);
-    link_put(draft.out, ",", &rc);
-    link_put_number(draft.out, channel->granted.sequence, &rc);
-    link_put(draft.out, ",", &rc);
-    link_put_number(draft.out, channel->granted.bytes, &rc);
-    link_put(draft.out, "]", &rc);
     channel->flow_acked = channel->consumed;
   }
-  mux->conn_granted = mux->conn_consumed + mux->options.inbound_bytes;
-  link_put(draft.out, "],\"connection_limit_bytes\":", &rc);
-  link_put_number(draft.out, mux->conn_granted, &rc);
-  link_put(draft.out, "}", &rc);
-  return end_link(&draft, rc);
+  return AW_OK;
 }
 
 void mux_write_flow(aw_mux *mux) {
@@ -99,13 +127,21 @@ void mux_write_flow(aw_mux *mux) {
   }
   mux->flow_now = false;
   mux->flow_at = UINT64_MAX;
-  do {
-    /* Out of memory: the scopes of this page wait for their next message;
-     * limits are absolute, so nothing is lost for good. */
+  drop_settled(mux);
+  while (!aw_queue_empty(&mux->flows) ||
+         mux_grantable(mux) - mux->conn_granted >=
+             mux->options.inbound_bytes / 2) {
     if (write_flow_page(mux) != AW_OK) {
+      mux->flow_at = mux->now_ms + AW_FLOW_DELAY_MS; /* out of memory */
       return;
     }
-  } while (!aw_queue_empty(&mux->flows));
+  }
+  mux_trim_tombs(mux);
+}
+
+/* What was to be acknowledged when the last connection went. */
+static void resume_flows(aw_mux *mux) {
+  mux->flow_now = mux->flow_now || !aw_queue_empty(&mux->flows);
 }
 
 static int receive_flow(aw_mux *mux, const link_reader *in) {
@@ -139,6 +175,7 @@ static int receive_flow(aw_mux *mux, const link_reader *in) {
   if (link_number(in, "connection_limit_bytes", &limit) &&
       limit > mux->conn_allowed) {
     mux->conn_allowed = limit;
+    mux_wake_parked(mux);
   }
   return AW_OK;
 }
@@ -189,8 +226,10 @@ static int write_hello_page(aw_mux *mux, size_t *cursor, aw_channel **next,
     link_put(draft.out, "\",\"epoch\":\"", &rc);
     link_put(draft.out, mux->epoch, &rc);
   }
-  link_put(draft.out, "\",\"max_inbound_bytes\":", &rc);
-  link_put_number(draft.out, mux->options.inbound_bytes, &rc);
+  link_put(draft.out, "\",\"attempt\":", &rc);
+  link_put_number(draft.out, mux->generation, &rc);
+  link_put(draft.out, ",\"max_inbound_bytes\":", &rc);
+  link_put_number(draft.out, mux->conn_granted, &rc);
   link_put(draft.out, ",\"scopes\":[", &rc);
   for (unsigned n = 0; n < AW_HELLO_PAGE && *next != NULL && rc == AW_OK;) {
     if (needs_resume(*next)) {
@@ -228,20 +267,25 @@ int mux_say_hello(aw_mux *mux) {
 static void lose(aw_channel *channel) {
   mux_end_channel(channel, AW_E_LOST);
   mux_drop_log(channel);
+  aw_node_remove(&channel->flow_node); /* the peer may have a newer life */
   mux_settle(channel);
 }
 
-/* Both ends' view of one scope, brought together on our side. */
+/* Both ends' view of one scope, brought together on our side. What the peer
+ * has received stays in the log until a flow says that it was consumed: an
+ * empty log means that no flow of this life is on its way to us any more. */
 static bool resume_channel(aw_channel *channel, uint64_t peer_received,
                            const aw_credit *limit) {
+  uint64_t written = channel->next_unsent - 1;
   if (!aw_channel_rewind(channel, peer_received)) {
     return false;
   }
-  channel->mux->stats.replayed += channel->out.last - peer_received;
+  if (written > peer_received) {
+    channel->mux->stats.replayed += written - peer_received;
+  }
   allow(channel, limit->sequence, limit->bytes);
   channel->acked = channel->acked || peer_received > 0;
   channel->awaiting = false;
-  mux_trim(channel, peer_received);
   if (aw_channel_unsent(channel) != NULL) {
     mux_wake_writer(channel);
   }
@@ -280,6 +324,8 @@ static void open_page(welcome_page *page) {
            &page->rc);
   link_put(out, ",\"window_ms\":", &page->rc);
   link_put_number(out, mux->options.window_ms, &page->rc);
+  link_put(out, ",\"max_inbound_bytes\":", &page->rc);
+  link_put_number(out, mux->conn_granted, &page->rc);
   link_put(out, ",\"scopes\":[", &page->rc);
 }
 
@@ -333,7 +379,13 @@ static void answer_scope(welcome_page *page, const aw_hello_scope *scope,
   static const aw_credit none = {0, 0};
   aw_channel *channel =
       aw_map_get(&page->mux->channels, scope->kind, &scope->id);
-  if (channel != NULL && (!trusted || channel->life != scope->life)) {
+  if (channel != NULL && trusted && scope->life < channel->life) {
+    /* We opened it anew, having seen the old life's end. */
+    put_welcome_scope(page, scope->kind, &scope->id, "lost", 0, 0, &none);
+    return;
+  }
+  if (channel != NULL && (!trusted || channel->life != scope->life ||
+                          channel->error == AW_E_LOST)) {
     lose(channel);
     channel = NULL;
   }
@@ -382,17 +434,45 @@ static void keep_unnamed(welcome_page *page) {
   }
 }
 
+bool aw_mux_is_stale(const aw_mux *mux, const aw_hello *hello) {
+  return hello->attempt != 0 && hello->attempt <= mux->attempt;
+}
+
+/* Marks of a resume that did not come to its end. */
+static void forget_awaiting(aw_mux *mux) {
+  size_t cursor = 0;
+  aw_channel *channel = NULL;
+  while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
+    channel->awaiting = false;
+  }
+}
+
+static void make_epoch(aw_mux *mux, const char *server) {
+  static const char digits[] = "0123456789abcdef";
+  size_t len = strnlen(server, AW_EPOCH_TEXT / 2);
+  memcpy(mux->epoch, server, len);
+  for (uint64_t own = aw_random_next(&mux->random); len < AW_EPOCH_TEXT;
+       own = own >> 4 | own << 60) {
+    mux->epoch[len++] = digits[own & 15];
+  }
+  mux->epoch[len] = '\0';
+}
+
 int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
                   uint32_t *generation) {
-  if (mux->abandoned) {
+  if (mux->abandoned || aw_mux_is_stale(mux, hello)) {
     return AW_E_CLOSED;
   }
+  if (mux->generation == 0) {
+    make_epoch(mux, epoch);
+  }
   welcome_page page = {.mux = mux};
-  page.resumed = mux->generation > 0 &&
-                 (hello->epoch[0] == '\0' || strcmp(hello->epoch, epoch) == 0);
+  page.resumed = mux->generation > 0 && (hello->epoch[0] == '\0' ||
+                                         strcmp(hello->epoch, mux->epoch) == 0);
   bool trusted = page.resumed;
   mux->connection_id = hello->connection_id;
-  strncpy(mux->epoch, epoch, AW_EPOCH_TEXT);
+  mux->attempt = hello->attempt;
+  forget_awaiting(mux);
   mux_begin_connection(mux, true);
   mux->conn_allowed = hello->max_inbound_bytes;
   mux->link = AW_LINK_EXTENDED;
@@ -412,6 +492,7 @@ int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
   }
   *generation = mux->generation;
   mux_notice(mux, page.resumed ? AW_MUX_RESUMED : AW_MUX_RENEWED);
+  resume_flows(mux);
   mux_wake_starved(mux);
   return AW_OK;
 }
@@ -467,12 +548,15 @@ static int receive_welcome(aw_mux *mux, const link_reader *in) {
   size_t len = 0;
   const char *epoch = link_string(in, "epoch", &len);
   link_list list;
+  uint64_t limit = 0;
   if (epoch == NULL || len == 0 || len > AW_EPOCH_TEXT ||
       !mux->options.is_client || !link_list_open(in, "scopes", &list)) {
     return AW_E_REFUSED;
   }
-  memcpy(mux->epoch, epoch, len);
-  mux->epoch[len] = '\0';
+  if (mux->link == AW_LINK_AWAIT_WELCOME &&
+      link_number(in, "max_inbound_bytes", &limit)) {
+    mux->conn_allowed = limit; /* the first connection went ahead without */
+  }
   while (link_list_next(&list)) {
     int rc = apply_welcome_scope(mux, &list);
     if (rc != AW_OK) {
@@ -482,10 +566,15 @@ static int receive_welcome(aw_mux *mux, const link_reader *in) {
   if (link_true(in, "more")) {
     return AW_OK;
   }
+  /* Not before the last page: a scope that is not answered yet would be
+   * resumed in the new epoch with the old one's numbers. */
+  memcpy(mux->epoch, epoch, len);
+  mux->epoch[len] = '\0';
   lose_unanswered(mux);
   mux_notice(mux, link_true(in, "resumed") ? AW_MUX_RESUMED : AW_MUX_RENEWED);
   mux->welcomed = true;
   mux->link = AW_LINK_EXTENDED;
+  resume_flows(mux);
   mux_wake_starved(mux);
   return AW_OK;
 }
@@ -507,12 +596,11 @@ static int receive_gap(aw_mux *mux, const link_reader *in) {
     return AW_OK;
   }
   const char *next = link_string(in, "next", &len);
-  if (next != NULL && len == 8 && memcmp(next, "snapshot", 8) == 0 &&
-      to > channel->in.last) {
+  if (next == NULL || len != 8 || memcmp(next, "snapshot", 8) != 0) {
+    lose(channel);
+  } else if (to > channel->in.last) {
     channel->in.last = to;
-    return AW_OK;
   }
-  lose(channel);
   return AW_OK;
 }
 

@@ -33,6 +33,7 @@ struct aw_hello {
   uint8_t key[AW_KEY_BYTES];
   char epoch[AW_EPOCH_TEXT + 1]; /* "" when absent */
   uint64_t max_inbound_bytes;
+  uint64_t attempt; /* counts the client's hellos; 0 when absent */
   aw_hello_scope *scopes;
   size_t count, size, scopes_max;
   bool begun;
@@ -50,9 +51,17 @@ int aw_hello_read(aw_hello *hello, char *text, size_t len, const char **why);
  * can only offer the extension (stdio). Cheap, looks at the start alone. */
 bool aw_hello_is(const char *text, size_t len);
 
+/* Is this hello older than one that was accepted? It was held up on a
+ * connection that its client has long given up: whoever takes connections for
+ * the session closes it and leaves the present one alone. */
+bool aw_mux_is_stale(const aw_mux *mux, const aw_hello *hello);
+
 /* Attaches a connection to the server's session that the hello asks for: an
- * old one, or a new mux. `epoch` names this life of the server's logs. Queues
- * the welcome; older generations are dead from now on. */
+ * old one, or a new mux. `epoch` names this life of the server; a new mux adds
+ * its own part to it, because a session that was given up and made anew has
+ * lost its logs as well. Queues the welcome; older generations are dead from now on. AW_E_CLOSED: abandoned,
+ * or the hello is stale; the present connection goes on. AW_E_NOMEM: this
+ * connection is dead, the session is not. */
 int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
                   uint32_t *generation);
 

@@ -169,20 +169,28 @@ static int new_conn(aw_hub *hub, aw_conn **conn) {
   return aw_conn_new(conn, hub->loop, &hub->options.mux, NULL);
 }
 
-/* A base connection: no hello, no session; what was read goes to it. */
-static void accept_base(aw_hub *hub, aw_transport *transport, char *bytes,
-                        size_t len) {
+/* A base connection: no hello, no session. The caller hands on what came, then
+ * tells the hub's owner, who may free it. NULL: the transport was retired. */
+static aw_conn *make_base(aw_hub *hub, aw_transport *transport) {
   aw_conn *conn = NULL;
   if (new_conn(hub, &conn) != AW_OK) {
     aw_transport_retire(transport, 1011, "out of memory");
-    return;
+    return NULL;
   }
   transport->info.extended = false;
   aw_conn_attach(conn, transport);
   transport->sink.open(transport->user, &transport->info);
-  hub->accepted(hub->user, conn);
-  if (bytes != NULL) {
-    aw_conn_feed(conn, bytes, len);
+  return conn;
+}
+
+static void accept_base(aw_hub *hub, aw_transport *transport, char *bytes,
+                        size_t len) {
+  aw_conn *conn = make_base(hub, transport);
+  if (conn != NULL) {
+    if (bytes != NULL) {
+      aw_conn_feed(conn, bytes, len);
+    }
+    hub->accepted(hub->user, conn);
   }
 }
 
@@ -263,20 +271,37 @@ static void on_message(void *user, char *bytes, size_t len) {
   }
 }
 
+/* The one peer of a stdio server is its whole life: its owner has to see that
+ * it came and went, even without a word. */
 static void on_closed(void *user, int error, int code, const char *reason) {
   greeting *g = user;
+  aw_hub *hub = g->hub;
   aw_transport *transport = g->transport;
-  (void)error;
-  (void)code;
-  (void)reason;
   free_greeting(g);
-  aw_transport_free(transport);
+  if (!only_offered(transport)) {
+    aw_transport_free(transport);
+    return;
+  }
+  aw_conn *conn = make_base(hub, transport);
+  if (conn != NULL) {
+    transport->sink.closed(transport->user, error, code, reason);
+    hub->accepted(hub->user, conn);
+  }
 }
 
-static void ignore_garbage(void *user, int error, const char *what) {
-  (void)user;
-  (void)error;
-  (void)what;
+/* What is no message is no hello either. */
+static void on_garbage(void *user, int error, const char *what) {
+  greeting *g = user;
+  aw_hub *hub = g->hub;
+  aw_transport *transport = g->transport;
+  if (only_offered(transport) && !g->hello.begun) {
+    free_greeting(g);
+    aw_conn *conn = make_base(hub, transport);
+    if (conn != NULL) {
+      transport->sink.garbage(transport->user, error, what);
+      hub->accepted(hub->user, conn);
+    }
+  }
 }
 
 void aw_hub_take(aw_hub *hub, aw_transport *transport) {
@@ -297,7 +322,7 @@ void aw_hub_take(aw_hub *hub, aw_transport *transport) {
                                             : AW_MUX_SCOPES_MAX);
   aw_queue_push(&hub->greetings, &g->node);
   transport->sink =
-      (aw_transport_sink){NULL, on_message, ignore_garbage, NULL, on_closed};
+      (aw_transport_sink){NULL, on_message, on_garbage, NULL, on_closed};
   transport->user = g;
   arm_timer(hub);
 }

@@ -359,19 +359,26 @@ static void take_early(aw_socket *s) {
   aw_buf_fini(&early);
 }
 
+/* Once we have said close, the peer's answer has to be read in any case. */
+static bool wants_input(const aw_socket *s) {
+  return s->base.state == AW_TRANSPORT_CLOSING ||
+         (s->base.state == AW_TRANSPORT_OPEN && !s->paused);
+}
+
 static void run_open(aw_socket *s) {
-  if (s->base.state == AW_TRANSPORT_OPEN && !s->paused &&
-      aw_buf_len(&s->early) > 0) {
+  if (!s->draining && wants_input(s) && aw_buf_len(&s->early) > 0) {
     take_early(s);
   }
-  if (s->base.state != AW_TRANSPORT_OPEN) {
+  if (s->draining || !aw_transport_alive(&s->base)) {
     return;
   }
-  if (!s->paused) {
+  if (wants_input(s)) {
     aw_stream_read(s->stream, true);
   }
-  trim(s);
-  check_life(s);
+  if (s->base.state == AW_TRANSPORT_OPEN) {
+    trim(s);
+    check_life(s);
+  }
 }
 
 static void run_timer(aw_socket *s) {
@@ -465,9 +472,7 @@ static void socket_close(aw_transport *t, int code, const char *reason) {
   t->state = AW_TRANSPORT_CLOSING;
   put_close(s, legal_code(code), reason, len);
   arm(s, AW_TRANSPORT_LINGER_MS);
-  if (s->paused || aw_buf_len(&s->early) > 0) {
-    aw_stream_read(s->stream, true);
-  }
+  aw_socket_soon(s);
 }
 
 static void socket_free(aw_transport *t) {

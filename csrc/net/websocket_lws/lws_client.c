@@ -238,7 +238,7 @@ static int append_headers(client *c, char **cursor, size_t room) {
 static void on_error(aw_lws_conn *conn, const char *bytes, size_t len) {
   char why[AW_LWS_REASON_MAX / 2];
 
-  snprintf(why, sizeof why, "%.*s", (int)(bytes != NULL ? len : 0), bytes);
+  snprintf(why, sizeof why, "%.*s", (int)len, bytes != NULL ? bytes : "");
   client_lost(conn, conn->wsi, why);
 }
 

@@ -1,7 +1,9 @@
 #include "lws_transport.h"
 #include "aw_json.h"
+#include "aw_utf8.h"
 #include "aw_ws.h"
 #include "lws_tls.h"
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -370,26 +372,34 @@ static void heard(aw_lws_conn *conn, size_t len) {
   }
 }
 
-static void deliver(aw_lws_conn *conn, char *bytes, size_t len) {
-  if (!aw_utf8_valid(bytes, len)) {
-    aw_lws_conn_fail(conn, AW_E_WS_UTF8, 1007, "text message is not UTF-8");
-    return;
+static void refuse_text(aw_lws_conn *conn) {
+  aw_lws_conn_fail(conn, AW_E_WS_UTF8, 1007, "text message is not UTF-8");
+}
+
+static void deliver_whole(aw_lws_conn *conn, char *bytes, size_t len) {
+  if (aw_utf8_valid(bytes, len)) {
+    aw_transport_give_message(&conn->base, bytes, len);
+  } else {
+    refuse_text(conn);
   }
-  aw_transport_give_message(&conn->base, bytes, len);
 }
 
 /* A chunk that is neither the whole message nor too much. */
 static void assemble(aw_lws_conn *conn, const char *bytes, size_t len,
                      bool final) {
+  static char nothing[1];
   aw_buf *message = &conn->message;
+  size_t total;
 
-  if (aw_buf_append(message, bytes, len) != AW_OK) {
+  conn->utf8 = aw_utf8_check(conn->utf8, bytes, len);
+  if (conn->utf8 == AW_UTF8_BAD || (final && conn->utf8 != AW_UTF8_START)) {
+    refuse_text(conn);
+  } else if (aw_buf_append(message, bytes, len) != AW_OK) {
     aw_lws_conn_fail(conn, AW_E_NOMEM, 1011, "out of memory");
   } else if (final) {
-    static char nothing[1];
-    size_t total = aw_buf_len(message);
-
-    deliver(conn, total > 0 ? aw_buf_bytes(message) : nothing, total);
+    total = aw_buf_len(message);
+    aw_transport_give_message(
+        &conn->base, total > 0 ? aw_buf_bytes(message) : nothing, total);
     aw_buf_reset(message, 0);
   }
 }
@@ -415,7 +425,7 @@ static void receive(aw_lws_conn *conn, char *bytes, size_t len) {
   } else if (conn->fragments > AW_WS_FRAGMENTS_MAX) {
     aw_lws_conn_fail(conn, AW_E_WS_POLICY, 1008, "too many fragments");
   } else if (first && final) {
-    deliver(conn, bytes, len);
+    deliver_whole(conn, bytes, len);
   } else {
     assemble(conn, bytes, len, final);
   }
@@ -436,8 +446,14 @@ static void answer_to_ours(aw_lws_conn *conn) {
   aw_buf_reset(&conn->out, 0);
 }
 
+static void violate(aw_lws_conn *conn, int error, int code, const char *why) {
+  aw_lws_conn_fail(conn, error, code, why);
+  write_out(conn);
+}
+
 /* libwebsockets answers with the same frame and ends the connection, unless
- * this says -1. */
+ * this says -1: then we have answered. It has put 1002 into the frame where it
+ * does not like the code, which 1012 to 1014 are among. */
 static int on_peer_close(aw_lws_conn *conn, const char *bytes, size_t len) {
   unsigned code = 1005;
 
@@ -449,11 +465,11 @@ static int on_peer_close(aw_lws_conn *conn, const char *bytes, size_t len) {
     code = (unsigned)(unsigned char)bytes[0] << 8 | (unsigned char)bytes[1];
   }
   if (len == 1 || (len >= 2 && !aw_ws_code_legal(code))) {
-    static char illegal[] = "illegal close code";
-
-    lws_close_reason(conn->wsi, LWS_CLOSE_STATUS_PROTOCOL_ERR,
-                     (unsigned char *)illegal, sizeof illegal - 1);
-    decide(conn, AW_E_WS_PROTOCOL, 1002, illegal, sizeof illegal - 1);
+    violate(conn, AW_E_WS_PROTOCOL, 1002, "illegal close code");
+    return -1;
+  }
+  if (len > 2 && !aw_utf8_valid(bytes + 2, len - 2)) {
+    violate(conn, AW_E_WS_UTF8, 1007, "close reason is not UTF-8");
     return -1;
   }
   conn->answered = true;
@@ -461,14 +477,31 @@ static int on_peer_close(aw_lws_conn *conn, const char *bytes, size_t len) {
   return 0;
 }
 
-/* Its parser has found an error and now sends a close frame of its own. */
-static void on_own_close(aw_lws_conn *conn) {
+/* Is the peer still there? */
+static bool is_alive(struct lws *wsi) {
+  SSL *ssl = lws_get_ssl(wsi);
+  char byte;
+  ssize_t n = recv(lws_get_socket_fd(wsi), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+  return (n > 0 || (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))) &&
+         (ssl == NULL || (SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN) == 0);
+}
+
+/* libwebsockets gives the connection up. A server whose parser found an error
+ * has a close frame of its own prepared; a client has not, and does not say
+ * why, but when the peer is still there it can be nothing else. */
+static void on_given_up(aw_lws_conn *conn) {
   const unsigned char *bytes = lws_get_close_payload(conn->wsi);
   size_t len = (size_t)lws_get_close_length(conn->wsi);
 
-  if (!conn->decided && len >= 2) {
+  if (conn->decided || !conn->ready) {
+    return;
+  }
+  if (len >= 2) {
     decide(conn, AW_E_WS_PROTOCOL, bytes[0] << 8 | bytes[1],
            (const char *)bytes + 2, len - 2);
+  } else if (is_alive(conn->wsi)) {
+    violate(conn, AW_E_WS_PROTOCOL, 1002, "protocol error");
   }
 }
 
@@ -499,11 +532,11 @@ static int dispatch(aw_lws_conn *conn, struct lws *wsi,
     return on_peer_close(conn, in, len);
   case LWS_CALLBACK_WS_SERVER_DROP_PROTOCOL:
   case LWS_CALLBACK_WS_CLIENT_DROP_PROTOCOL:
-    on_own_close(conn);
+    on_given_up(conn);
     return 0;
   case LWS_CALLBACK_CLOSED:
   case LWS_CALLBACK_CLIENT_CLOSED:
-    on_own_close(conn);
+    on_given_up(conn);
     on_lost(conn);
     return 0;
   case LWS_CALLBACK_WSI_DESTROY:

@@ -46,6 +46,7 @@ struct aw_lws_conn {
   size_t message_max;
   unsigned handshake_ms, ping_interval_ms, ping_deadline_ms;
   unsigned fragments;
+  uint32_t utf8;   /* between the chunks of an incomplete message */
   unsigned inside; /* depth of callbacks of libwebsockets */
   bool has_timer, pinged;
   bool drop;           /* the callback that runs ends the connection */
