@@ -70,14 +70,19 @@ describe("access to a server", function()
   end)
 
   it("is refused, with nothing told, when the hook raises", function()
+    local reported
     with_server({
       authenticate = function()
+        link.host.on_error = function(message)
+          reported = message
+        end
         error("the password is hunter2")
       end,
     }, {}, function(conn, message)
       assert.is_nil(conn)
       assert.truthy(message:find("500", 1, true))
       assert.is_nil(message:find("hunter2", 1, true))
+      assert.truthy(reported:find("hunter2", 1, true))
     end)
   end)
 

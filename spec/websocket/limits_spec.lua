@@ -90,7 +90,7 @@ describe("a limit on", function()
         assert(channel:send("stream_request", {}))
         assert(client:ping(5000)) -- what is injected overtakes what waits
         local id, big = channel.id, ("x"):rep(100000)
-        for sequence = 2, 40 do
+        for sequence = 2, 200 do
           client._core:inject(aw.json.encode {
             type = "more", stream_id = id, message_id = id,
             sequence = sequence, timestamp = 0, version = 1,

@@ -1,0 +1,56 @@
+-- The fault lab's server: streams that can be checked, and counters.
+--
+--   lua server.lua [OPTIONS]      JSON, as for aw.serve. Prints its port.
+--
+-- The prompt of a stream is JSON: {who=, count=, size=}. Delta n of it is
+-- lab.delta(who, n, size).
+local aw = require("agentwire")
+local host = require("agentwire.host")
+local lab = require("spec.support.lab")
+
+local model = { name = "lab", api = "lab" }
+
+function model:stream(request, emit)
+  local plan = assert(aw.json.decode(request.context.messages[1].content))
+  emit { type = "text_start", content_index = 0 }
+  for n = 1, plan.count do
+    emit {
+      type = "text_delta", content_index = 0,
+      delta = lab.delta(plan.who, n, plan.size),
+    }
+    -- A model is slower than a loop: others have their turn.
+    if n % 16 == 0 then
+      aw.task.yield()
+    end
+  end
+  emit { type = "text_end", content_index = 0 }
+end
+
+local server
+
+--- Answers every message of an agent scope with what this process has open.
+local function serve_counters(channel)
+  while channel:receive() do
+    channel:send("session_info", {
+      tasks = host.current():live_tasks(), connections = server:count(),
+      sessions = (server._hub:sessions()), memory_kb = collectgarbage("count"),
+    })
+  end
+end
+
+aw.run(function()
+  local options = {
+    listen = "ws://127.0.0.1:0", provider = model,
+    provider_options = { max_streams = 20000 },
+    on_connection = function(conn)
+      conn:serve("agent", serve_counters)
+    end,
+  }
+  for key, value in pairs(arg[1] and assert(aw.json.decode(arg[1])) or {}) do
+    options[key] = value
+  end
+  server = assert(aw.serve(options))
+  print("port " .. server.port)
+  io.stdout:flush()
+  server:wait_closed()
+end)
