@@ -71,6 +71,8 @@ struct aw_channel {
   bool opened_here; /* we sent the opening message */
   bool ended_here;  /* we sent the terminal one */
   bool released;    /* the application let go of it; a tombstone at most */
+  bool told;        /* the peer knows that we let go of it */
+  bool peer_gone;   /* the peer let go of it */
   bool parked;      /* in the mux's queue of that name */
   bool starved;     /* a send was refused; WRITABLE is owed */
   bool awaiting;    /* told in a hello, not yet answered by a welcome */

@@ -17,6 +17,9 @@ static void default_options(aw_mux_options *options) {
   AW_DEFAULT(session_bytes, AW_MUX_SESSION_BYTES)
   AW_DEFAULT(control_bytes, AW_MUX_CONTROL_BYTES)
   AW_DEFAULT(window_ms, AW_MUX_WINDOW_MS)
+  if (options->depth_max > AW_JSON_DEPTH_MAX) {
+    options->depth_max = AW_JSON_DEPTH_MAX;
+  }
 #undef AW_DEFAULT
 }
 
@@ -160,7 +163,10 @@ void mux_settle(aw_channel *channel) {
     return;
   }
   discard_inbox(channel);
-  if (mux_resumable(channel->mux) && channel->in.last > channel->flow_acked) {
+  bool to_tell = !channel->told && mux_has_let_go(channel) &&
+                 (channel->state == AW_CHANNEL_OPEN || channel->peer_gone);
+  if (mux_resumable(channel->mux) &&
+      (to_tell || channel->in.last > channel->flow_acked)) {
     mux_queue_flow(channel, false);
   }
   if (channel->state == AW_CHANNEL_OVER && channel->log_count == 0) {
@@ -269,7 +275,8 @@ void aw_mux_release(aw_channel *channel) {
   channel->user = NULL;
   channel->events = 0;
   aw_node_remove(&channel->ready_node);
-  if (!mux->extended && channel->state == AW_CHANNEL_OPEN) {
+  bool unused = channel->out.last == 0 && channel->in.last == 0;
+  if ((!mux->extended || unused) && channel->state == AW_CHANNEL_OPEN) {
     mux_end_channel(channel, AW_E_CLOSED);
   }
   mux_settle(channel);

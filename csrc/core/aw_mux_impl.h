@@ -106,6 +106,12 @@ static inline bool mux_is_urgent(const aw_channel *channel) {
   return channel->next_unsent <= channel->urgent_last;
 }
 
+/* Has the application let go of a live scope, and has the peer all that was
+ * sent in it? */
+static inline bool mux_has_let_go(const aw_channel *channel) {
+  return channel->released && channel->log_count == 0;
+}
+
 /* aw_mux.c */
 void mux_raise(aw_channel *channel, unsigned events);
 void mux_end_channel(aw_channel *channel, int error);

@@ -316,10 +316,10 @@ static bool may_write(const aw_mux *mux, const aw_channel *channel) {
 }
 
 static int write_turn(aw_mux *mux, aw_channel *channel, const aw_mux_sink *sink,
-                      size_t *given) {
-  size_t start = *given;
+                      size_t room, size_t *given) {
+  size_t end = room - *given < WRITE_QUANTUM ? room : *given + WRITE_QUANTUM;
   const aw_entry *entry = NULL;
-  while (*given - start < WRITE_QUANTUM && may_write(mux, channel) &&
+  while (*given < end && may_write(mux, channel) &&
          (entry = aw_channel_unsent(channel)) != NULL) {
     int rc = give(mux, sink, aw_entry_text(entry), entry->len, given);
     if (rc != AW_OK) {
@@ -344,7 +344,7 @@ static int write_scopes(aw_mux *mux, const aw_mux_sink *sink, size_t room,
       break;
     }
     aw_channel *channel = AW_CONTAINER(node, aw_channel, writer_node);
-    rc = write_turn(mux, channel, sink, given);
+    rc = write_turn(mux, channel, sink, room, given);
     if (aw_channel_unsent(channel) == NULL) {
       continue;
     }

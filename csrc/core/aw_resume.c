@@ -77,6 +77,26 @@ static void drop_settled(aw_mux *mux) {
   }
 }
 
+/* Both ends have let go of a scope that never had a terminal message (a refused
+ * opening, an abort of its own): it is over without one. */
+static void end_let_go(aw_channel *channel) {
+  if (channel->told && channel->peer_gone) {
+    mux_end_channel(channel, AW_E_CLOSED);
+    mux_drop_log(channel);
+    mux_settle(channel);
+  }
+}
+
+/* The peer has let go, and had our application consume all that it sent: what
+ * we would send now it would drop. */
+static void heed_let_go(aw_channel *channel) {
+  if (channel->peer_gone && !channel->released) {
+    mux_end_channel(channel, AW_E_CLOSED);
+    mux_drop_log(channel);
+  }
+  end_let_go(channel);
+}
+
 static void put_flow_scope(aw_buf *out, aw_channel *channel, int *rc) {
   grant(channel);
   uint64_t numbers[] = {channel->consumed, channel->granted.sequence,
@@ -86,7 +106,7 @@ static void put_flow_scope(aw_buf *out, aw_channel *channel, int *rc) {
     link_put(out, ",", rc);
     link_put_number(out, numbers[i], rc);
   }
-  link_put(out, "]", rc);
+  link_put(out, mux_has_let_go(channel) ? ",1]" : "]", rc);
 }
 
 /* The scopes leave the queue only when their page is whole. */
@@ -117,6 +137,8 @@ static int write_flow_page(aw_mux *mux) {
     aw_node *node = aw_queue_pop(&mux->flows);
     aw_channel *channel = AW_CONTAINER(node, aw_channel, flow_node);
     channel->flow_acked = channel->consumed;
+    channel->told = mux_has_let_go(channel);
+    end_let_go(channel);
   }
   return AW_OK;
 }
@@ -153,7 +175,7 @@ static int receive_flow(aw_mux *mux, const link_reader *in) {
   while (link_list_next(&list)) {
     enum aw_kind kind;
     aw_uuid id;
-    uint64_t acked = 0, sequence = 0, bytes = 0;
+    uint64_t acked = 0, sequence = 0, bytes = 0, let_go = 0;
     if (!link_item_scope(&list, &kind, &id) ||
         !link_item_number(&list, 2, &acked) ||
         !link_item_number(&list, 3, &sequence) ||
@@ -170,7 +192,9 @@ static int receive_flow(aw_mux *mux, const link_reader *in) {
     if (aw_channel_unsent(channel) != NULL) {
       mux_wake_writer(channel);
     }
+    channel->peer_gone = link_item_number(&list, 5, &let_go) && let_go == 1;
     mux_settle(channel);
+    heed_let_go(channel);
   }
   if (link_number(in, "connection_limit_bytes", &limit) &&
       limit > mux->conn_allowed) {
@@ -285,6 +309,7 @@ static bool resume_channel(aw_channel *channel, uint64_t peer_received,
   }
   allow(channel, limit->sequence, limit->bytes);
   channel->acked = channel->acked || peer_received > 0;
+  channel->told = false; /* that, too, may have been lost */
   channel->awaiting = false;
   if (aw_channel_unsent(channel) != NULL) {
     mux_wake_writer(channel);

@@ -59,9 +59,9 @@ bool aw_mux_is_stale(const aw_mux *mux, const aw_hello *hello);
 /* Attaches a connection to the server's session that the hello asks for: an
  * old one, or a new mux. `epoch` names this life of the server; a new mux adds
  * its own part to it, because a session that was given up and made anew has
- * lost its logs as well. Queues the welcome; older generations are dead from now on. AW_E_CLOSED: abandoned,
- * or the hello is stale; the present connection goes on. AW_E_NOMEM: this
- * connection is dead, the session is not. */
+ * lost its logs as well. Queues the welcome; older generations are dead from
+ * now on. AW_E_CLOSED: abandoned, or the hello is stale; the present connection
+ * goes on. AW_E_NOMEM: this connection is dead, the session is not. */
 int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
                   uint32_t *generation);
 

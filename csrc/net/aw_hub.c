@@ -233,6 +233,10 @@ static void finish_greeting(greeting *g) {
     end_greeting(g, AW_CLOSE_FORBIDDEN, "not the key of this session");
     return;
   }
+  if (aw_mux_is_stale(aw_conn_mux(s->conn), &g->hello)) {
+    end_greeting(g, AW_CLOSE_SUPERSEDED, "a newer connection was there first");
+    return;
+  }
   aw_conn_accept(s->conn, g->transport, &g->hello, hub->epoch);
   /* After accept: taking the new transport detached the old one. */
   aw_node_remove(&s->node);

@@ -18,20 +18,20 @@ struct aw_tls_options {
   const char *ca_file;   /* PEM; NULL: the system's store */
   const char *cert_file; /* PEM chain; server: required; client: optional */
   const char *key_file;
-  bool verify_peer;  /* server: demand a client certificate */
-  bool insecure;     /* client: accept anything (tests, never a default) */
-  const char *name;  /* client: name to check and send as SNI; NULL: host */
+  bool verify_peer; /* server: demand a client certificate */
+  bool insecure;    /* client: accept anything (tests, never a default) */
+  const char *name; /* client: name to check and send as SNI; NULL: host */
 };
 
 struct aw_websocket_options {
-  const char *url;             /* ws:// or wss:// */
-  const char *protocols;       /* NULL: "agentwire.v1, makai.v1" */
-  const char *headers;         /* whole lines with CRLF, or NULL */
-  const aw_tls_options *tls;   /* NULL: defaults */
-  size_t message_max;          /* 0: AW_TRANSPORT_MESSAGE_MAX */
-  unsigned handshake_ms;       /* until open; 0: 10000 */
-  unsigned ping_interval_ms;   /* silence before a ping; 0: 15000 */
-  unsigned ping_deadline_ms;   /* further silence before the end; 0: 15000 */
+  const char *url;           /* ws:// or wss:// */
+  const char *protocols;     /* NULL: "agentwire.v1, makai.v1" */
+  const char *headers;       /* whole lines with CRLF, or NULL */
+  const aw_tls_options *tls; /* NULL: defaults */
+  size_t message_max;        /* 0: AW_TRANSPORT_MESSAGE_MAX */
+  unsigned handshake_ms;     /* until open; 0: 10000 */
+  unsigned ping_interval_ms; /* silence before a ping; 0: 15000 */
+  unsigned ping_deadline_ms; /* further silence before the end; 0: 15000 */
 };
 
 /* Starts connecting; names are resolved off the loop's thread. `open` or
@@ -90,11 +90,11 @@ struct aw_listener_options {
   const char *protocols;     /* NULL: both; picked in this order */
   const aw_tls_options *tls; /* needed for wss:// */
   size_t message_max;
-  size_t head_max;           /* 0: AW_HTTP_HEAD_MAX */
+  size_t head_max; /* 0: AW_HTTP_HEAD_MAX */
   unsigned handshake_ms, ping_interval_ms, ping_deadline_ms;
-  unsigned connections_max;  /* 0: AW_LISTENER_CONNECTIONS_MAX; then 503 */
-  unsigned per_address_max;  /* 0: no limit; then 429. IPv6 counts by /64 */
-  int backlog;               /* 0: 511 */
+  unsigned connections_max; /* 0: AW_LISTENER_CONNECTIONS_MAX; then 503 */
+  unsigned per_address_max; /* 0: no limit; then 429. IPv6 counts by /64 */
+  int backlog;              /* 0: 511 */
 };
 
 struct aw_listener_sink {
@@ -112,8 +112,8 @@ typedef struct aw_listener_sink aw_listener_sink;
 
 /* AW_E_IO with *why: address in use, no permission, ... */
 int aw_listener_new(aw_loop *loop, const aw_listener_options *options,
-                    const aw_listener_sink *sink, void *user,
-                    aw_listener **out, const char **why);
+                    const aw_listener_sink *sink, void *user, aw_listener **out,
+                    const char **why);
 
 unsigned aw_listener_port(const aw_listener *listener);
 

@@ -33,6 +33,7 @@ function M.new(connection, protocol, core, slot, id)
     _readers = nil,
     _writers = nil,
     _closed = false,
+    _refusal = nil, -- the peer's word that it has no such scope
   }, Channel)
   self._readers = wait.signal("a message of", self)
   self._writers = wait.signal("room to send on", self)
@@ -79,10 +80,12 @@ end
 
 ---Why nothing more will come, or nil while something may.
 ---@return string? message
----@return string? code "ended", "lost" or "closed"
+---@return string? code "ended", "lost", "closed", or a peer's error code
 function Channel:why_over()
   if self._closed then
     return "the scope was closed here", "closed"
+  elseif self._refusal then
+    return self._refusal.message, self._refusal.code
   end
   local state, code = self._core:state()
   if state ~= "over" then
@@ -92,7 +95,8 @@ function Channel:why_over()
   elseif code == "lost" then
     return "the peer no longer has this scope", "lost"
   end
-  return (self.connection:why_closed()) or "the connection is closed", "closed"
+  return (self.connection:why_closed()) or "the peer let go of the scope",
+    "closed"
 end
 
 ---Waits for the next message.
@@ -152,6 +156,15 @@ function Channel:close()
   self._closed = true
   self.connection:_forget(self)
   self._core:close()
+  self._readers:wake_all()
+  self._writers:wake_all()
+end
+
+---The peer said, outside the numbering, that there is no such scope.
+---@param message string
+---@param code string
+function Channel:_refuse(message, code)
+  self._refusal = { message = message, code = code }
   self._readers:wake_all()
   self._writers:wake_all()
 end

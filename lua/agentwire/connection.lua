@@ -222,17 +222,26 @@ local function run_handler(self, made, handler)
   made:close()
 end
 
-local function refuse_kind(made)
-  made:try_send(protocols[made.kind].fail("not_implemented",
-    "no " .. made.kind .. " is served here"))
-  made:close()
+---The handler of a kind that is not served: each message is answered as one
+---that was refused, so that the peer's client finds what it asked for.
+local function refuse_all(made)
+  local event = made:receive()
+  while event do
+    local id = made:message_id()
+    local type, payload = protocols[made.kind].refuse {
+      code = "not_implemented", type = event.type, id = made.id,
+      message = "no " .. made.kind .. " is served here", message_id = id,
+      execution_id = event.execution_id, known = false,
+    }
+    if type then
+      made:send(type, payload, id)
+    end
+    event = made:receive()
+  end
 end
 
 local function opened(self, made)
-  local handler = self._servers[made.kind]
-  if not handler or not self._keeper then
-    return refuse_kind(made)
-  end
+  local handler = self._servers[made.kind] or refuse_all
   task.spawn_in(self._host._scheduler, self._keeper, run_handler, self, made,
     handler)
 end
@@ -258,6 +267,11 @@ local function poll_channels(self)
   end
 end
 
+-- With sequence 0 these say that there is no such scope.
+local UNSEQUENCED_ERRORS = {
+  nack = true, stream_error = true, agent_error = true, tool_error = true,
+}
+
 local function answer_ping(self, message)
   self._core:send_control(message.kind, message.id, "pong",
     { ping_id = message.message_id }, message.message_id)
@@ -273,6 +287,12 @@ local function take_control(self, message)
     end
   elseif message.kind == "link" and message.type == "goodbye" then
     self:_heed_goodbye(message)
+  elseif UNSEQUENCED_ERRORS[message.type] then
+    local made = self._by_id[key_of(message.kind, message.id)]
+    if made then
+      made:_refuse(message.reason or message.message or message.type,
+        message.error_code or message.code or "refused")
+    end
   end
   for _, fn in ipairs(self._control[message.kind] or {}) do
     self._host._scheduler:call("a control listener", fn, message)
@@ -303,7 +323,9 @@ local function answer_refusal(self, refusal)
   end
   local made = refusal.known
     and self._by_id[key_of(refusal.kind, refusal.id)]
-  if not (made and made:try_send(type, payload, refusal.message_id)) then
+  if made then
+    made:try_send(type, payload, refusal.message_id)
+  else
     self._core:send_control(refusal.kind, refusal.id, type, payload,
       refusal.message_id)
   end
@@ -324,8 +346,12 @@ local function give_trace(self)
   end
 end
 
+---After a loss a connection is open again when its session is: the welcome says
+---whether that is the old one.
 local function note_notice(self, notice)
-  self._resumed = notice == "resumed"
+  if self._lost then
+    set_state(self, "open", { resumed = notice == "resumed" })
+  end
 end
 
 local function note_loss(self)
@@ -337,8 +363,11 @@ end
 local function on_ready(self, events)
   local core = self._core
   if has(events, UP) then
-    self.peer = core:state().peer or self.peer
-    set_state(self, "open", { resumed = self._lost ~= nil })
+    local state = core:state()
+    self.peer = state.peer or self.peer
+    if not (self._lost and state.extended) then
+      set_state(self, "open", { resumed = false })
+    end
     self._attempt = 0
   end
   drain(core.notice, self, note_notice)
@@ -593,7 +622,7 @@ end
 ---The peer says goodbye: it wants us back later, perhaps elsewhere, or never.
 function Connection:_heed_goodbye(message)
   if message.resume == false then
-    self._leaving = true
+    self:close("the peer said goodbye")
     return
   end
   if type(message.after_ms) == "number" then

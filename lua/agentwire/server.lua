@@ -32,6 +32,9 @@ local function accept_all(self)
     conn:on_state(function(event)
       if event.type == "closed" then
         self._connections[conn] = nil
+        if self._options.stdio then -- there will be no other
+          self:close()
+        end
       end
     end)
     self._host._scheduler:call("on_connection", self._on_connection, conn)
@@ -195,10 +198,12 @@ function Server:_end()
 end
 
 local function leave(conn, options)
-  conn:send_control("link", nil, "goodbye", {
-    resume = true, after_ms = options.after_ms, url = options.url,
-    reason = "the server is going away",
-  })
+  if conn:info().extended then
+    conn:send_control("link", nil, "goodbye", {
+      resume = true, after_ms = options.after_ms, url = options.url,
+      reason = "the server is going away",
+    })
+  end
   conn:wait_idle()
   conn:close("the server is going away", 1001)
   conn:wait_closed()

@@ -21,23 +21,12 @@ aw.run(function()
     end,
   }))
   say("open")
-  local tasks, begun = {}, 0
-  for number = 1, tonumber(arg[2]) do
-    tasks[number] = aw.spawn(lab.read, conn, {
-      who = number, count = tonumber(arg[3]), size = tonumber(arg[4]),
-      on_event = function(n)
-        if n == 1 then
-          begun = begun + 1
-          if begun == tonumber(arg[2]) then
-            say("going")
-          end
-        end
-      end,
-    })
-  end
-  for _, each in ipairs(tasks) do
-    assert(each:join())
-  end
+  local tasks, begun = lab.read_all(conn, tonumber(arg[2]), {
+    count = tonumber(arg[3]), size = tonumber(arg[4]),
+  })
+  begun:wait()
+  say("going")
+  lab.join_all(tasks)
   conn:close()
   say("done " .. opened)
 end)

@@ -66,25 +66,13 @@ describe("a network that resets connections", function()
       local client = env.connect {
         scopes_max = 20000, session_bytes = 64 * 1024 * 1024,
       }
-      local begun, all = 0, aw.task.waiter("every stream")
-      local go = aw.task.latch and aw.task.latch("the cut")
-      local cut_at
-      local tasks = lab.read_all(client, streams, {
-        count = 6, size = 30,
-        on_event = function(n)
-          if n == 1 then
-            begun = begun + 1
-            if begun == streams then
-              all:wake()
-            end
-          end
-        end,
+      local tasks, begun = lab.read_all(client, streams, {
+        count = 6, size = 30, hold = 3, mark = 3,
       })
-      assert(go == nil or go)
-      all:wait(60000)
-      assert.equal(streams, begun)
+      assert(begun:wait(60000))
       env.proxy:order("cut")
-      cut_at = os.time()
+      local cut_at = os.time()
+      env.watch.release()
       lab.join_all(tasks)
       io.write(("[%d streams resumed and complete in %d s] "):format(streams,
         os.time() - cut_at))
@@ -105,17 +93,8 @@ describe("a server that is killed", function()
           states[#states + 1] = event
         end,
       }))
-      local begun, all = 0, aw.task.waiter("every stream")
-      local tasks = lab.read_all(client, 20, {
-        count = 1e9, size = 50,
-        on_event = function(n)
-          begun = begun + (n == 1 and 1 or 0)
-          if n == 1 and begun == 20 then
-            all:wake()
-          end
-        end,
-      })
-      all:wait(20000)
+      local tasks, begun = lab.read_all(client, 20, { count = 1e9, size = 50 })
+      assert(begun:wait(20000))
       server:signal("KILL")
       server:wait()
       local again = lab.server { listen = lab.url(server.port) }

@@ -2,11 +2,14 @@
 --
 --   lua server.lua [OPTIONS]      JSON, as for aw.serve. Prints its port.
 --
--- The prompt of a stream is JSON: {who=, count=, size=}. Delta n of it is
--- lab.delta(who, n, size).
+-- The prompt of a stream is JSON: {who=, count=, size=, hold=}. Delta n of it
+-- is lab.delta(who, n, size); after delta `hold` it waits for a release.
 local aw = require("agentwire")
 local host = require("agentwire.host")
 local lab = require("spec.support.lab")
+local wait = require("agentwire._wait")
+
+local released = wait.signal("a release")
 
 local model = { name = "lab", api = "lab" }
 
@@ -18,6 +21,9 @@ function model:stream(request, emit)
       type = "text_delta", content_index = 0,
       delta = lab.delta(plan.who, n, plan.size),
     }
+    if n == plan.hold then
+      released:wait()
+    end
     -- A model is slower than a loop: others have their turn.
     if n % 16 == 0 then
       aw.task.yield()
@@ -30,7 +36,10 @@ local server
 
 --- Answers every message of an agent scope with what this process has open.
 local function serve_counters(channel)
-  while channel:receive() do
+  for message in function() return channel:receive() end do
+    if message.release then
+      released:wake_all()
+    end
     channel:send("session_info", {
       tasks = host.current():live_tasks(), connections = server:count(),
       sessions = (server._hub:sessions()), memory_kb = collectgarbage("count"),

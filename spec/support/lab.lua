@@ -3,6 +3,7 @@
 local aw = require("agentwire")
 local process = require("spec.support.process")
 local task = require("agentwire.task")
+local wait = require("agentwire._wait")
 
 local M = {}
 
@@ -19,12 +20,13 @@ function M.delta(who, n, size)
   return text .. ("x"):rep(size - #text)
 end
 
---- Starts the stream of a plan: `who`, `count`, `size`.
+--- Starts the stream of a plan: `who`, `count`, `size`, `hold`.
 function M.start(conn, plan)
   return conn:provider():start_stream {
     model = "lab/lab", reconstruct = false,
     messages = { { role = "user", content = assert(aw.json.encode {
       who = plan.who, count = plan.count, size = plan.size,
+      hold = plan.hold,
     }) } },
   }
 end
@@ -65,17 +67,27 @@ function M.read(conn, plan)
   return M.follow(stream, plan)
 end
 
---- Reads `streams` of them at once; raises unless each is whole.
+--- Reads `streams` of them at once, each in a task; they are returned, and a
+-- latch that is set when delta number `plan.mark` (1) of each was read.
 function M.read_all(conn, streams, plan)
-  local tasks = {}
+  local tasks, behind = {}, streams
+  local begun = wait.latch("the beginning of every stream")
+  local function on_event(n)
+    if n == (plan.mark or 1) then
+      behind = behind - 1
+      if behind == 0 then
+        begun:set(true)
+      end
+    end
+  end
   for number = 1, streams do
-    local own = { who = number }
+    local own = { who = number, on_event = on_event }
     for key, value in pairs(plan) do
       own[key] = value
     end
     tasks[number] = task.spawn(M.read, conn, own)
   end
-  return tasks
+  return tasks, begun
 end
 
 function M.join_all(tasks)
@@ -163,6 +175,12 @@ function M.watch(server)
     return assert(channel:receive(10000))
   end
 
+  --- Lets every stream go on that waits after its delta `hold`.
+  function watch.release()
+    assert(channel:send("agent_status", { release = true }))
+    assert(channel:receive(10000))
+  end
+
   --- What has to be the same when all is over.
   function watch.state()
     local counters = watch.counters()
@@ -223,6 +241,10 @@ function M.run(options, body)
     end
     body(env)
     for _, conn in ipairs(clients) do
+      -- One that is cut cannot tell the server that it goes.
+      M.eventually("an open client", 20000, function()
+        return conn:state() ~= "resuming"
+      end)
       conn:close()
       conn:wait_closed(5000)
     end

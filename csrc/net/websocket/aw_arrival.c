@@ -313,7 +313,7 @@ int aw_upgrade_refuse(aw_upgrade *u, int status, const char *why) {
   }
   if (u->answer == UNANSWERED) {
     u->status = status;
-    for (; why[len] != '\0' && len < sizeof u->why - 1; len++) {
+    for (; len < sizeof u->why - 1 && why[len] != '\0'; len++) {
       u->why[len] = (unsigned char)why[len] < ' ' ? ' ' : why[len];
     }
   }
