@@ -236,6 +236,15 @@ static void refused_connection_says_so(void **state) {
   assert_int_equal(pair->client.closed_code, 1006);
 }
 
+/* The system refuses to connect to the broadcast address at once. */
+static void unreachable_address_says_so(void **state) {
+  suite_pair *pair = *state;
+
+  connect_with(pair, (aw_websocket_options){.url = "ws://255.255.255.255:9/"});
+  assert_client_fails(pair, AW_OK, "");
+  assert_true(pair->client.closed_reason[0] != '\0');
+}
+
 static void connects_by_name(void **state) {
   suite_pair *pair = *state;
   unsigned port = listen_with(pair, (aw_listener_options){.url = NULL});
@@ -535,6 +544,27 @@ static void fragments_above_the_limit_in_sum_are_refused(void **state) {
   suite_until(pair, server_closed);
 }
 
+static void answer_to_a_close_is_not_answered(void **state) {
+  suite_pair *pair = *state;
+  unsigned port = listen_with(pair, (aw_listener_options){.url = NULL});
+  raw_peer raw;
+  raw_frame frame;
+
+  raw_dial(&raw, pair->loop, port);
+  pair->in_loop = true;
+  raw_upgrade(&raw);
+  pair->in_loop = false;
+  suite_until(pair, server_open);
+  aw_transport_close(pair->server.t, 4001, "enough");
+  assert_true(take_frame(pair, &raw, &frame));
+  assert_int_equal(frame.code, 4001);
+  raw_put_frame(&raw, 0x88, true, "\x0f\xa1", 2);
+  assert_false(take_frame(pair, &raw, &frame));
+  suite_until(pair, server_closed);
+  assert_int_equal(pair->server.closed_code, 4001);
+  raw_free(&raw);
+}
+
 static void silent_peer_is_pinged_and_then_given_up(void **state) {
   suite_pair *pair = *state;
   unsigned port = listen_with(pair, (aw_listener_options){
@@ -767,6 +797,7 @@ static int run_particulars(void) {
   static const struct CMUnitTest tests[] = {
       WITH(refuses_bad_options),
       WITH(refused_connection_says_so),
+      WITH(unreachable_address_says_so),
       WITH(connects_by_name),
       WITH(free_while_resolving_is_silent),
       WITH(tells_who_the_peer_is),
@@ -783,6 +814,7 @@ static int run_particulars(void) {
       WITH(server_answers_violations),
       WITH(client_answers_violations),
       WITH(fragments_above_the_limit_in_sum_are_refused),
+      WITH(answer_to_a_close_is_not_answered),
       WITH(silent_peer_is_pinged_and_then_given_up),
       WITH(answered_pings_keep_a_quiet_connection),
       WITH(open_connections_outlive_their_listener),

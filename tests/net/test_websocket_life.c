@@ -2,6 +2,7 @@
  * silence, closing, loss. */
 #include "aw_socket.h"
 #include "stage.h"
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -86,32 +87,57 @@ static unsigned kernel_patience(aw_transport *t) {
   return ms;
 }
 
-/* The reader has paused, its window is shut; its pings say that it lives. */
-static void writer_is_patient_with_a_paused_reader(void **state) {
+static void fill_for(test_stage *stage, uint64_t ms) {
   static char block[1u << 20];
-  test_stage *stage = *state;
-  unsigned ping_ms = 100;
-  aw_websocket_options options = {.ping_interval_ms = ping_ms,
-                                  .ping_deadline_ms = ping_ms};
-
-  stage_listen_with(stage,
-                    (aw_listener_options){.ping_interval_ms = ping_ms,
-                                          .ping_deadline_ms = ping_ms},
-                    false);
-  stage_connect_to(stage, "ws", "127.0.0.1", options);
-  stage_until(stage, &stage->client, end_is_settled);
-  stage_until_accepted(stage, 1);
-  memset(block, 'x', sizeof block);
-  aw_transport_pause(stage->client.t, true);
   uint64_t start = uv_hrtime();
-  while (uv_hrtime() - start < 20 * ping_ms * 1000000ull) {
-    if (aw_transport_room(stage->servers[0].t) > 0) {
-      aw_transport_send(stage->servers[0].t, block, sizeof block);
+
+  memset(block, 'x', sizeof block);
+  while (uv_hrtime() - start < ms * 1000000) {
+    aw_transport *ends[] = {stage->servers[0].t, stage->client.t};
+    for (int i = 0; i < 2; i++) {
+      if (aw_transport_room(ends[i]) > 0) {
+        aw_transport_send(ends[i], block, sizeof block);
+      }
     }
     aw_loop_wait(stage->loop, 10);
   }
+}
+
+static void open_with_pings(test_stage *stage, unsigned ms) {
+  aw_listener_options listen = {.ping_interval_ms = ms, .ping_deadline_ms = ms};
+  aw_websocket_options dial = {.ping_interval_ms = ms, .ping_deadline_ms = ms};
+
+  stage_listen_with(stage, listen, false);
+  stage_connect_to(stage, "ws", "127.0.0.1", dial);
+  stage_until(stage, &stage->client, end_is_settled);
+  stage_until_accepted(stage, 1);
+}
+
+/* The reader has paused, its window is shut; its bytes say that it lives. */
+static void writer_is_patient_with_a_paused_reader(void **state) {
+  test_stage *stage = *state;
+
+  open_with_pings(stage, 100);
+  aw_transport_pause(stage->client.t, true);
+  fill_for(stage, 2000);
   assert_true(stage->servers[0].t->pending > 0);
   assert_int_equal(stage->servers[0].closes + stage->client.closes, 0);
+}
+
+static void two_paused_ends_wait_for_each_other(void **state) {
+  test_stage *stage = *state;
+
+  open_with_pings(stage, 100);
+  aw_transport_pause(stage->client.t, true);
+  aw_transport_pause(stage->servers[0].t, true);
+  fill_for(stage, 2000);
+  assert_true(stage->servers[0].t->pending > 0);
+  assert_true(stage->client.t->pending > 0);
+  assert_int_equal(stage->servers[0].closes + stage->client.closes, 0);
+  aw_transport_pause(stage->servers[0].t, false);
+  aw_transport_pause(stage->client.t, false);
+  stage_until(stage, &stage->client, end_has_message);
+  stage_until(stage, &stage->servers[0], end_has_message);
 }
 
 static void paused_end_pings_and_does_not_judge(void **state) {
@@ -193,9 +219,12 @@ static void newest_of_many_pings_is_answered(void **state) {
 
 /* The end */
 
+/* The peer goes on sending and looks for an answer only afterwards. */
 static void close_frame_survives_input_that_is_not_read(void **state) {
+  enum { JUNK = 16u << 20 };
+  static char junk[1u << 16];
   test_stage *stage = *state;
-  char junk[4096] = {0};
+  size_t sent = 0;
   raw_peer raw;
   raw_frame frame;
 
@@ -206,9 +235,15 @@ static void close_frame_survives_input_that_is_not_read(void **state) {
           "\x83\x80"
           "aaaa",
           6);
-  for (int i = 0; i < 200; i++) {
-    raw_put(&raw, junk, sizeof junk);
+  while (sent < JUNK) {
+    ssize_t n = send(raw.fd, junk, sizeof junk, MSG_NOSIGNAL);
+    assert_true(n > 0 || errno == EAGAIN);
+    sent += n > 0 ? (size_t)n : 0;
+    aw_loop_wait(stage->loop, 1);
   }
+  shutdown(raw.fd, SHUT_WR);
+  stage_until(stage, &stage->servers[0], end_is_closed);
+  assert_end(&stage->servers[0], AW_E_WS_PROTOCOL, 1002, "");
   assert_true(raw_take_frame(&raw, &frame));
   assert_int_equal(frame.opcode, AW_WS_CLOSE);
   assert_int_equal(frame.code, 1002);
@@ -216,8 +251,6 @@ static void close_frame_survives_input_that_is_not_read(void **state) {
   raw_until_ended(&raw);
   assert_int_equal(raw.error, 0);
   raw_free(&raw);
-  stage_until(stage, &stage->servers[0], end_is_closed);
-  assert_end(&stage->servers[0], AW_E_WS_PROTOCOL, 1002, "");
 }
 
 static void server_hangs_up_first(void **state) {
@@ -236,6 +269,28 @@ static void server_hangs_up_first(void **state) {
   raw_free(&raw);
   stage_until(stage, &stage->servers[0], end_is_closed);
   assert_end(&stage->servers[0], AW_OK, 4001, "why");
+}
+
+static void close_at_once(void *user, aw_transport *t) {
+  stage_accepted(user, t);
+  aw_transport_close(t, 4000, "not now");
+}
+
+static void close_inside_accepted_hears_the_answer(void **state) {
+  test_stage *stage = *state;
+  aw_listener_sink sink = {.accepted = close_at_once};
+  aw_listener_options options = {.url = "ws://127.0.0.1:0"};
+  const char *why;
+
+  assert_int_equal(aw_listener_new(stage->loop, &options, &sink, stage,
+                                   &stage->listener, &why),
+                   0);
+  stage->port = aw_listener_port(stage->listener);
+  stage_connect(stage);
+  stage_until(stage, &stage->client, end_is_closed);
+  assert_end(&stage->client, AW_OK, 4000, "not now");
+  stage_until(stage, &stage->servers[0], end_is_closed);
+  assert_end(&stage->servers[0], AW_OK, 4000, "not now");
 }
 
 static void client_waits_for_the_server_to_hang_up(void **state) {
@@ -325,11 +380,13 @@ int main(void) {
       STAGED(any_byte_counts_as_life),
       STAGED(host_that_slept_does_not_give_up_a_live_peer),
       STAGED(writer_is_patient_with_a_paused_reader),
+      STAGED(two_paused_ends_wait_for_each_other),
       STAGED(paused_end_pings_and_does_not_judge),
       STAGED(pings_without_reading_do_not_grow_the_output),
       STAGED(newest_of_many_pings_is_answered),
       STAGED(close_frame_survives_input_that_is_not_read),
       STAGED(server_hangs_up_first),
+      STAGED(close_inside_accepted_hears_the_answer),
       STAGED(client_waits_for_the_server_to_hang_up),
       STAGED(peer_that_never_answers_a_close_is_left),
       STAGED(writing_to_a_lost_peer_raises_no_signal),

@@ -3,7 +3,8 @@
 #include "stage.h"
 #include "tls_files.h"
 #include <arpa/inet.h>
-#include <signal.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -301,57 +302,93 @@ static uint64_t cpu_us(void) {
          (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
-/* The clients live in another process, which has descriptors enough. */
-static pid_t crowd_of(unsigned port, int count, int started) {
+static bool is_hung_up_on(int fd) {
+  struct timeval patience = {.tv_sec = 5};
+  char byte;
+
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  return recv(fd, &byte, 1, 0) == 0 || errno == ECONNRESET;
+}
+
+/* The clients live in another process, which has descriptors enough. It says
+ * whether the last of them was hung up on. */
+static pid_t make_crowd(unsigned port, int count, int parent[2]) {
+  struct sockaddr_in address = {.sin_family = AF_INET,
+                                .sin_port = htons((uint16_t)port),
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   pid_t pid = fork();
+  int fd = -1;
 
   if (pid != 0) {
     return pid;
   }
   for (int i = 0; i < count; i++) {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    fd = socket(AF_INET, SOCK_STREAM, 0);
     (void)!connect(fd, (struct sockaddr *)&address, sizeof address);
   }
-  (void)!write(started, "x", 1);
-  pause();
+  (void)!write(parent[1], "x", 1);
+  (void)!write(parent[1], is_hung_up_on(fd) ? "y" : "n", 1);
+  close(parent[0]);
+  (void)!read(parent[1], &(char){0}, 1); /* until the parent is gone */
   _exit(0);
 }
 
-static void running_out_of_descriptors_costs_no_cpu(void **state) {
-  test_stage *stage = *state;
-  struct rlimit before, low;
-  int pipe_fds[2];
+static char await_byte(test_stage *stage, int fd) {
+  uint64_t deadline = uv_hrtime() + 10000000000u;
   char byte;
+
+  while (read(fd, &byte, 1) != 1) {
+    assert_true(uv_hrtime() < deadline);
+    aw_loop_wait(stage->loop, 5);
+  }
+  return byte;
+}
+
+static void assert_idle_for(test_stage *stage, uint64_t ms) {
+  uint64_t used = cpu_us(), start = uv_hrtime();
+
+  while (uv_hrtime() - start < ms * 1000000) {
+    aw_loop_wait(stage->loop, (int)ms);
+  }
+  assert_in_range(cpu_us() - used, 0, ms * 1000 / 5);
+}
+
+/* spare: descriptors above those that are open when the crowd comes. */
+static void crowd_without_descriptors(test_stage *stage, int spare,
+                                      bool hangs_up) {
+  struct rlimit before, low;
+  int ends[2];
   raw_peer raw;
 
   stage_listen(stage);
-  assert_int_equal(pipe(pipe_fds), 0);
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  fcntl(ends[0], F_SETFL, O_NONBLOCK);
   getrlimit(RLIMIT_NOFILE, &before);
-  pid_t pid = crowd_of(stage->port, 60, pipe_fds[1]);
-  assert_true(pid > 0);
   low = before;
-  low.rlim_cur = (rlim_t)pipe_fds[1] + 12;
+  low.rlim_cur = spare < 0 ? 3 : (rlim_t)(ends[1] + 1 + spare);
+  pid_t pid = make_crowd(stage->port, 60, ends);
+  assert_true(pid > 0);
   setrlimit(RLIMIT_NOFILE, &low);
-  assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
-  for (int i = 0; i < 20; i++) {
-    aw_loop_wait(stage->loop, 5);
+  assert_int_equal(await_byte(stage, ends[0]), 'x');
+  if (hangs_up) {
+    assert_int_equal(await_byte(stage, ends[0]), 'y');
   }
-  uint64_t used = cpu_us(), start = uv_hrtime();
-  while (uv_hrtime() - start < 300000000u) {
-    aw_loop_wait(stage->loop, 300);
-  }
-  assert_in_range(cpu_us() - used, 0, 60000);
-  kill(pid, SIGKILL);
+  assert_idle_for(stage, 400);
+  close(ends[0]);
+  close(ends[1]);
   waitpid(pid, NULL, 0);
-  close(pipe_fds[0]);
-  close(pipe_fds[1]);
   setrlimit(RLIMIT_NOFILE, &before);
   raw_dial(&raw, stage->loop, stage->port);
-  raw_upgrade(&raw); /* and it still accepts */
+  raw_upgrade(&raw); /* and it accepts again */
   raw_free(&raw);
+}
+
+static void clients_without_a_descriptor_are_hung_up_on(void **state) {
+  crowd_without_descriptors(*state, 10, true);
+}
+
+static void having_not_even_a_reserve_costs_no_cpu(void **state) {
+  crowd_without_descriptors(*state, -1, false);
 }
 
 int main(void) {
@@ -375,7 +412,8 @@ int main(void) {
       STAGED(connection_above_the_maximum_gets_503),
       STAGED(connection_above_the_address_maximum_gets_429),
       STAGED(refusals_above_their_maximum_are_just_closed),
-      STAGED(running_out_of_descriptors_costs_no_cpu),
+      STAGED(clients_without_a_descriptor_are_hung_up_on),
+      STAGED(having_not_even_a_reserve_costs_no_cpu),
   };
 
   tls_files_make(&files);

@@ -1,5 +1,6 @@
 /* The table of RFC 6455's frames over real sockets, against both roles of the
- * WebSocket engine. */
+ * WebSocket engine. Each case is a test of its own in each role and each way of
+ * sending, so that the results say what an engine cannot do. */
 #include "aw_error.h"
 #include "aw_websocket.h"
 #include "raw_peer.h"
@@ -14,11 +15,21 @@
  * says nothing new after them. */
 #define BYTEWISE_MAX 20000
 
-struct end {
-  aw_loop *loop;
-  aw_transport *t;
+struct run {
   const ws_case *c;
-  char what[160];
+  enum aw_ws_role role;
+  bool bytewise;
+  char name[160];
+};
+
+struct end {
+  const struct run *run;
+  const ws_case *c;
+  aw_loop *loop;
+  aw_listener *listener; /* of a server */
+  int listener_fd;       /* of a client's peer */
+  aw_transport *t;
+  raw_peer raw;
   size_t texts, wrong, opens, closes;
   int error, code;
   char reason[128];
@@ -95,8 +106,8 @@ static void on_accepted(void *user, aw_transport *t) {
 }
 
 static void fail_case(const struct end *end, const char *why) {
-  fail_msg("%s: %s (error %d, code %d, \"%s\")", end->what, why, end->error,
-           end->code, end->reason);
+  fail_msg("%s: %s (error %d, code %d, \"%s\")", end->run->name, why,
+           end->error, end->code, end->reason);
 }
 
 static void send_wire(raw_peer *raw, const char *wire, size_t len,
@@ -177,17 +188,23 @@ static void check_end(struct end *end, const raw_frame *frame, bool ours) {
   }
 }
 
+static bool is_closed(raw_peer *raw) {
+  const struct end *end =
+      (const struct end *)((const char *)raw - offsetof(struct end, raw));
+  return end->closes > 0;
+}
+
 /* The peer hangs up first only where it plays the server. */
-static void run_frames(struct end *end, raw_peer *raw, enum aw_ws_role role,
-                       bool bytewise) {
-  size_t len;
-  char *wire = ws_case_wire(end->c, role, 1, &len);
+static void run_frames(struct end *end) {
+  raw_peer *raw = &end->raw;
   bool ours = end->c->end == WS_STAYS_OPEN;
-  bool is_server = role == AW_WS_SERVER;
+  bool is_server = end->run->role == AW_WS_SERVER;
   raw_frame frame;
+  size_t len;
+  char *wire = ws_case_wire(end->c, end->run->role, 1, &len);
 
   assert_non_null(wire);
-  send_wire(raw, wire, len, bytewise);
+  send_wire(raw, wire, len, end->run->bytewise);
   free(wire);
   if (ours) {
     raw_put_frame(raw, 0x88, is_server, "\x03\xE8", 2);
@@ -198,108 +215,112 @@ static void run_frames(struct end *end, raw_peer *raw, enum aw_ws_role role,
     assert_int_equal(raw->error, 0);
   }
   shutdown(raw->fd, SHUT_WR);
-  while (end->closes == 0) {
-    raw_turn(raw);
-  }
+  raw_until(raw, is_closed);
   check_end(end, &frame, ours);
+}
+
+static void test_server(void **state) {
+  static const aw_listener_sink sink = {.accepted = on_accepted};
+  aw_listener_options options = {.url = "ws://127.0.0.1:0"};
+  struct end *end = *state;
+  const char *why;
+
+  assert_int_equal(
+      aw_listener_new(end->loop, &options, &sink, end, &end->listener, &why),
+      0);
+  raw_dial(&end->raw, end->loop, aw_listener_port(end->listener));
+  raw_upgrade(&end->raw);
+  run_frames(end);
+}
+
+static void test_client(void **state) {
+  struct end *end = *state;
+  aw_transport *t;
+  const char *why;
+  unsigned port;
+  char url[64];
+
+  end->listener_fd = raw_listen(&port);
+  snprintf(url, sizeof url, "ws://127.0.0.1:%u/", port);
+  aw_websocket_options options = {.url = url};
+  assert_int_equal(aw_websocket_connect(end->loop, &options, &t, &why), 0);
+  attach(end, t);
+  raw_accept(&end->raw, end->loop, end->listener_fd);
+  raw_answer_upgrade(&end->raw, AW_PROTOCOL_BASE);
+  run_frames(end);
+  assert_int_equal(end->opens, 1);
+}
+
+static int set_up(void **state) {
+  static struct end end;
+  const struct run *run = *state;
+
+  end = (struct end){
+      .run = run, .c = run->c, .listener_fd = -1, .raw = {.fd = -1}};
+  *state = &end;
+  return aw_loop_new(&end.loop, aw_mem_default());
+}
+
+static int tear_down(void **state) {
+  struct end *end = *state;
+
+  if (end->t != NULL) {
+    aw_transport_free(end->t);
+  }
+  aw_listener_free(end->listener);
+  raw_free(&end->raw);
+  if (end->listener_fd >= 0) {
+    close(end->listener_fd);
+  }
+  aw_loop_free(end->loop);
+  return 0;
 }
 
 static bool is_ours(const ws_case *c) {
   return c->binary != WS_BINARY_ACCEPTED;
 }
 
-static void name_run(struct end *end, const char *role, bool bytewise) {
-  snprintf(end->what, sizeof end->what, "%s, %s, %s", end->c->name, role,
-           bytewise ? "byte by byte" : "whole");
-}
+/* One test for each way of running a case. */
+static void add_case(struct CMUnitTest *tests, struct run *runs, size_t *count,
+                     const ws_case *c) {
+  for (unsigned way = 0; way < 4; way++) {
+    struct run *run = &runs[*count];
+    bool is_server = way < 2;
 
-static void run_server_cases(bool bytewise) {
-  static const aw_listener_sink sink = {.accepted = on_accepted};
-  aw_listener_options options = {.url = "ws://127.0.0.1:0"};
-  struct end end = {0};
-  aw_listener *listener;
-  const char *why;
-  raw_peer raw;
-
-  assert_int_equal(aw_loop_new(&end.loop, aw_mem_default()), 0);
-  assert_int_equal(
-      aw_listener_new(end.loop, &options, &sink, &end, &listener, &why), 0);
-  for (size_t i = 0; i < ws_case_count; i++) {
-    if (!is_ours(&ws_cases[i])) {
-      continue;
-    }
-    end = (struct end){.loop = end.loop, .c = &ws_cases[i]};
-    name_run(&end, "server", bytewise);
-    raw_dial(&raw, end.loop, aw_listener_port(listener));
-    raw_upgrade(&raw);
-    run_frames(&end, &raw, AW_WS_SERVER, bytewise);
-    aw_transport_free(end.t);
-    raw_free(&raw);
+    *run = (struct run){.c = c,
+                        .role = is_server ? AW_WS_SERVER : AW_WS_CLIENT,
+                        .bytewise = way % 2 == 1};
+    snprintf(run->name, sizeof run->name, "%s, %s: %s",
+             is_server ? "server" : "client",
+             run->bytewise ? "byte by byte" : "whole", c->name);
+    tests[(*count)++] =
+        (struct CMUnitTest){.name = run->name,
+                            .test_func = is_server ? test_server : test_client,
+                            .setup_func = set_up,
+                            .teardown_func = tear_down,
+                            .initial_state = run};
   }
-  aw_listener_free(listener);
-  aw_loop_free(end.loop);
 }
 
-static void run_client_cases(bool bytewise) {
-  aw_websocket_options options = {0};
-  struct end end = {0};
-  aw_transport *t;
-  const char *why;
-  unsigned port;
-  char url[64];
-  raw_peer raw;
-  int listener = raw_listen(&port);
+/* Arguments: every case, or share K of N (from 0), so that an engine which
+ * takes its time over each end can be asked by several processes at once. */
+int main(int argc, char **argv) {
+  size_t share = argc == 3 ? strtoul(argv[1], NULL, 10) : 0;
+  size_t shares = argc == 3 ? strtoul(argv[2], NULL, 10) : 1;
+  struct CMUnitTest *tests = calloc(4 * ws_case_count, sizeof *tests);
+  struct run *runs = calloc(4 * ws_case_count, sizeof *runs);
+  size_t count = 0;
+  int failed = 1;
 
-  snprintf(url, sizeof url, "ws://127.0.0.1:%u/", port);
-  options.url = url;
-  assert_int_equal(aw_loop_new(&end.loop, aw_mem_default()), 0);
-  for (size_t i = 0; i < ws_case_count; i++) {
-    if (!is_ours(&ws_cases[i])) {
-      continue;
+  if (tests != NULL && runs != NULL && shares > 0) {
+    for (size_t i = 0; i < ws_case_count; i++) {
+      if (is_ours(&ws_cases[i]) && i % shares == share) {
+        add_case(tests, runs, &count, &ws_cases[i]);
+      }
     }
-    end = (struct end){.loop = end.loop, .c = &ws_cases[i]};
-    name_run(&end, "client", bytewise);
-    assert_int_equal(aw_websocket_connect(end.loop, &options, &t, &why), 0);
-    attach(&end, t);
-    raw_accept(&raw, end.loop, listener);
-    raw_answer_upgrade(&raw, AW_PROTOCOL_BASE);
-    run_frames(&end, &raw, AW_WS_CLIENT, bytewise);
-    assert_int_equal(end.opens, 1);
-    aw_transport_free(end.t);
-    raw_free(&raw);
+    failed = _cmocka_run_group_tests("ws_cases", tests, count, NULL, NULL);
   }
-  shutdown(listener, SHUT_RDWR);
-  close(listener);
-  aw_loop_free(end.loop);
-}
-
-static void server_takes_every_case_whole(void **state) {
-  (void)state;
-  run_server_cases(false);
-}
-
-static void server_takes_every_case_byte_by_byte(void **state) {
-  (void)state;
-  run_server_cases(true);
-}
-
-static void client_takes_every_case_whole(void **state) {
-  (void)state;
-  run_client_cases(false);
-}
-
-static void client_takes_every_case_byte_by_byte(void **state) {
-  (void)state;
-  run_client_cases(true);
-}
-
-int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(server_takes_every_case_whole),
-      cmocka_unit_test(server_takes_every_case_byte_by_byte),
-      cmocka_unit_test(client_takes_every_case_whole),
-      cmocka_unit_test(client_takes_every_case_byte_by_byte),
-  };
-
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  free(runs);
+  free(tests);
+  return failed;
 }

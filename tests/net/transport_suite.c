@@ -380,7 +380,6 @@ static void sends_from_inside_upcalls(void **state) {
 /* A round trip in the other direction, so that whatever was on its way to the
  * paused server has had its chance. */
 static void hear_from_server(suite_pair *pair) {
-  pair->client.size_of = NULL;
   pair->server.send_total++;
   suite_pump(&pair->server);
   suite_until(pair, client_heard);
