@@ -79,7 +79,7 @@ aw.run(function()
     server_idle_cpu_ms = other.idle_us / 1000,
     client_peak_rss_kib = usage.peak_rss_kib(),
     server_peak_rss_kib = other.peak_rss_kib,
-    lua = jit and "luajit" or _VERSION,
+    lua = rawget(_G, "jit") and "luajit" or _VERSION,
   })
   conn:close()
 end)
