@@ -1,0 +1,240 @@
+#include "walk_world.h"
+#include <stdio.h>
+
+static const char *const names[] = {"client", "server"};
+
+static scope *free_scope(world *w, enum side side) {
+  for (unsigned i = 0; i < WORLD_SCOPES; i++) {
+    if (w->scopes[side][i].channel == NULL) {
+      return &w->scopes[side][i];
+    }
+  }
+  world_fail(w, "the applications hold too many scopes");
+  return NULL;
+}
+
+/* Any scope of this side, or NULL. */
+static scope *pick(world *w, enum side side) {
+  unsigned start = world_dice(w, WORLD_SCOPES);
+  for (unsigned i = 0; i < WORLD_SCOPES; i++) {
+    scope *s = &w->scopes[side][(start + i) % WORLD_SCOPES];
+    if (s->channel != NULL) {
+      return s;
+    }
+  }
+  return NULL;
+}
+
+/* A scope that can send; often the same one, so that windows fill up. */
+static scope *pick_sender(world *w, enum side side) {
+  for (unsigned i = 0; i < 4; i++) {
+    scope *s = pick(w, side);
+    if (s != NULL && !s->over && s->life >= 0) {
+      return s;
+    }
+  }
+  return NULL;
+}
+
+static bool send_one(world *w, enum side side, scope *s, const char *type,
+                     bool urgent) {
+  char payload[2400];
+  life *l = &w->lives[s->life];
+  unsigned padding = world_dice(w, 20) == 0 ? world_dice(w, 2000) : 0;
+  int len = snprintf(payload, sizeof payload,
+                     "{\"life\":%d,\"n\":%u,\"process\":%u,\"pad\":\"%0*d\"}",
+                     s->life, l->sent[side] + 1, w->process, (int)padding, 0);
+  world_demand(w, len > 0 && (size_t)len < sizeof payload, "payload");
+  aw_draft draft;
+  int rc = aw_mux_begin(s->channel, type, strlen(type), NULL, urgent, &draft);
+  if (rc == AW_OK) {
+    world_demand(w, aw_buf_append(draft.out, payload, (size_t)len) == 0,
+                 "out of memory");
+    rc = aw_draft_commit(&draft);
+  }
+  if (rc == AW_E_AGAIN) {
+    s->blocked = true;
+    return false;
+  }
+  world_demand(w, rc == AW_OK, "a send to an open scope failed");
+  l->sent[side]++;
+  l->urgent[side] |= urgent;
+  return true;
+}
+
+/* The client's and the server's ids are apart: who opens an id the other has
+ * open as well has no right to expect two scopes. Both use theirs again. */
+static aw_uuid choose_id(world *w, enum side side, enum aw_kind kind) {
+  if (kind == AW_KIND_PROVIDER) {
+    return kit_id(1000 + w->fresh_ids++);
+  }
+  return kit_id(100 * (unsigned)side + world_dice(w, 5));
+}
+
+void app_open(world *w, enum side side) {
+  enum aw_kind kind = (enum aw_kind)world_dice(w, AW_KIND_SCOPES);
+  aw_uuid id = choose_id(w, side, kind);
+  aw_channel *channel = NULL;
+  int rc = aw_mux_open(w->mux[side], kind, &id, &channel);
+  if (rc == AW_E_EXISTS) {
+    return;
+  }
+  world_demand(w, rc == AW_OK, "a scope could not be opened");
+  world_demand(w, w->life_count < WORLD_LIVES, "too many lives");
+  w->lives[w->life_count] =
+      (life){.opener = side, .kind = kind, .id = id, .process = w->process};
+  scope *s = free_scope(w, side);
+  *s = (scope){.channel = channel, .life = (int)w->life_count++};
+  channel->user = s;
+  world_note(w, "%s opens %s %02x%02x: life %d", names[side],
+             aw_kind_name(kind), id.bytes[14], id.bytes[15], s->life);
+  if (!send_one(w, side, s, "open", false)) {
+    s->blocked = false; /* not even opened: the life does not count */
+  }
+}
+
+void app_send(world *w, enum side side) {
+  scope *s = pick_sender(w, side);
+  if (s == NULL) {
+    return;
+  }
+  unsigned count = 1 + world_dice(w, world_dice(w, 4) == 0 ? 60 : 6), sent = 0;
+  bool opened =
+      w->lives[s->life].opener != side || w->lives[s->life].sent[side] > 0;
+  while (sent < count &&
+         send_one(w, side, s, opened ? "note" : "open", false)) {
+    sent++;
+    opened = true;
+  }
+  world_note(w, "%s sends %u of %u in life %d", names[side], sent, count,
+             s->life);
+}
+
+void app_finish(world *w, enum side side) {
+  scope *s = pick_sender(w, side);
+  if (s == NULL ||
+      (w->lives[s->life].opener == side && w->lives[s->life].sent[side] == 0)) {
+    return;
+  }
+  if (send_one(w, side, s, "end", false)) {
+    w->lives[s->life].ended[side] = w->lives[s->life].closed = true;
+    s->over = true;
+    world_note(w, "%s ends life %d", names[side], s->life);
+  }
+}
+
+void app_abort(world *w, enum side side) {
+  scope *s = pick_sender(w, side);
+  if (s == NULL ||
+      (w->lives[s->life].opener == side && w->lives[s->life].sent[side] == 0)) {
+    return;
+  }
+  world_demand(w, send_one(w, side, s, "abort", true),
+               "a scope could not be aborted");
+  world_note(w, "%s aborts in life %d", names[side], s->life);
+}
+
+static bool take_one(world *w, enum side side, scope *s) {
+  const aw_message *message = aw_channel_peek(s->channel);
+  if (message == NULL) {
+    return false;
+  }
+  oracle_taken(w, side, s, message);
+  aw_mux_consume(s->channel);
+  return true;
+}
+
+void app_take(world *w, enum side side, unsigned most) {
+  scope *s = pick(w, side);
+  unsigned taken = 0;
+  while (s != NULL && taken < most && take_one(w, side, s)) {
+    taken++;
+  }
+  if (taken > 0) {
+    world_note(w, "%s takes %u of life %d", names[side], taken, s->life);
+  }
+}
+
+static void let_go(world *w, enum side side, scope *s) {
+  world_note(w, "%s releases life %d", names[side], s->life);
+  if (s->life >= 0) {
+    w->lives[s->life].released[side] = true;
+  }
+  aw_mux_release(s->channel);
+  *s = (scope){.channel = NULL};
+}
+
+/* An application that lets go early has said so before: it ends the scope, or
+ * the scope would stay open for ever. */
+void app_release(world *w, enum side side, bool early) {
+  scope *s = pick(w, side);
+  if (s == NULL || s->life < 0) {
+    return;
+  }
+  if (s->over && (early || aw_channel_peek(s->channel) == NULL)) {
+    let_go(w, side, s);
+  }
+}
+
+bool app_take_all(world *w) {
+  bool any = false;
+  for (int side = CLIENT; side <= SERVER; side++) {
+    for (unsigned i = 0; i < WORLD_SCOPES; i++) {
+      scope *s = &w->scopes[side][i];
+      while (s->channel != NULL && take_one(w, (enum side)side, s)) {
+        any = true;
+      }
+    }
+  }
+  return any;
+}
+
+/* ---------------------------------------------------------------- news -- */
+
+static scope *meet(world *w, enum side side, aw_channel *channel) {
+  scope *s = free_scope(w, side);
+  *s = (scope){.channel = channel, .life = -1};
+  channel->user = s;
+  return s;
+}
+
+void app_listen(world *w, enum side side) {
+  aw_mux *mux = w->mux[side];
+  aw_channel *channel = NULL;
+  unsigned events = 0;
+  while ((channel = aw_mux_poll(mux, &events)) != NULL) {
+    scope *s = channel->user;
+    if ((events & AW_CHANNEL_OPENED) != 0) {
+      world_demand(w, s == NULL, "a scope was opened twice");
+      s = meet(w, side, channel);
+    }
+    world_demand(w, s != NULL && s->channel == channel,
+                 "news of a scope that nobody knows");
+    if ((events & AW_CHANNEL_WRITABLE) != 0) {
+      s->blocked = false;
+    }
+    if ((events & AW_CHANNEL_ENDED) != 0) {
+      oracle_ended(w, side, s);
+    }
+  }
+  aw_refusal refusal;
+  while (aw_mux_refusal(mux, &refusal)) {
+    oracle_refused(w, side, &refusal);
+  }
+  while (aw_mux_notice(mux) != AW_MUX_NOTICE_NONE) {
+    if (side == CLIENT) {
+      w->welcomed = w->process;
+    }
+  }
+}
+
+void app_forget(world *w, enum side side) {
+  for (unsigned i = 0; i < WORLD_SCOPES; i++) {
+    w->scopes[side][i] = (scope){.channel = NULL};
+  }
+  for (unsigned i = 0; i < w->life_count; i++) {
+    life *l = &w->lives[i];
+    l->sent[side] = l->taken[side] = 0;
+    l->ended[side] = l->released[side] = l->urgent[side] = false;
+  }
+}

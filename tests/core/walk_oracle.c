@@ -1,0 +1,215 @@
+#include "walk_world.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+static enum side other(enum side side) {
+  return side == CLIENT ? SERVER : CLIENT;
+}
+
+/* The first message tells which life it is. Nobody may begin to take one
+ * twice; only a new process of the server knows nothing of what the one before
+ * had. */
+static void bind_life(world *w, enum side side, scope *s, int number) {
+  world_demand(w, number >= 0 && (unsigned)number < w->life_count,
+               "a message of no life");
+  life *l = &w->lives[number];
+  world_demand(w,
+               l->opener != side && l->kind == s->channel->kind &&
+                   aw_uuid_equal(&l->id, &s->channel->id),
+               "a message of another scope");
+  world_demand(w,
+               l->taker[side] == 0 ||
+                   (side == SERVER && l->taker[side] != w->process),
+               "a life was delivered a second time");
+  s->life = number;
+}
+
+void oracle_taken(world *w, enum side side, scope *s,
+                  const aw_message *message) {
+  char text[80] = {0};
+  int number = -1;
+  unsigned n = 0, process = 0;
+  size_t len = message->payload_len;
+  memcpy(text, aw_message_payload(message),
+         len < sizeof text - 1 ? len : sizeof text - 1);
+  world_demand(w,
+               sscanf(text, "{\"life\":%d,\"n\":%u,\"process\":%u", &number, &n,
+                      &process) == 3,
+               "a payload was changed");
+  if (s->life < 0) {
+    bind_life(w, side, s, number);
+  }
+  if (s->taken == 0) {
+    w->lives[s->life].taker[side] = w->process;
+    s->process = process;
+  }
+  world_demand(w, number == s->life, "a message of another life");
+  world_demand(w, n == s->taken + 1, "a message is missing or came twice");
+  world_demand(w, message->sequence == n, "a message has a wrong number");
+  world_demand(w, side == SERVER || process == s->process,
+               "messages of two processes of the server were mixed");
+  s->taken = n;
+  life *l = &w->lives[s->life];
+  l->taken[side] = n;
+  world_demand(w, process != w->process || n <= l->sent[other(side)],
+               "more was delivered than sent");
+}
+
+/* Loss is legal only where the client comes from another process. */
+void oracle_ended(world *w, enum side side, scope *s) {
+  int error = s->channel->error;
+  s->over = true;
+  s->blocked = false;
+  if (error == AW_OK) {
+    return;
+  }
+  world_demand(w, error == AW_E_LOST, "a scope ended with a strange error");
+  world_note(w, "%s loses life %d", side == CLIENT ? "client" : "server",
+             s->life);
+  world_demand(w, w->process > 1 && w->welcomed != w->process,
+               "a scope was lost without a cause");
+  if (s->life >= 0) {
+    w->lives[s->life].lost = true;
+  }
+}
+
+/* The owner answers it; here the lives that it concerns are told. */
+void oracle_refused(world *w, enum side side, const aw_refusal *refusal) {
+  world_demand(w, refusal->code == AW_E_EXISTS,
+               "a message was refused without a cause");
+  for (unsigned i = 0; i < w->life_count; i++) {
+    life *l = &w->lives[i];
+    if (l->opener != side && l->kind == refusal->kind &&
+        aw_uuid_equal(&l->id, &refusal->id)) {
+      l->refused = true;
+    }
+  }
+  world_note(w, "refused: %02x%02x is not released", refusal->id.bytes[14],
+             refusal->id.bytes[15]);
+}
+
+/* ----------------------------------------------------------- every step -- */
+
+static uint64_t most(uint64_t a, uint64_t b) {
+  return a > b ? a : b;
+}
+
+/* What is allowed is what the peer granted or what every scope begins with,
+ * never more. */
+static void check_credit(world *w, enum side side, const scope *s) {
+  const aw_channel *out = s->channel;
+  if (s->life < 0 || out->state == AW_CHANNEL_OVER) {
+    return;
+  }
+  for (unsigned i = 0; i < WORLD_SCOPES; i++) {
+    const scope *peer = &w->scopes[other(side)][i];
+    if (peer->channel == NULL || peer->life != s->life ||
+        peer->channel->state == AW_CHANNEL_OVER) {
+      continue;
+    }
+    const aw_channel *in = peer->channel;
+    uint64_t messages = most(in->granted.sequence, AW_CHANNEL_WINDOW_MESSAGES);
+    world_demand(w, out->allowed.sequence <= messages,
+                 "more messages are allowed than were granted");
+    world_demand(w,
+                 out->allowed.bytes <=
+                     most(in->granted.bytes, AW_CHANNEL_WINDOW_BYTES),
+                 "more bytes are allowed than were granted");
+    world_demand(w, w->lives[s->life].urgent[side] || in->in.last <= messages,
+                 "more messages came than were granted");
+  }
+}
+
+static void check_memory(world *w, enum side side) {
+  const aw_mux_stats *stats = aw_mux_stats_get(w->mux[side]);
+  const aw_mux_options *mine = &w->options[side];
+  const aw_mux_options *theirs = &w->options[other(side)];
+  /* Aborts take along what is in a log, and small messages have a spare. The
+   * first connection goes ahead with the default. */
+  size_t bound = mine->inbound_bytes + theirs->session_bytes + (64u << 10);
+  world_demand(w,
+               stats->inbox_bytes <= w->inbox_before[side] ||
+                   stats->inbox_bytes <= bound ||
+                   (side == SERVER && w->welcomed != w->process),
+               "the inboxes hold too much");
+  w->inbox_before[side] = stats->inbox_bytes;
+  world_demand(w, stats->log_bytes <= mine->session_bytes + (128u << 10),
+               "the logs hold too much");
+}
+
+static void check_counters(world *w, enum side side) {
+  const aw_mux_stats *stats = aw_mux_stats_get(w->mux[side]);
+  size_t inbox = 0, log = 0;
+  for (unsigned i = 0; i < WORLD_SCOPES; i++) {
+    const aw_channel *channel = w->scopes[side][i].channel;
+    if (channel != NULL) {
+      inbox += channel->in_bytes - channel->consumed_bytes;
+      log += aw_buf_len(&channel->log);
+      world_demand(w,
+                   aw_buf_len(&channel->log) <= w->options[side].log_bytes +
+                                                    AW_CHANNEL_URGENT_BYTES +
+                                                    8192,
+                   "a log holds too much");
+    }
+  }
+  world_demand(w, stats->inbox_bytes == inbox, "inbox_bytes is wrong");
+  world_demand(w, stats->log_bytes >= log, "log_bytes is wrong");
+}
+
+void oracle_check(world *w) {
+  for (int side = CLIENT; side <= SERVER; side++) {
+    for (unsigned i = 0; i < WORLD_SCOPES; i++) {
+      if (w->scopes[side][i].channel != NULL) {
+        check_credit(w, (enum side)side, &w->scopes[side][i]);
+      }
+    }
+    check_counters(w, (enum side)side);
+    check_memory(w, (enum side)side);
+  }
+}
+
+/* -------------------------------------------------------------- at rest -- */
+
+static void check_delivered(world *w, unsigned number, enum side to) {
+  const life *l = &w->lives[number];
+  enum side from = other(to);
+  /* A scope that somebody has closed cannot be lost any more; what happens
+   * to its last messages when the server's process goes, RENEWED tells. */
+  bool bygone = l->process != w->process && (l->opener == SERVER || l->closed);
+  bool excused =
+      bygone || l->lost || l->refused || l->ended[to] || l->released[to];
+  if (!excused && l->taken[to] != l->sent[from]) {
+    world_note(w, "life %u: %u sent, %u taken", number, l->sent[from],
+               l->taken[to]);
+    world_fail(w, "messages got lost silently");
+  }
+}
+
+static bool is_clean(const world *w) {
+  for (unsigned i = 0; i < w->life_count; i++) {
+    if (w->lives[i].refused) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void oracle_at_rest(world *w) {
+  for (unsigned i = 0; i < w->life_count; i++) {
+    check_delivered(w, i, CLIENT);
+    check_delivered(w, i, SERVER);
+  }
+  for (int side = CLIENT; side <= SERVER; side++) {
+    const aw_mux_stats *stats = aw_mux_stats_get(w->mux[side]);
+    for (unsigned i = 0; i < WORLD_SCOPES; i++) {
+      world_demand(w, !w->scopes[side][i].blocked || !is_clean(w),
+                   "a sender was never woken");
+    }
+    world_demand(w, stats->inbox_bytes == 0, "an inbox is not empty");
+    if (stats->log_bytes > 0 && is_clean(w)) {
+      world_note(w, "%s: %zu bytes", side == CLIENT ? "client" : "server",
+                 stats->log_bytes);
+      world_fail(w, "a log was never acknowledged");
+    }
+  }
+}

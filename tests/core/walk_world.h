@@ -1,0 +1,118 @@
+/* The world of the random walks: a client, a server with sessions, links that
+ * are cut, and applications at both ends that know what they sent. */
+#ifndef WALK_WORLD_H
+#define WALK_WORLD_H
+
+#include "mux_kit.h"
+
+#define WORLD_LIVES 4096
+#define WORLD_SCOPES 128 /* that one application holds at a time */
+#define WORLD_LINKS 3    /* at most two are old */
+#define WORLD_TRACE 400
+
+enum side { CLIENT, SERVER };
+
+/* One opening of one scope, as the applications know it. What a server's
+ * process sent is gone with it, so `sent` and the like begin anew then. */
+typedef struct life {
+  enum side opener;
+  enum aw_kind kind;
+  aw_uuid id;
+  unsigned process;   /* the server's, when the life was opened */
+  unsigned sent[2];   /* messages by this side */
+  unsigned taken[2];  /* messages that this side's application has had */
+  unsigned taker[2];  /* process in which this side began to take, or 0 */
+  bool ended[2];      /* this side sent its terminal message */
+  bool released[2];   /* this side let go of it before its end */
+  bool urgent[2];     /* this side went beyond its credit */
+  bool closed;        /* somebody ended it, in whatever process */
+  bool lost, refused; /* announced as such */
+} life;
+
+/* What an application holds: a channel and what it thinks of it. */
+typedef struct scope {
+  aw_channel *channel; /* NULL: free */
+  int life;            /* -1: the first message was not taken yet */
+  unsigned process;    /* server's, whose messages the client takes; 0 none */
+  unsigned taken;
+  bool blocked; /* a send was refused; WRITABLE is owed */
+  bool over;
+} scope;
+
+typedef struct link {
+  bool used;
+  bool client_on, server_on; /* who still believes in it */
+  bool greeted;              /* the hello is whole */
+  wire up, down;
+  uint32_t client_generation, server_generation;
+  aw_hello hello;
+} link;
+
+typedef struct world {
+  uint64_t seed;
+  aw_random random;
+  kit kit;
+  aw_mux_options options[2];
+  aw_mux *mux[2];
+  link links[WORLD_LINKS]; /* [0]: the client's newest */
+  uint64_t now_ms;
+  unsigned process;  /* counts the server's processes, from 1 */
+  unsigned welcomed; /* the process that welcomed the client last */
+  life *lives;
+  unsigned life_count;
+  scope scopes[2][WORLD_SCOPES];
+  size_t inbox_before[2];
+  unsigned fresh_ids;
+  char trace[WORLD_TRACE][96];
+  unsigned traced;
+} world;
+
+/* Prints the seed and the last steps, and fails the test. */
+void world_fail(world *w, const char *what);
+void world_note(world *w, const char *format, ...);
+#define world_demand(w, holds, what)                                           \
+  do {                                                                         \
+    if (!(holds)) {                                                            \
+      world_fail(w, what);                                                     \
+    }                                                                          \
+  } while (0)
+
+unsigned world_dice(world *w, unsigned sides); /* 0 .. sides-1 */
+
+void world_begin(world *w, uint64_t seed);
+void world_end(world *w);
+
+/* Steps ------------------------------------------------------------------ */
+
+/* Applications (walk_apps.c). */
+void app_open(world *w, enum side side);
+void app_send(world *w, enum side side);
+void app_finish(world *w, enum side side);
+void app_abort(world *w, enum side side);
+void app_take(world *w, enum side side, unsigned most);
+void app_release(world *w, enum side side, bool early);
+void app_listen(world *w, enum side side); /* polls all news */
+bool app_take_all(world *w);               /* false: there was nothing */
+void app_forget(world *w, enum side side); /* a new process knows nothing */
+
+/* Links (walk_links.c). */
+void link_connect(world *w);
+void link_write(world *w, size_t room);
+bool link_deliver(world *w, unsigned index, bool up, unsigned most);
+void link_cut(world *w);        /* both notice */
+void link_half_open(world *w);  /* only the client notices */
+void link_notice(world *w);     /* the server notices old links' ends */
+void link_server_cut(world *w); /* only the server notices */
+void link_restart_server(world *w);
+void link_drop_all(world *w);
+bool link_is_up(const world *w);
+
+/* The oracle (walk_oracle.c). */
+void oracle_taken(world *w, enum side side, scope *s,
+                  const aw_message *message);
+void oracle_ended(world *w, enum side side, scope *s);
+void oracle_refused(world *w, enum side side, const aw_refusal *refusal);
+void oracle_check(world *w);   /* after every step */
+void oracle_at_rest(world *w); /* when nothing moves any more */
+
+#endif

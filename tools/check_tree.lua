@@ -1,0 +1,163 @@
+--- Rules of the tree that no other tool knows, as TAP.
+--
+--   lua tools/check_tree.lua      from the top of the tree
+local MAX_LINES = 800
+local SOURCES = { c = true, h = true, lua = true, sh = true }
+local LUA_HEADERS = { ["lua.h"] = true, ["lauxlib.h"] = true,
+  ["lualib.h"] = true, ["luaconf.h"] = true, ["lua.hpp"] = true }
+
+-- What the core may have of the system: C11, and the vector unit.
+local CORE_SYSTEM = {}
+for name in ([[assert ctype errno float inttypes limits locale math stdalign
+  stdarg stdbool stddef stdint stdio stdlib string time emmintrin]])
+  :gmatch("%S+") do
+  CORE_SYSTEM[name .. ".h"] = true
+end
+
+local function find(folders)
+  local files = {}
+  local pipe = assert(io.popen("find " .. folders ..
+    " -type f 2>/dev/null | LC_ALL=C sort"))
+  for path in pipe:lines() do
+    table.insert(files, path)
+  end
+  pipe:close()
+  return files
+end
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("*a")
+  file:close()
+  return text
+end
+
+-- The sources, with their text; data such as fuzz seeds is not looked at.
+local function read_sources(folders)
+  local sources = {}
+  for _, path in ipairs(find(folders)) do
+    local extension = path:match("%.(%w+)$")
+    local is_script = not path:match("([^/]*)$"):find(".", 1, true)
+      and not path:find("corpus/", 1, true)
+    if SOURCES[extension] or is_script then
+      table.insert(sources, { path = path, text = read(path) })
+    end
+  end
+  return sources
+end
+
+-- Calls `see(path, mark, name)` for each #include.
+local function each_include(sources, folder, see)
+  for _, source in ipairs(sources) do
+    if source.path:find(folder, 1, true) == 1 then
+      for mark, name in source.text:gmatch('#%s*include%s*([<"])([^">]+)') do
+        see(source.path, mark, name)
+      end
+    end
+  end
+end
+
+local function set_of_headers(...)
+  local set = {}
+  for _, folder in ipairs({ ... }) do
+    for _, path in ipairs(find(folder)) do
+      set[path:match("[^/]+$")] = true
+    end
+  end
+  return set
+end
+
+local checks = {}
+
+local function add_check(name, fn)
+  table.insert(checks, { name = name, fn = fn })
+end
+
+add_check("core includes only its own and libc's headers",
+  function(sources, fail)
+    local own = set_of_headers("csrc/core")
+    each_include(sources, "csrc/core/", function(path, mark, name)
+      if not (mark == '"' and own or CORE_SYSTEM)[name] then
+        fail(path .. " includes " .. name)
+      end
+    end)
+  end)
+
+add_check("net includes only core's headers and its own",
+  function(sources, fail)
+    local known = set_of_headers("csrc/core", "csrc/net")
+    each_include(sources, "csrc/net/", function(path, mark, name)
+      if mark == '"' and not known[name] then
+        fail(path .. " includes " .. name)
+      end
+    end)
+  end)
+
+add_check("only csrc/lua includes Lua's headers", function(sources, fail)
+  each_include(sources, "", function(path, _, name)
+    if LUA_HEADERS[name] and path:find("csrc/lua/", 1, true) ~= 1 then
+      fail(path .. " includes " .. name)
+    end
+  end)
+end)
+
+add_check("no file is longer than " .. MAX_LINES .. " lines",
+  function(sources, fail)
+    for _, source in ipairs(sources) do
+      local _, lines = source.text:gsub("\n", "\n")
+      if lines > MAX_LINES then
+        fail(("%s has %d"):format(source.path, lines))
+      end
+    end
+  end)
+
+add_check("nothing is left to do in a comment", function(sources, fail)
+  -- Put together, so that this file does not find itself.
+  for _, mark in ipairs({ "TO" .. "DO", "FIX" .. "ME", "X" .. "XX" }) do
+    for _, source in ipairs(sources) do
+      if source.text:find("%f[%w_]" .. mark .. "%f[^%w_]") then
+        fail(source.path .. " has " .. mark)
+      end
+    end
+  end
+end)
+
+add_check("lines end without blanks, files with a newline",
+  function(sources, fail)
+    for _, source in ipairs(sources) do
+      if source.text:find("[ \t\r]\n") then
+        fail(source.path .. " has blanks at the end of a line")
+      end
+      if source.text ~= "" and source.text:sub(-1) ~= "\n" then
+        fail(source.path .. " does not end with a newline")
+      end
+    end
+  end)
+
+add_check("every public header is guarded by its name", function(sources, fail)
+  for _, source in ipairs(sources) do
+    local name = source.path:match("^csrc/.*/([%w_]+)%.h$")
+    if name and not source.text:find("#ifndef " .. name:upper() .. "_H\n",
+      1, true) then
+      fail(source.path)
+    end
+  end
+end)
+
+local sources = read_sources(
+  "csrc lua spec tests examples bench tools dev .ci")
+local any_failed = false
+print("1.." .. #checks)
+for number, check in ipairs(checks) do
+  local problems = {}
+  check.fn(sources, function(problem)
+    table.insert(problems, problem)
+  end)
+  local verdict = #problems == 0 and "ok" or "not ok"
+  print(("%s %d - %s"):format(verdict, number, check.name))
+  for _, problem in ipairs(problems) do
+    print("# " .. problem)
+    any_failed = true
+  end
+end
+os.exit(any_failed and 1 or 0)

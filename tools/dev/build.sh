@@ -1,0 +1,51 @@
+# shellcheck shell=sh
+# Builds, and the environment in which the tree's own module is found.
+
+# Every folder of csrc/net is a WebSocket engine.
+engines() {
+  for folder in csrc/net/*/; do
+    basename "$folder"
+  done
+}
+
+c_files() {
+  find csrc tests -name '*.[ch]' | sort
+}
+
+# build_flavour NAME TARGET CMAKE_ARGUMENT...: output only if it fails.
+build_flavour() {
+  flavour=$1 target=$2
+  shift 2
+  mkdir -p "$BUILD/log"
+  log=$BUILD/log/build-$flavour.log
+  if cmake -S "$ROOT" -B "$BUILD/$flavour" "$@" >"$log" 2>&1 </dev/null &&
+    cmake --build "$BUILD/$flavour" -j "$JOBS" \
+      --target "$target" >>"$log" 2>&1; then
+    return 0
+  fi
+  grep -E -A8 'error:|undefined reference|CMake Error|[*]{3}' "$log" |
+    head -n 80
+  echo "dev: build/$flavour failed; all of it is in build/log" >&2
+  return 1
+}
+
+build_release() {
+  lua51=OFF
+  pkg-config --exists lua5.1 && lua51=ON
+  build_flavour release all -DCMAKE_BUILD_TYPE=Release -DAW_LUA51=$lua51
+}
+
+# become_lua VERSION COMMAND...: finds the modules of this tree and no others'.
+# The shell becomes the command, so that in the background its pid is $!.
+become_lua() {
+  lua_version=$1
+  shift
+  exec env -u LUA_INIT -u LUA_INIT_5_4 -u LUA_PATH_5_4 -u LUA_CPATH_5_4 \
+    -u AGENTWIRE_TRACE \
+    LUA_PATH="$ROOT/lua/?.lua;$ROOT/lua/?/init.lua;$ROOT/?.lua;;" \
+    LUA_CPATH="$BUILD/release/lib/lua/$lua_version/?.so;;" "$@"
+}
+
+with_lua() {
+  (become_lua "$@")
+}

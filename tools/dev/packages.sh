@@ -1,0 +1,71 @@
+# shellcheck shell=sh disable=SC2034,SC2153
+# Which Debian packages each command needs, and how they come.
+
+BUILD_PACKAGES="gcc libc6-dev make cmake pkg-config lua5.4 liblua5.4-dev
+  libuv1-dev libssl-dev lua-cjson"
+LINT_PACKAGES="cppcheck clang-format lua5.4 lua-check shellcheck"
+SPEC_PACKAGES="luajit liblua5.1-0-dev lua-busted"
+C_TEST_PACKAGES="libcmocka-dev"
+FUZZ_PACKAGES="clang libclang-rt-14-dev"
+VALGRIND_PACKAGES="valgrind libc6-dbg"
+INSTALL_PACKAGES="luarocks lua5.1"
+FAULT_PACKAGES="openssl iproute2"
+
+# One of the two engines is libwebsockets; the tests build both.
+LWS_PACKAGES="libwebsockets-dev libwebsockets-evlib-uv"
+ENGINE=$(sed -n 's/^set(AW_ENGINE \([a-z_]*\).*/\1/p' CMakeLists.txt)
+if [ "$ENGINE" = websocket_lws ]; then
+  BUILD_PACKAGES="$BUILD_PACKAGES $LWS_PACKAGES"
+elif [ -d csrc/net/websocket_lws ]; then
+  C_TEST_PACKAGES="$C_TEST_PACKAGES $LWS_PACKAGES"
+fi
+
+is_installed() {
+  dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q ' installed$'
+}
+
+# The build asks pkg-config, which says itself what it misses.
+warn_without_apt() {
+  command -v lua5.4 >/dev/null && command -v cmake >/dev/null && return 0
+  echo "dev: this is not Debian; install what these packages have:" >&2
+  echo "  $*" >&2
+  return 1
+}
+
+install_with() {
+  "$@" && return 0
+  echo "dev: trying again with fresh package lists" >&2
+  $AS_ROOT apt-get update -q && "$@"
+}
+
+# need_packages NAME...: installs those that are missing.
+need_packages() {
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+    warn_without_apt "$@"
+    return
+  fi
+  missing=
+  for package in "$@"; do
+    is_installed "$package" || missing="$missing $package"
+  done
+  [ -n "$missing" ] || return 0
+  AS_ROOT=
+  if [ "$(id -u)" -ne 0 ]; then
+    AS_ROOT=sudo
+    if ! command -v sudo >/dev/null; then
+      echo "dev: missing, and neither root nor sudo to install:$missing" >&2
+      return 1
+    fi
+  fi
+  echo "dev: installing with apt:$missing"
+  # Lists of a fresh machine are empty: asking first saves a failed attempt.
+  if ! apt-cache show --no-all-versions $missing >/dev/null 2>&1; then
+    $AS_ROOT apt-get update -q || return 1
+  fi
+  install_with $AS_ROOT env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -qy -o Dpkg::Use-Pty=0 --no-install-recommends \
+    $missing </dev/null || {
+    echo "dev: apt could not install:$missing" >&2
+    return 1
+  }
+}
