@@ -156,22 +156,22 @@ void app_take(world *w, enum side side, unsigned most) {
 }
 
 static void let_go(world *w, enum side side, scope *s) {
+  if (s->life < 0) {
+    take_one(w, side, s); /* tells which life it is */
+  }
   world_note(w, "%s releases life %d", names[side], s->life);
   if (s->life >= 0) {
-    w->lives[s->life].released[side] = true;
+    w->lives[s->life].released[side] = w->lives[s->life].closed = true;
   }
   aw_mux_release(s->channel);
   *s = (scope){.channel = NULL};
 }
 
-/* An application that lets go early has said so before: it ends the scope, or
- * the scope would stay open for ever. */
+/* Most let go of what has ended and was read; some do not wait for that. */
 void app_release(world *w, enum side side, bool early) {
   scope *s = pick(w, side);
-  if (s == NULL || s->life < 0) {
-    return;
-  }
-  if (s->over && (early || aw_channel_peek(s->channel) == NULL)) {
+  if (s != NULL &&
+      (early || (s->over && aw_channel_peek(s->channel) == NULL))) {
     let_go(w, side, s);
   }
 }

@@ -63,6 +63,13 @@ void oracle_ended(world *w, enum side side, scope *s) {
   if (error == AW_OK) {
     return;
   }
+  if (error == AW_E_CLOSED) {
+    world_note(w, "%s hears that life %d was released",
+               side == CLIENT ? "client" : "server", s->life);
+    world_demand(w, s->life < 0 || w->lives[s->life].released[other(side)],
+                 "a scope was closed without a cause");
+    return;
+  }
   world_demand(w, error == AW_E_LOST, "a scope ended with a strange error");
   world_note(w, "%s loses life %d", side == CLIENT ? "client" : "server",
              s->life);
@@ -202,8 +209,14 @@ void oracle_at_rest(world *w) {
   for (int side = CLIENT; side <= SERVER; side++) {
     const aw_mux_stats *stats = aw_mux_stats_get(w->mux[side]);
     for (unsigned i = 0; i < WORLD_SCOPES; i++) {
-      world_demand(w, !w->scopes[side][i].blocked || !is_clean(w),
-                   "a sender was never woken");
+      const scope *s = &w->scopes[side][i];
+      if (s->blocked && is_clean(w)) {
+        world_note(w, "life %d: sent %llu of %llu, log %zu, all logs %zu",
+                   s->life, (unsigned long long)s->channel->out.last,
+                   (unsigned long long)s->channel->allowed.sequence,
+                   s->channel->log_count, stats->log_bytes);
+        world_fail(w, "a sender was never woken");
+      }
     }
     world_demand(w, stats->inbox_bytes == 0, "an inbox is not empty");
     if (stats->log_bytes > 0 && is_clean(w)) {

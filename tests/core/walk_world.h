@@ -25,7 +25,7 @@ typedef struct life {
   bool ended[2];      /* this side sent its terminal message */
   bool released[2];   /* this side let go of it before its end */
   bool urgent[2];     /* this side went beyond its credit */
-  bool closed;        /* somebody ended it, in whatever process */
+  bool closed;        /* ended or released by somebody, in any process */
   bool lost, refused; /* announced as such */
 } life;
 
