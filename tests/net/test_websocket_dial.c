@@ -17,8 +17,11 @@ struct entry {
   struct sockaddr_in address;
 };
 
-int getaddrinfo(const char *host, const char *service,
-                const struct addrinfo *hints, struct addrinfo **out) {
+/* Visible, or libuv would find the C library's. */
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT int getaddrinfo(const char *host, const char *service,
+                       const struct addrinfo *hints, struct addrinfo **out) {
   struct entry *entries = calloc(ADDRESSES_MAX, sizeof *entries);
 
   (void)host;
@@ -41,7 +44,7 @@ int getaddrinfo(const char *host, const char *service,
   return 0;
 }
 
-void freeaddrinfo(struct addrinfo *info) {
+EXPORT void freeaddrinfo(struct addrinfo *info) {
   free(info);
 }
 
