@@ -75,6 +75,7 @@ aw.run(function()
     server_cpu_us_per_envelope = other.cpu_us / total,
     ping_p50_us = p50,
     ping_p99_us = p99,
+    idle_cpu_ms = (idle + other.idle_us) / 1000,
     client_idle_cpu_ms = idle / 1000,
     server_idle_cpu_ms = other.idle_us / 1000,
     client_peak_rss_kib = usage.peak_rss_kib(),
