@@ -88,7 +88,7 @@ local CASES = {
     "model" },
   { "a kind that is not served", envelope { stream_id = aw.null,
     session_id = ID .. "03", type = "agent_start" }, "agent_error",
-    "internal_error" },
+    "invalid_request" },
 }
 
 describe("a server on stdin and stdout", function()

@@ -40,7 +40,16 @@ local function take_result(program, line)
   return true
 end
 
+-- What a test writes to stderr without a newline stands before the result.
+local function without_noise(program, line)
+  local reported = program.passed + program.failed + program.skipped
+  local mark = ("ok %d - "):format(reported + 1)
+  local at = line:find("not " .. mark, 1, true) or line:find(mark, 1, true)
+  return at and line:sub(at) or line
+end
+
 local function take_line(program, line)
+  line = without_noise(program, line)
   local planned = line:match("^1%.%.(%d+)%s*$")
   if planned then
     program.planned = program.planned + tonumber(planned)

@@ -6,6 +6,7 @@
 -- under the sanitizers, each with its exit status in *.rc. What is not there
 -- gives no metric, so that the judge sees that it is missing.
 local json = require("agentwire").json
+local unpack = require("agentwire._compat").unpack
 
 local LEAKED = 23 -- LeakSanitizer's exit status
 
@@ -129,6 +130,9 @@ local function conclude_wire()
   end
   for name, values in pairs(columns) do
     metrics[name] = median(values)
+  end
+  if columns.ping_p99_us then -- without what else the machine did
+    metrics.ping_p99_best_us = math.min(unpack(columns.ping_p99_us))
   end
   metrics.rounds = #wire
 end

@@ -87,8 +87,8 @@ local function explain(row)
   elseif row.measured == nil then
     return row.metric .. ": there is no ratio to a figure of 0"
   end
-  return string.format("%s: %s is %s%s", row.metric, show(row.measured),
-    row.ok and "" or "not ", row.bound)
+  return string.format("%s: %s, demanded %s", row.metric, show(row.measured),
+    row.bound)
 end
 
 local function fail(verdict, reason)

@@ -13,9 +13,9 @@ local function read(path)
   return text and json.decode(text) or {}
 end
 
-local FURTHER = { "cpu_us_per_envelope", "ping_p50_us", "client_peak_rss_kib",
-  "server_peak_rss_kib", "reconnects", "cases", "transport_tests_passed",
-  "transport_tests_failed", "base_held_kib" }
+local FURTHER = { "cpu_us_per_envelope", "ping_p50_us", "ping_p99_best_us",
+  "client_peak_rss_kib", "server_peak_rss_kib", "reconnects", "cases",
+  "transport_tests_passed", "transport_tests_failed", "base_held_kib" }
 
 local function print_further(baseline, candidate)
   print("\nfor information")

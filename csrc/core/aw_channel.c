@@ -110,7 +110,9 @@ size_t aw_channel_drop(aw_channel *channel) {
   channel->header_has_reply = message->has_reply;
   channel->header_reply = message->in_reply_to;
   channel->header_timestamp = message->timestamp;
-  channel->consumed = message->sequence;
+  if (message->sequence > channel->consumed) {
+    channel->consumed = message->sequence; /* a late terminal goes beyond */
+  }
   channel->consumed_bytes += cost;
   channel->inbox_count--;
   aw_buf_consume(&channel->inbox, message->size);

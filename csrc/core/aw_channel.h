@@ -73,11 +73,12 @@ struct aw_channel {
   bool released;    /* the application let go of it; a tombstone at most */
   bool told;        /* the peer knows that we let go of it */
   bool peer_gone;   /* the peer let go of it */
+  bool mute;        /* over, and the peer may have opened the id anew */
   bool parked;      /* in the mux's queue of that name */
   bool starved;     /* a send was refused; WRITABLE is owed */
   bool awaiting;    /* told in a hello, not yet answered by a welcome */
   bool acked;       /* the peer has acknowledged something */
-  unsigned life;    /* how often this id was opened in this session */
+  aw_uuid birth;    /* id of the opening message: tells the id's lives apart */
 
   aw_seq in, out;
   aw_buf inbox; /* aw_message records */

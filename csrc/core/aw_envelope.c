@@ -220,7 +220,7 @@ int aw_envelope_read(aw_envelope *out, aw_json_tape *tape, char *text,
                      size_t len, unsigned max_depth, aw_envelope_error *error) {
   *out = (aw_envelope){0};
   *error = (aw_envelope_error){0};
-  aw_json_error json;
+  aw_json_error json = {0};
   if (aw_json_scan(tape, text, len, max_depth, &json) != AW_OK) {
     error->offset = json.offset;
     return refuse(error, json.code, NULL, json.what);

@@ -68,8 +68,7 @@ static int read_scopes(aw_hello *hello, const link_reader *in) {
     return AW_E_REFUSED;
   }
   while (link_list_next(&list)) {
-    aw_hello_scope scope = {.life = 1};
-    uint64_t life = 1;
+    aw_hello_scope scope = {.received = 0};
     if (!link_item_scope(&list, &scope.kind, &scope.id) ||
         !link_item_number(&list, 2, &scope.received) ||
         !link_item_number(&list, 3, &scope.limit.sequence) ||
@@ -78,8 +77,10 @@ static int read_scopes(aw_hello *hello, const link_reader *in) {
         !link_item_number(&list, 6, &scope.sent_last)) {
       return AW_E_REFUSED;
     }
-    if (link_item_number(&list, 7, &life)) {
-      scope.life = (unsigned)life;
+    size_t len = 0;
+    const char *birth = link_item_string(&list, 7, &len);
+    if (birth != NULL && aw_uuid_parse(&scope.birth, birth, len) != AW_OK) {
+      return AW_E_REFUSED;
     }
     int rc = add_scope(hello, &scope);
     if (rc != AW_OK) {

@@ -207,20 +207,27 @@ void mux_drop_log(aw_channel *channel) {
   mux_wake_hungry(mux);
 }
 
+/* May the id be opened anew? A scope that ended because both let go has to wait
+ * until each was told on one connection: before that the peer may take the old
+ * life for open, and say of it what would be taken for the new one's. */
+static bool is_done(const aw_channel *channel) {
+  bool let_go = channel->mux->extended && channel->error == AW_E_CLOSED &&
+                (channel->in.last > 0 || channel->out.last > 0);
+  return channel->released && channel->state == AW_CHANNEL_OVER &&
+         channel->log_count == 0 &&
+         (!let_go || (channel->told && channel->peer_gone));
+}
+
 int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
                     aw_channel **out) {
   if (mux->stats.open_scopes >= mux->options.scopes_max) {
     return AW_E_LIMIT;
   }
-  unsigned life = 1;
   aw_channel *old = aw_map_get(&mux->channels, kind, id);
   if (old != NULL) {
-    bool again = mux->options.types[kind]->restart && old->released &&
-                 old->state == AW_CHANNEL_OVER && old->log_count == 0;
-    if (!again) {
+    if (!mux->options.types[kind]->restart || !is_done(old)) {
       return AW_E_EXISTS;
     }
-    life = old->life + 1;
   }
   aw_channel *channel = aw_channel_new(mux, kind, id, mux->mem);
   if (channel == NULL) {
@@ -234,7 +241,6 @@ int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
     aw_channel_free(channel, mux->mem);
     return rc;
   }
-  channel->life = life;
   channel->allowed =
       (aw_credit){AW_CHANNEL_WINDOW_MESSAGES, AW_CHANNEL_WINDOW_BYTES};
   channel->granted =
@@ -276,7 +282,7 @@ void aw_mux_release(aw_channel *channel) {
   channel->events = 0;
   aw_node_remove(&channel->ready_node);
   bool unused = channel->out.last == 0 && channel->in.last == 0;
-  if ((!mux->extended || unused) && channel->state == AW_CHANNEL_OPEN) {
+  if (mux->link == AW_LINK_BASE || unused) {
     mux_end_channel(channel, AW_E_CLOSED);
   }
   mux_settle(channel);
@@ -392,6 +398,26 @@ static void end_all(aw_mux *mux, int error) {
   }
 }
 
+/* Base peers cannot be told that a scope was let go of: what was released
+ * while it was open who would come is over now. */
+static void end_released(aw_mux *mux) {
+  size_t cursor = 0;
+  aw_channel *channel = NULL;
+  aw_queue written;
+  aw_queue_init(&written);
+  while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
+    if (channel->released && channel->state == AW_CHANNEL_OPEN) {
+      mux_end_channel(channel, AW_E_CLOSED);
+      if (channel->log_count == 0) {
+        aw_queue_push(&written, &channel->writer_node);
+      }
+    }
+  }
+  for (aw_node *node = NULL; (node = aw_queue_pop(&written)) != NULL;) {
+    mux_settle(AW_CONTAINER(node, aw_channel, writer_node));
+  }
+}
+
 int aw_mux_attach(aw_mux *mux, bool extended, uint32_t *generation) {
   if (mux->abandoned) {
     return AW_E_CLOSED;
@@ -405,6 +431,7 @@ int aw_mux_attach(aw_mux *mux, bool extended, uint32_t *generation) {
   *generation = mux->generation;
   if (!extended) {
     mux->link = AW_LINK_BASE;
+    end_released(mux);
     return AW_OK;
   }
   return mux_say_hello(mux);

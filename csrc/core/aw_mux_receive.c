@@ -120,6 +120,9 @@ static int accept_message(aw_channel *channel, const aw_envelope *envelope,
   }
   if (envelope->sequence == 1) {
     channel->first_in = envelope->message_id;
+    if (!channel->opened_here) {
+      channel->birth = envelope->message_id;
+    }
   }
   if (channel->inbox_count == 1) {
     mux_raise(channel, AW_CHANNEL_READABLE);
@@ -163,6 +166,19 @@ static bool opens_anew(const aw_channel *channel, const aw_envelope *envelope,
   return (flags & AW_TYPE_OPENS) != 0 && envelope->sequence == 1 && !replayed;
 }
 
+/* Both ends have sent their terminal message. The peer drops its log when it
+ * has ours; if ours was not written yet, or was lost after we had dropped it,
+ * the peer's has to be acknowledged like one that came first. */
+static void meet_terminal(aw_channel *channel, const aw_envelope *envelope) {
+  if (channel->ended_here &&
+      (aw_channel_unsent(channel) != NULL || channel->log_count == 0)) {
+    channel->ended_here = false;
+    channel->consumed = envelope->sequence;
+  }
+  mux_drop_log(channel);
+  mux_settle(channel);
+}
+
 /* An ended scope's late messages. Who tries to open it again must hear that it
  * is not let go of yet; who replays what we have must hear that we have it; and
  * who ended it as well needs nothing of ours any more. */
@@ -170,16 +186,20 @@ static int deliver_late(aw_channel *channel, const aw_envelope *envelope,
                         unsigned flags) {
   aw_mux *mux = channel->mux;
   if (opens_anew(channel, envelope, flags)) {
+    channel->mute = true;
+    aw_node_remove(&channel->flow_node);
     refuse_code(mux, envelope, AW_E_EXISTS, true);
     mux_credit_back(mux);
     return AW_OK;
   }
   if (mux->extended) {
-    mux_queue_flow(channel, false);
-    if ((flags & AW_TYPE_ENDS) != 0) {
-      mux_drop_log(channel);
-      mux_settle(channel);
+    if (envelope->sequence == 1) {
+      channel->mute = false; /* the peer still has this life */
     }
+    if ((flags & AW_TYPE_ENDS) != 0) {
+      meet_terminal(channel, envelope); /* or a replay of the one we have */
+    }
+    mux_queue_flow(channel, false);
   }
   return late(mux);
 }
@@ -298,6 +318,7 @@ static int receive_scoped(aw_mux *mux, const aw_envelope *envelope,
                  opens_anew(channel, envelope, flags);
   if (restart) {
     mux_drop_log(channel); /* who starts anew has seen the end */
+    channel->told = channel->peer_gone = true;
   }
   if (channel == NULL || restart) {
     return open_inbound(mux, envelope, text, len, flags);

@@ -173,6 +173,9 @@ static int commit_scope(aw_draft *draft) {
     channel->urgent_last = channel->out.last;
   }
   channel->last_sent_id = draft->message_id;
+  if (channel->opened_here && channel->out.last == 1) {
+    channel->birth = draft->message_id;
+  }
   mux_count_log(mux, aw_buf_len(&channel->log) - draft->mark, 0);
   mux_wake_writer(channel);
   if ((draft->flags & AW_TYPE_ENDS) != 0) {

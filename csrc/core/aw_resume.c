@@ -51,6 +51,11 @@ static void allow(aw_channel *channel, uint64_t sequence, uint64_t bytes) {
 
 void mux_queue_flow(aw_channel *channel, bool now) {
   aw_mux *mux = channel->mux;
+  /* A flow names an id, not a life: what is said of this one must not be taken
+   * for a newer one that the peer may have. */
+  if (channel->mute || channel->error == AW_E_LOST) {
+    return;
+  }
   if (!aw_node_queued(&channel->flow_node)) {
     aw_queue_push(&mux->flows, &channel->flow_node);
   }
@@ -88,9 +93,11 @@ static void end_let_go(aw_channel *channel) {
 }
 
 /* The peer has let go, and had our application consume all that it sent: what
- * we would send now it would drop. */
+ * we would send now it would drop. A terminal message that is on its way goes
+ * on, because its acknowledgement is the end that both can know. */
 static void heed_let_go(aw_channel *channel) {
-  if (channel->peer_gone && !channel->released) {
+  if (channel->peer_gone && !channel->released &&
+      channel->state == AW_CHANNEL_OPEN) {
     mux_end_channel(channel, AW_E_CLOSED);
     mux_drop_log(channel);
   }
@@ -224,16 +231,30 @@ static bool needs_resume(const aw_channel *channel) {
 
 static void put_hello_scope(aw_buf *out, aw_channel *channel, int *rc) {
   grant(channel);
-  uint64_t numbers[] = {channel->in.last,       channel->granted.sequence,
+  uint64_t numbers[] = {channel->in.last, channel->granted.sequence,
                         channel->granted.bytes, channel->first_logged,
-                        channel->out.last,      channel->life};
+                        channel->out.last};
   link_put_scope(out, channel->kind, &channel->id, rc);
   for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
     link_put(out, ",", rc);
     link_put_number(out, numbers[i], rc);
   }
+  if (!aw_uuid_is_nil(&channel->birth)) {
+    char birth[AW_UUID_TEXT + 1] = {0};
+    aw_uuid_format(&channel->birth, birth);
+    link_put(out, ",\"", rc);
+    link_put(out, birth, rc);
+    link_put(out, "\"", rc);
+  }
   link_put(out, "]", rc);
   channel->awaiting = true;
+}
+
+/* The peer is through with a scope that is over here, and may use the id anew
+ * before a flow comes. */
+static void mute(aw_channel *channel) {
+  channel->mute = true;
+  aw_node_remove(&channel->flow_node);
 }
 
 /* One page; *cursor walks the scopes. Sets *done after the last one. */
@@ -260,6 +281,8 @@ static int write_hello_page(aw_mux *mux, size_t *cursor, aw_channel **next,
       link_put(draft.out, n > 0 ? "," : "", &rc);
       put_hello_scope(draft.out, *next, &rc);
       n++;
+    } else {
+      mute(*next); /* not named, it is acknowledged by that */
     }
     *next = aw_map_next(&mux->channels, cursor);
   }
@@ -309,7 +332,8 @@ static bool resume_channel(aw_channel *channel, uint64_t peer_received,
   }
   allow(channel, limit->sequence, limit->bytes);
   channel->acked = channel->acked || peer_received > 0;
-  channel->told = false; /* that, too, may have been lost */
+  channel->told = channel->peer_gone = false; /* each says it again */
+  channel->mute = false;
   channel->awaiting = false;
   if (aw_channel_unsent(channel) != NULL) {
     mux_wake_writer(channel);
@@ -321,7 +345,12 @@ static bool resume_channel(aw_channel *channel, uint64_t peer_received,
 
 static bool restart_channel(aw_channel *channel) {
   aw_credit start = {AW_CHANNEL_WINDOW_MESSAGES, AW_CHANNEL_WINDOW_BYTES};
-  return channel->in.last == 0 && resume_channel(channel, 0, &start);
+  if (channel->in.last > 0) {
+    return false;
+  }
+  channel->allowed = start; /* the credit of a server that is gone */
+  channel->acked = false;
+  return resume_channel(channel, 0, &start);
 }
 
 /* The welcome's page that is being written. */
@@ -398,33 +427,46 @@ static void put_live_scope(welcome_page *page, aw_channel *channel,
                     channel->in.last, &channel->granted);
 }
 
-/* One scope that the client named: is it the one that we have? */
+/* Is the scope that the client named the one that we have? The id may have been
+ * opened anew by either side since. */
+static bool is_same_life(const aw_channel *channel, const aw_hello_scope *scope,
+                         bool trusted) {
+  if (!trusted || channel->error == AW_E_LOST) {
+    return false;
+  }
+  if (aw_uuid_is_nil(&scope->birth)) {
+    return scope->received > 0 || scope->sent_last > 0; /* it does not tell */
+  }
+  return aw_uuid_equal(&scope->birth, &channel->birth) ||
+         aw_uuid_equal(&scope->birth, &channel->first_in);
+}
+
+/* Did we open it, and can the client not have seen it yet? */
+static bool is_unseen(const aw_channel *channel) {
+  return channel->opened_here && !channel->acked && channel->in.last == 0 &&
+         channel->first_logged == 1 && needs_resume(channel);
+}
+
 static void answer_scope(welcome_page *page, const aw_hello_scope *scope,
                          bool trusted) {
   static const aw_credit none = {0, 0};
+  bool fresh = scope->received == 0 && scope->sent_first <= 1;
   aw_channel *channel =
       aw_map_get(&page->mux->channels, scope->kind, &scope->id);
-  if (channel != NULL && trusted && scope->life < channel->life) {
-    /* We opened it anew, having seen the old life's end. */
-    put_welcome_scope(page, scope->kind, &scope->id, "lost", 0, 0, &none);
-    return;
-  }
-  if (channel != NULL && (!trusted || channel->life != scope->life ||
-                          channel->error == AW_E_LOST)) {
-    lose(channel);
-    channel = NULL;
-  }
-  if (channel != NULL) {
-    channel->awaiting = true; /* named: keep_unnamed passes it over */
+  bool same = channel != NULL && is_same_life(channel, scope, trusted);
+  if (same) {
     /* The control queue is one buffer: resume first writes nothing to it. */
     if (resume_channel(channel, scope->received, &scope->limit)) {
-      channel->awaiting = true;
+      channel->awaiting = true; /* named: keep_unnamed passes it over */
       put_live_scope(page, channel, scope->received);
       return;
     }
+  }
+  /* What we have opened since and the client has not seen stays; keep_unnamed
+   * sends it. */
+  if (channel != NULL && (same || fresh || !is_unseen(channel))) {
     lose(channel);
   }
-  bool fresh = scope->received == 0 && scope->sent_first <= 1;
   put_welcome_scope(page, scope->kind, &scope->id, fresh ? "unknown" : "lost",
                     0, 0, &none);
 }
@@ -443,9 +485,10 @@ static void keep_unnamed(welcome_page *page) {
       channel->awaiting = false;
       continue;
     }
-    bool unseen = channel->opened_here && !channel->acked &&
-                  channel->in.last == 0 && channel->first_logged == 1;
-    if (unseen && needs_resume(channel) && aw_channel_rewind(channel, 0)) {
+    if (channel->state == AW_CHANNEL_OVER) {
+      mute(channel);
+    }
+    if (is_unseen(channel) && aw_channel_rewind(channel, 0)) {
       allow(channel, start.sequence, start.bytes);
       mux_wake_writer(channel);
       put_live_scope(page, channel, 0);

@@ -534,7 +534,7 @@ describe("provider server", function()
 
   it("sends keepalive in a pause and not otherwise", function()
     support.with(scripted.new { events = {
-      { delay_ms = 25 }, ev("text_start", 0), { delay_ms = 25 },
+      { delay_ms = 150 }, ev("text_start", 0), { delay_ms = 150 },
       ev("text_end", 0),
     } }, { keepalive_ms = 10 }, function(_, _, a)
       local seen = types(all(open(a, "stream_request", request())))

@@ -90,9 +90,12 @@ function M.read_all(conn, streams, plan)
   return tasks, begun
 end
 
+-- What takes this long hangs.
+local PATIENCE_MS = FULL and 300000 or 60000
+
 function M.join_all(tasks)
   for _, each in ipairs(tasks) do
-    assert(each:join())
+    assert(each:join(PATIENCE_MS))
   end
 end
 
@@ -151,6 +154,11 @@ function M.proxy(port)
   end
   proxy:order("target", port)
   return proxy
+end
+
+--- A measured figure, in a form that a TAP reader skips.
+function M.note(text, ...)
+  io.write("# ", text:format(...), "\n")
 end
 
 --- Waits until `condition` holds: for what no event tells, in other processes.

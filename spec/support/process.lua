@@ -63,7 +63,7 @@ local Process = {}
 Process.__index = Process
 
 --- Starts a command (a list of words). `options`: `descriptors`, its ulimit;
--- `prefix`, shell words before it.
+-- otherwise as many as there may be; `prefix`, shell words before it.
 function M.start(words, options)
   options = options or {}
   local quoted = {}
@@ -72,8 +72,8 @@ function M.start(words, options)
   end
   local folder = M.folder()
   M.shell(("mkfifo %s/in %s/out"):format(folder, folder))
-  local limit = options.descriptors
-    and ("ulimit -n %d;"):format(options.descriptors) or ""
+  local limit = ("ulimit -n %s;"):format(options.descriptors
+    or '"$(ulimit -H -n)"')
   local command = table.concat(quoted, " ")
   if options.prefix then
     command = options.prefix .. " " .. command
@@ -85,6 +85,7 @@ function M.start(words, options)
     _handle = handle,
     _folder = folder,
     _status = nil,
+    _errors = nil,
   }, Process)
   running[self] = true
   self._in = assert(io.open(folder .. "/in", "w"))
@@ -105,6 +106,9 @@ end
 
 --- What it wrote to stderr so far.
 function Process:errors()
+  if self._status ~= nil then
+    return self._errors
+  end
   local file = io.open(self._folder .. "/err")
   local text = file and file:read("*a") or ""
   if file then
@@ -147,11 +151,14 @@ end
 --- Waits until it has ended; its exit status, above 128 for a signal.
 function Process:wait()
   if self._status == nil then
-    self._status = tonumber((self._handle:read("*l") or ""):match("%d+")) or -1
+    local line = self._handle:read("*l") or ""
+    self._errors = self:errors()
+    self._status = tonumber(line:match("%d+")) or -1
     self._handle:close()
     self._in:close()
     self._out:close()
     running[self] = nil
+    M.remove(self._folder)
   end
   return self._status
 end
@@ -163,10 +170,6 @@ function Process:stop()
     self:signal("KILL")
   end
   self:wait()
-  if self._folder then
-    M.remove(self._folder)
-    self._folder = nil
-  end
 end
 
 local function read_proc(self, name)

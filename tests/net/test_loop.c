@@ -440,6 +440,36 @@ static void foreign_loop_sees_that_reading_was_resumed(void **state) {
   drive(has_500_answers);
 }
 
+static void never(uv_timer_t *timer) {
+  (void)timer;
+}
+
+static void take_time(aw_flush *flush) {
+  uint64_t start = now_ms();
+
+  (void)flush;
+  while (now_ms() - start < 5) {
+  }
+}
+
+/* Regression: the timeout passed before the poll began, and the poll then
+ * waited for the next timer. */
+static void wait_ends_although_a_flush_took_longer(void **state) {
+  counter c = {.flush.run = take_time, .loop = loop};
+  uv_timer_t far;
+  uint64_t start = now_ms();
+
+  (void)state;
+  uv_timer_init(aw_loop_uv(loop), &far);
+  uv_timer_start(&far, never, 5000, 0);
+  for (int i = 0; i < 5; i++) {
+    aw_loop_mark(loop, &c.flush);
+    aw_loop_wait(loop, 1);
+  }
+  assert_true(now_ms() - start < 2000);
+  uv_close((uv_handle_t *)&far, NULL);
+}
+
 static void idle_transports_cost_nothing(void **state) {
   struct pollfd fd = {aw_loop_fd(pair.loop), POLLIN, 0};
   uint64_t start;
@@ -475,6 +505,7 @@ int main(void) {
       WITH_LOOP(sources_come_in_order_with_their_events_merged),
       WITH_LOOP(wait_ends_at_its_timeout),
       WITH_LOOP(timeout_counts_from_now_not_from_the_last_turn),
+      WITH_LOOP(wait_ends_although_a_flush_took_longer),
       cmocka_unit_test(free_runs_what_was_registered_for_it),
       cmocka_unit_test(free_closes_handles_that_are_open),
       cmocka_unit_test(entropy_differs),

@@ -1,13 +1,6 @@
 # shellcheck shell=sh
 # Builds, and the environment in which the tree's own module is found.
 
-# Every folder of csrc/net is a WebSocket engine.
-engines() {
-  for folder in csrc/net/*/; do
-    basename "$folder"
-  done
-}
-
 c_files() {
   find csrc tests -name '*.[ch]' | sort
 }

@@ -127,14 +127,14 @@ run_ctest() {
     ctest --test-dir "$BUILD/$flavour" -V -j "$JOBS" "$@"
 }
 
-# The engine's C tests are in the websocket lane.
-ENGINE_TESTS='websocket|ws_cases'
+# These C tests are in the websocket lane.
+WEBSOCKET_TESTS='websocket|ws_cases|wss'
 
 lane_c() {
   heading c "C tests under ASan and UBSan"
   need_packages $BUILD_PACKAGES $C_TEST_PACKAGES || return 1
-  build_or_fail build_c "c-$ENGINE" all -DAW_ENGINE="$ENGINE" || return 0
-  run_ctest c "c-$ENGINE" -E "$ENGINE_TESTS"
+  build_or_fail build_c c all || return 0
+  run_ctest c c -E "$WEBSOCKET_TESTS"
   build_or_fail build_c c-nosimd core_tests -DAW_NO_SIMD=ON || return 0
   run_ctest c-nosimd c-nosimd -R '^core_'
 }
@@ -154,12 +154,10 @@ lane_luajit() {
 }
 
 lane_websocket() {
-  heading websocket "the WebSocket transport, each engine, and its specs"
+  heading websocket "the WebSocket transport and its specs"
   need_packages $BUILD_PACKAGES $C_TEST_PACKAGES || return 1
-  for engine in $(engines); do
-    build_or_fail build_c "c-$engine" all -DAW_ENGINE="$engine" || continue
-    run_ctest "c-$engine" "c-$engine" -R "$ENGINE_TESTS"
-  done
+  build_or_fail build_c c all || return 0
+  run_ctest websocket-c c -R "$WEBSOCKET_TESTS"
   need_specs || return 1
   run_specs websocket-lua54 5.4 lua5.4 websocket
   run_specs websocket-luajit 5.1 luajit websocket

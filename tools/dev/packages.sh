@@ -11,14 +11,8 @@ VALGRIND_PACKAGES="valgrind libc6-dbg"
 INSTALL_PACKAGES="luarocks lua5.1"
 FAULT_PACKAGES="openssl iproute2"
 
-# One of the two engines is libwebsockets; the tests build both.
-LWS_PACKAGES="libwebsockets-dev libwebsockets-evlib-uv"
-ENGINE=$(sed -n 's/^set(AW_ENGINE \([a-z_]*\).*/\1/p' CMakeLists.txt)
-if [ "$ENGINE" = websocket_lws ]; then
-  BUILD_PACKAGES="$BUILD_PACKAGES $LWS_PACKAGES"
-elif [ -d csrc/net/websocket_lws ]; then
-  C_TEST_PACKAGES="$C_TEST_PACKAGES $LWS_PACKAGES"
-fi
+# The tests' independent WebSocket peer, and the gate's baseline.
+C_TEST_PACKAGES="$C_TEST_PACKAGES libwebsockets-dev libwebsockets-evlib-uv"
 
 is_installed() {
   dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q ' installed$'

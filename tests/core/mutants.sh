@@ -1,0 +1,84 @@
+#!/bin/sh
+# Shows that the random walks see what they are for: each mutant breaks one
+# rule of resuming in a copy of the core, and the walks have to fail. Exits 0
+# when the core as it is passes and every mutant is caught. Needs a C compiler
+# (CC) and cmocka. AW_WALKS: how many walks a mutant has to survive (3000).
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+core=$here/../../csrc/core
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cc=${CC:-cc}
+flags="-std=c11 -D_GNU_SOURCE= -O1 -g -I$work/core -I$here"
+libs=$(pkg-config --libs cmocka 2>/dev/null || echo -lcmocka)
+AW_WALKS=${AW_WALKS:-3000}
+export AW_WALKS
+
+mkdir "$work/core" "$work/o"
+cp "$core"/*.[ch] "$work/core"
+
+compile() { # source...
+  for source in "$@"; do
+    $cc $flags -c "$source" -o "$work/o/$(basename "$source" .c).o"
+  done
+}
+
+walk() {
+  $cc "$work"/o/*.o $libs -lm -o "$work/walks"
+  "$work/walks" >"$work/log" 2>&1
+}
+
+compile "$work"/core/*.c "$here"/walk_*.c "$here/mux_kit.c" \
+  "$here/test_resume_walks.c"
+if ! walk; then
+  cat "$work/log"
+  echo "mutants: the core itself fails its walks" >&2
+  exit 1
+fi
+
+missed=0
+mutant() { # name, file, sed expression that has to change exactly one line
+  sed "$3" "$core/$2" >"$work/core/$2"
+  changed=$(diff "$core/$2" "$work/core/$2" | grep -c '^>' || true)
+  if [ "$changed" != 1 ]; then
+    echo "mutants: $1: the edit of $2 changes $changed lines" >&2
+    exit 2
+  fi
+  compile "$work/core/$2"
+  if walk; then
+    echo "mutants: $1 was NOT caught" >&2
+    missed=1
+  else
+    echo "$1: caught ($(sed -n 's/^AW_SEED=//p' "$work/log" | head -n 1))"
+  fi
+  cp "$core/$2" "$work/core/$2"
+  compile "$work/core/$2"
+}
+
+# What a server has under the id that a client names is taken for the same
+# scope, whatever epoch and opening message it comes from.
+mutant no_epoch_check aw_resume.c \
+  's/bool same = channel != NULL && is_same_life(.*);/bool same = channel != NULL;/'
+
+# What an older connection still brings is heard.
+mutant no_generation_fencing aw_mux_receive.c \
+  's/if (generation != mux->generation || mux->link == AW_LINK_DETACHED)/if (mux->link == AW_LINK_DETACHED)/'
+
+# A flow's limits are added to what is allowed.
+mutant incremental_credit aw_resume.c \
+  's/    allow(channel, sequence, bytes);/    allow(channel, channel->allowed.sequence + sequence - acked, bytes);/'
+
+# After a reconnect the log goes on where it was, not where the peer is.
+mutant silent_gap aw_resume.c \
+  's/if (!aw_channel_rewind(channel, peer_received))/if (peer_received > channel->out.last)/'
+
+# Further rules, each of which was broken once.
+mutant stale_hello_accepted aw_resume.c \
+  's/return hello->attempt != 0 \&\& hello->attempt <= mux->attempt;/return false;/'
+mutant replay_opens_anew aw_mux_receive.c \
+  's/envelope->sequence == 1 && !replayed;/envelope->sequence == 1;/'
+mutant crossing_ends_unacknowledged aw_mux_receive.c \
+  's/^    channel->ended_here = false;/    ;/'
+
+exit $missed

@@ -1,0 +1,277 @@
+/* A peer that says anything, to a mux in each of its roles. The input's first
+ * byte chooses the role; then each line is a message, or a letter for what the
+ * application does between messages. Nothing crashes, the counters agree with
+ * what is there, and what the mux writes is well formed. */
+#include "aw_mux_impl.h" /* the counters are compared with the channels */
+#include "aw_resume.h"
+#include <stdlib.h>
+
+typedef struct subject {
+  aw_types types[AW_KIND_SCOPES];
+  aw_mux *mux;
+  bool extended, is_client;
+  uint32_t generation;
+  uint64_t now_ms;
+} subject;
+
+static void demand(int holds) {
+  if (!holds) {
+    abort();
+  }
+}
+
+static void define_types(aw_types types[AW_KIND_SCOPES]) {
+  static const struct {
+    const char *name;
+    unsigned flags;
+  } all[] = {{"stream_request", AW_TYPE_OPENS},
+             {"agent_start", AW_TYPE_OPENS},
+             {"tool_register", AW_TYPE_OPENS},
+             {"result", AW_TYPE_ENDS},
+             {"agent_stopped", AW_TYPE_ENDS},
+             {"goodbye", AW_TYPE_ENDS},
+             {"nack", AW_TYPE_ZERO},
+             {"ping", AW_TYPE_FLOATS}};
+
+  for (int kind = 0; kind < AW_KIND_SCOPES; kind++) {
+    aw_types_init(&types[kind], aw_mem_default());
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+      demand(aw_types_add(&types[kind], all[i].name, strlen(all[i].name),
+                          all[i].flags) == 0);
+    }
+    types[kind].restart = kind != AW_KIND_PROVIDER;
+  }
+}
+
+static void accept_hello(subject *s, const aw_hello *hello) {
+  uint32_t generation = 0;
+
+  if (aw_mux_accept(s->mux, hello, "fuzz", &generation) == 0) {
+    s->generation = generation;
+  }
+}
+
+static void hear_hello(subject *s, const char *line, size_t len) {
+  const char *why = NULL;
+  char *text = malloc(len > 0 ? len : 1);
+  aw_hello hello;
+
+  demand(text != NULL);
+  memcpy(text, line, len);
+  aw_hello_init(&hello, aw_mem_default(), 8);
+  if (aw_hello_read(&hello, text, len, &why) == 0) {
+    accept_hello(s, &hello);
+  }
+  demand(hello.count <= 8);
+  aw_hello_fini(&hello);
+  free(text);
+}
+
+static void connect(subject *s) {
+  if (s->extended && !s->is_client) {
+    aw_hello hello = {.max_inbound_bytes = 3000, .begun = true};
+
+    memcpy(hello.epoch, s->mux->epoch, sizeof hello.epoch);
+    accept_hello(s, &hello);
+  } else {
+    demand(aw_mux_attach(s->mux, s->extended, &s->generation) == 0);
+  }
+}
+
+static int check_message(void *user, const char *text, size_t len) {
+  aw_json_tape tape;
+  aw_envelope envelope;
+  aw_envelope_error error;
+  char *copy = malloc(len);
+
+  (void)user;
+  demand(copy != NULL);
+  memcpy(copy, text, len);
+  aw_json_tape_init(&tape, aw_mem_default());
+  int rc = aw_envelope_read(&envelope, &tape, copy, len, AW_JSON_DEPTH, &error);
+  demand(rc == 0 || (rc == AW_E_VERSION_MISMATCH && envelope.type_len == 5));
+  aw_json_tape_fini(&tape);
+  free(copy);
+  return 0;
+}
+
+static void check_counters(const aw_mux *mux) {
+  size_t cursor = 0, inbox = 0, log = 0, open = 0, over = 0;
+  const aw_channel *channel = NULL;
+
+  while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
+    inbox += channel->in_bytes - channel->consumed_bytes;
+    log += aw_buf_len(&channel->log);
+    open += channel->state == AW_CHANNEL_OPEN;
+    over += channel->state == AW_CHANNEL_OVER;
+    demand((aw_channel_peek(channel) == NULL) == (channel->inbox_count == 0));
+    demand(channel->first_logged <= channel->next_unsent);
+    demand(channel->next_unsent <= channel->out.last + 1);
+    demand(channel->log_count == channel->out.last + 1 - channel->first_logged);
+    demand(channel->unsent_bytes <= channel->out_bytes);
+  }
+  demand(mux->stats.inbox_bytes == inbox && mux->stats.log_bytes == log);
+  demand(mux->stats.open_scopes == open && mux->stats.ended_scopes == over);
+  demand(mux->refusal_count <= AW_MUX_REFUSALS_MAX);
+  demand(mux_grantable(mux) >= mux->conn_granted || !mux->extended);
+}
+
+static void send_one(aw_channel *channel, const char *type, bool urgent) {
+  aw_draft draft;
+
+  if (aw_mux_begin(channel, type, strlen(type), NULL, urgent, &draft) == 0) {
+    demand(aw_buf_append(draft.out, "{}", 2) == 0);
+    (void)aw_draft_commit(&draft);
+  }
+}
+
+/* Does something to the first channel of the map that is not released. */
+static void touch(aw_mux *mux, char letter) {
+  size_t cursor = 0;
+  aw_channel *channel = NULL;
+
+  while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL &&
+         channel->released) {
+  }
+  if (channel == NULL) {
+    return;
+  }
+  switch (letter) {
+  case 'c':
+    aw_mux_consume(channel);
+    break;
+  case 'e':
+    send_one(channel, "result", false);
+    break;
+  case 'r':
+    aw_mux_release(channel);
+    break;
+  case 's':
+    send_one(channel, "note", false);
+    break;
+  default:
+    send_one(channel, "abort", true);
+  }
+}
+
+static void listen(aw_mux *mux) {
+  unsigned events = 0;
+  aw_refusal refusal;
+  aw_control control;
+
+  while (aw_mux_poll(mux, &events) != NULL) {
+    demand(events != 0);
+  }
+  while (aw_mux_refusal(mux, &refusal)) {
+    demand(refusal.code < 0 && refusal.what != NULL);
+  }
+  while (aw_mux_control(mux, &control)) {
+    demand(control.message->type_len > 0);
+    aw_mux_control_drop(mux);
+  }
+  while (aw_mux_notice(mux) != AW_MUX_NOTICE_NONE) {
+  }
+  demand(!aw_mux_has_news(mux));
+}
+
+static void act(subject *s, char letter) {
+  static const aw_uuid id = {{0xA0, 0, 0, 0, 0, 0, 0x40, 0, 0x80}};
+  aw_mux_sink sink = {check_message, NULL};
+  aw_channel *channel = NULL;
+
+  switch (letter) {
+  case 'o':
+    if (aw_mux_open(s->mux, AW_KIND_AGENT, &id, &channel) == 0) {
+      send_one(channel, "agent_start", false);
+    }
+    break;
+  case 'd':
+    aw_mux_detach(s->mux, s->generation, AW_E_IO);
+    break;
+  case 'a':
+    aw_mux_detach(s->mux, s->generation, AW_E_IO);
+    connect(s);
+    break;
+  case 'l':
+    listen(s->mux);
+    break;
+  case 't':
+    s->now_ms += AW_FLOW_DELAY_MS;
+    aw_mux_clock(s->mux, s->now_ms, 0);
+    aw_mux_tick(s->mux);
+    break;
+  case 'w':
+    demand(aw_mux_write(s->mux, &sink, 2000) == 0);
+    break;
+  default:
+    touch(s->mux, letter);
+  }
+}
+
+static void hear(subject *s, const char *line, size_t len) {
+  char *text = malloc(len > 0 ? len : 1); /* exact, for ASan */
+
+  demand(text != NULL);
+  memcpy(text, line, len);
+  int rc = aw_mux_receive(s->mux, s->generation, text, len);
+  if (rc != 0) {
+    demand(rc == AW_E_SEQUENCE_GAP || rc == AW_E_REFUSED || rc == AW_E_CLOSED);
+    aw_mux_detach(s->mux, s->generation, rc);
+  }
+  free(text);
+}
+
+static void run_line(subject *s, const char *line, size_t len) {
+  if (s->extended && !s->is_client && aw_hello_is(line, len)) {
+    hear_hello(s, line, len);
+  } else if (len == 1 && line[0] != '{') {
+    act(s, line[0]);
+  } else {
+    hear(s, line, len);
+  }
+  check_counters(s->mux);
+}
+
+static void run(uint8_t role, const char *text, size_t len) {
+  subject s = {.extended = role % 3 != 0, .is_client = role % 3 == 2};
+  aw_mux_options options = {.is_client = s.is_client,
+                            .scopes_max = 8,
+                            .tombs_max = 2,
+                            .inbound_bytes = 3000,
+                            .control_bytes = 2000,
+                            .session_bytes = 4000,
+                            .log_bytes = 2000,
+                            .seed = {1}};
+
+  define_types(s.types);
+  for (int kind = 0; kind < AW_KIND_SCOPES; kind++) {
+    options.types[kind] = &s.types[kind];
+  }
+  demand(aw_mux_new(&s.mux, aw_mem_default(), &options) == 0);
+  connect(&s);
+  while (len > 0) {
+    const char *end = memchr(text, '\n', len);
+    size_t line = end == NULL ? len : (size_t)(end - text);
+
+    run_line(&s, text, line);
+    text += line + (end != NULL);
+    len -= line + (end != NULL);
+  }
+  listen(s.mux);
+  aw_mux_abandon(s.mux, AW_E_CLOSED);
+  check_counters(s.mux);
+  demand(s.mux->stats.log_bytes == 0 && s.mux->stats.open_scopes == 0);
+  aw_mux_free(s.mux);
+  for (int kind = 0; kind < AW_KIND_SCOPES; kind++) {
+    aw_types_fini(&s.types[kind]);
+  }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
+  if (len > 0) {
+    run(data[0], (const char *)data + 1, len - 1);
+  }
+  return 0;
+}
