@@ -229,9 +229,14 @@ int aw_mux_send_error(aw_mux *mux, const char *code, const char *message,
 }
 
 void mux_wake_sender(aw_channel *channel) {
-  if (channel->starved && has_window(channel->mux, channel)) {
+  if (!channel->starved) {
+    return;
+  }
+  if (has_window(channel->mux, channel)) {
     channel->starved = false;
     mux_raise(channel, AW_CHANNEL_WRITABLE);
+  } else {
+    (void)starve(channel->mux, channel); /* perhaps for another reason now */
   }
 }
 

@@ -90,8 +90,8 @@ describe("what is not served", function()
       none, message = client:tool():list()
       assert.is_nil(none)
       assert.truthy(message:find("served", 1, true), message)
-      none, message = client:tool():execute { name = "x", args = {} }
-      assert.truthy(none == nil or none.is_error, aw.json.encode(none))
+      local result = client:tool():execute { name = "x", args = {} }
+      assert.truthy(result == nil or result.is_error, aw.json.encode(result))
     end)
   end)
 end)

@@ -444,6 +444,32 @@ static void detached_log_is_bounded_and_wakes_its_sender(void **state) {
   assert_int_equal(kit_events(p.client, mine), AW_CHANNEL_WRITABLE);
 }
 
+/* The scope's window opens while the session's log is full: the sender has to
+ * be woken when that has room again. */
+static void sender_that_waits_for_two_things_is_woken(void **state) {
+  char payload[60000];
+
+  (void)state;
+  begin_anew();
+  p.client_options.session_bytes = 40000;
+  pair_make(&p);
+  pair_connect(&p);
+  make_payload(payload, sizeof payload);
+  aw_channel *waiting = open_at_both(AW_KIND_AGENT);
+  send_until_refused(waiting, "{}");
+  aw_channel *full = open_at_both(AW_KIND_AGENT);
+  assert_int_equal(kit_send(full, "note", payload), 0);
+  pair_settle(&p);
+  while (waiting->log_count > AW_MUX_SPARE_MESSAGES) {
+    kit_consume(pair_at_server(&p, waiting));
+    pair_settle(&p);
+  }
+  kit_no_events(p.client);
+  kit_consume_all(pair_at_server(&p, full));
+  pair_settle(&p);
+  assert_int_equal(kit_events(p.client, waiting), AW_CHANNEL_WRITABLE);
+}
+
 /* Whoever ignores the credit cannot fill the memory; and what was refused is
  * not claimed to have been received. */
 static void peer_that_ignores_the_credit_is_refused(void **state) {
@@ -576,6 +602,7 @@ int main(void) {
       TEST(abort_finds_no_log_too_full),
       TEST(connection_credit_bounds_what_nobody_reads),
       TEST(detached_log_is_bounded_and_wakes_its_sender),
+      TEST(sender_that_waits_for_two_things_is_woken),
       TEST(peer_that_ignores_the_credit_is_refused),
       TEST(messages_of_an_older_connection_are_not_looked_at),
       TEST(hello_that_comes_late_is_refused),

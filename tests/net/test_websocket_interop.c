@@ -74,8 +74,7 @@ static void on_closed(void *user, int error, int code, const char *reason) {
 
 static void attach(side *s, aw_transport *t) {
   s->t = t;
-  t->sink =
-      (aw_transport_sink){on_open, on_message, NULL, NULL, on_closed};
+  t->sink = (aw_transport_sink){on_open, on_message, NULL, NULL, on_closed};
   t->user = s;
 }
 
