@@ -135,6 +135,7 @@ lane_c() {
   need_packages $BUILD_PACKAGES $C_TEST_PACKAGES || return 1
   build_or_fail build_c c all || return 0
   run_ctest c c -E "$WEBSOCKET_TESTS"
+  run_check walks-catch-mutants sh tests/core/mutants.sh
   build_or_fail build_c c-nosimd core_tests -DAW_NO_SIMD=ON || return 0
   run_ctest c-nosimd c-nosimd -R '^core_'
 }
