@@ -192,7 +192,8 @@ lane_valgrind() {
   shard=1
   began=$(date +%s)
   while [ $shard -le "$JOBS" ]; do
-    files=$(spec_files | awk -v n="$JOBS" -v k=$shard 'NR % n == k % n')
+    files=$({ spec_files && spec_files websocket; } |
+      awk -v n="$JOBS" -v k=$shard 'NR % n == k % n')
     become_lua 5.4 AW_SMALL=1 $BOUNDED valgrind -q --error-exitcode=99 \
       --leak-check=full --show-leak-kinds=definite \
       --errors-for-leak-kinds=definite --num-callers=25 --keep-debuginfo=yes \
