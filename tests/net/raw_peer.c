@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -61,7 +62,42 @@ void raw_accept(raw_peer *raw, aw_loop *loop, int listener) {
   start(raw, loop, fd);
 }
 
+void raw_secure(raw_peer *raw, const char *certificate) {
+  uint64_t deadline = uv_hrtime() / 1000000 + DEADLINE_MS;
+  SSL_CTX *context = SSL_CTX_new(TLS_method());
+  SSL *tls;
+  int rc;
+
+  assert_non_null(context);
+  if (certificate != NULL) {
+    assert_int_equal(SSL_CTX_use_certificate_chain_file(context, certificate),
+                     1);
+    assert_int_equal(
+        SSL_CTX_use_PrivateKey_file(context, certificate, SSL_FILETYPE_PEM), 1);
+  }
+  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  tls = SSL_new(context);
+  SSL_CTX_free(context);
+  assert_int_equal(SSL_set_fd(tls, raw->fd), 1);
+  raw->tls = tls;
+  while ((rc = certificate != NULL ? SSL_accept(tls) : SSL_connect(tls)) != 1) {
+    assert_int_equal(SSL_get_error(tls, rc), SSL_ERROR_WANT_READ);
+    assert_true(uv_hrtime() / 1000000 < deadline);
+    aw_loop_wait(raw->loop, 1);
+  }
+}
+
+void raw_hang_up(raw_peer *raw) {
+  if (raw->tls != NULL) {
+    (void)SSL_shutdown(raw->tls);
+  }
+  (void)shutdown(raw->fd, SHUT_WR);
+}
+
 void raw_free(raw_peer *raw) {
+  SSL_free(raw->tls);
+  raw->tls = NULL;
   if (raw->fd >= 0) {
     close(raw->fd);
   }
@@ -70,9 +106,38 @@ void raw_free(raw_peer *raw) {
   raw->in = NULL;
 }
 
+/* As recv and send, also over TLS. */
+static ssize_t finish(raw_peer *raw, int n) {
+  if (n > 0) {
+    return n;
+  }
+  int error = SSL_get_error(raw->tls, n);
+  if (error == SSL_ERROR_ZERO_RETURN) {
+    return 0;
+  }
+  errno = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE
+              ? EAGAIN
+              : ECONNRESET;
+  return -1;
+}
+
+static ssize_t take(raw_peer *raw, char *bytes, size_t len) {
+  if (raw->tls == NULL) {
+    return recv(raw->fd, bytes, len, 0);
+  }
+  return finish(raw, SSL_read(raw->tls, bytes, (int)len));
+}
+
+static ssize_t give(raw_peer *raw, const char *bytes, size_t len) {
+  if (raw->tls == NULL) {
+    return send(raw->fd, bytes, len, MSG_NOSIGNAL);
+  }
+  return finish(raw, SSL_write(raw->tls, bytes, (int)len));
+}
+
 static void pull(raw_peer *raw) {
   while (!raw->ended && raw->len < raw->size) {
-    ssize_t n = recv(raw->fd, raw->in + raw->len, raw->size - raw->len, 0);
+    ssize_t n = take(raw, raw->in + raw->len, raw->size - raw->len);
 
     if (n < 0 && errno == EAGAIN) {
       return;
@@ -113,7 +178,7 @@ void raw_put(raw_peer *raw, const void *bytes, size_t len) {
   const char *at = bytes;
 
   while (len > 0) {
-    ssize_t n = send(raw->fd, at, len, MSG_NOSIGNAL);
+    ssize_t n = give(raw, at, len);
 
     if (n < 0 && errno != EAGAIN) {
       return; /* the end under test has hung up, which the test will see */

@@ -24,6 +24,7 @@ struct raw_peer {
   size_t len, size;
   bool ended; /* end of input, or an error */
   int error;  /* errno of it */
+  void *tls;  /* an SSL, after raw_secure */
 };
 
 struct raw_frame {
@@ -40,6 +41,14 @@ void raw_dial(raw_peer *raw, aw_loop *loop, unsigned port);
 /* A socket that listens on 127.0.0.1, and its next connection. */
 int raw_listen(unsigned *port);
 void raw_accept(raw_peer *raw, aw_loop *loop, int listener);
+
+/* From here on over TLS: as the server with this certificate and key (PEM in
+ * one file), or, with NULL, as a client that trusts everybody. What is written
+ * to a connection that has gone raises SIGPIPE: ignore it. */
+void raw_secure(raw_peer *raw, const char *certificate);
+
+/* Says that no more will be sent. */
+void raw_hang_up(raw_peer *raw);
 
 void raw_free(raw_peer *raw);
 

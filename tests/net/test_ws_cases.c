@@ -4,7 +4,9 @@
 #include "aw_error.h"
 #include "aw_websocket.h"
 #include "raw_peer.h"
+#include "tls_files.h"
 #include "ws_cases.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +17,15 @@
  * says nothing new after them. */
 #define BYTEWISE_MAX 20000
 
+/* Server and client, whole and byte by byte; and whole over TLS. */
+#define WAYS 6
+
+static tls_files files;
+
 struct run {
   const ws_case *c;
   enum aw_ws_role role;
-  bool bytewise;
+  bool bytewise, secure;
   char name[160];
 };
 
@@ -214,7 +221,7 @@ static void run_frames(struct end *end) {
     raw_until_ended(raw);
     assert_int_equal(raw->error, 0);
   }
-  shutdown(raw->fd, SHUT_WR);
+  raw_hang_up(raw);
   raw_until(raw, is_closed);
   check_end(end, &frame, ours);
 }
@@ -222,13 +229,21 @@ static void run_frames(struct end *end) {
 static void test_server(void **state) {
   static const aw_listener_sink sink = {.accepted = on_accepted};
   aw_listener_options options = {.url = "ws://127.0.0.1:0"};
+  aw_tls_options tls = {.cert_file = files.server, .key_file = files.server};
   struct end *end = *state;
   const char *why;
 
+  if (end->run->secure) {
+    options.url = "wss://127.0.0.1:0";
+    options.tls = &tls;
+  }
   assert_int_equal(
       aw_listener_new(end->loop, &options, &sink, end, &end->listener, &why),
       0);
   raw_dial(&end->raw, end->loop, aw_listener_port(end->listener));
+  if (end->run->secure) {
+    raw_secure(&end->raw, NULL);
+  }
   raw_upgrade(&end->raw);
   run_frames(end);
 }
@@ -241,11 +256,16 @@ static void test_client(void **state) {
   char url[64];
 
   end->listener_fd = raw_listen(&port);
-  snprintf(url, sizeof url, "ws://127.0.0.1:%u/", port);
-  aw_websocket_options options = {.url = url};
+  snprintf(url, sizeof url, "%s://127.0.0.1:%u/",
+           end->run->secure ? "wss" : "ws", port);
+  aw_tls_options tls = {.ca_file = files.ca};
+  aw_websocket_options options = {.url = url, .tls = &tls};
   assert_int_equal(aw_websocket_connect(end->loop, &options, &t, &why), 0);
   attach(end, t);
   raw_accept(&end->raw, end->loop, end->listener_fd);
+  if (end->run->secure) {
+    raw_secure(&end->raw, files.server);
+  }
   raw_answer_upgrade(&end->raw, AW_PROTOCOL_BASE);
   run_frames(end);
   assert_int_equal(end->opens, 1);
@@ -283,16 +303,21 @@ static bool is_ours(const ws_case *c) {
 /* One test for each way of running a case. */
 static void add_case(struct CMUnitTest *tests, struct run *runs, size_t *count,
                      const ws_case *c) {
-  for (unsigned way = 0; way < 4; way++) {
+  for (unsigned way = 0; way < WAYS; way++) {
     struct run *run = &runs[*count];
-    bool is_server = way < 2;
+    bool secure = way >= 4;
+    bool is_server = secure ? way == 4 : way < 2;
 
     *run = (struct run){.c = c,
                         .role = is_server ? AW_WS_SERVER : AW_WS_CLIENT,
-                        .bytewise = way % 2 == 1};
+                        .bytewise = !secure && way % 2 == 1,
+                        .secure = secure};
     snprintf(run->name, sizeof run->name, "%s, %s: %s",
              is_server ? "server" : "client",
-             run->bytewise ? "byte by byte" : "whole", c->name);
+             run->secure     ? "TLS"
+             : run->bytewise ? "byte by byte"
+                             : "whole",
+             c->name);
     tests[(*count)++] =
         (struct CMUnitTest){.name = run->name,
                             .test_func = is_server ? test_server : test_client,
@@ -307,8 +332,8 @@ static void add_case(struct CMUnitTest *tests, struct run *runs, size_t *count,
 int main(int argc, char **argv) {
   size_t share = argc == 3 ? strtoul(argv[1], NULL, 10) : 0;
   size_t shares = argc == 3 ? strtoul(argv[2], NULL, 10) : 1;
-  struct CMUnitTest *tests = calloc(4 * ws_case_count, sizeof *tests);
-  struct run *runs = calloc(4 * ws_case_count, sizeof *runs);
+  struct CMUnitTest *tests = calloc(WAYS * ws_case_count, sizeof *tests);
+  struct run *runs = calloc(WAYS * ws_case_count, sizeof *runs);
   size_t count = 0;
   int failed = 1;
 
@@ -318,7 +343,10 @@ int main(int argc, char **argv) {
         add_case(tests, runs, &count, &ws_cases[i]);
       }
     }
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL's sockets of the raw peer */
+    tls_files_make(&files);
     failed = _cmocka_run_group_tests("ws_cases", tests, count, NULL, NULL);
+    tls_files_remove(&files);
   }
   free(runs);
   free(tests);
