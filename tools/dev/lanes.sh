@@ -2,7 +2,7 @@
 # The test lanes. Each adds to the totals; the last line printed is theirs.
 
 ALL_LANES="lint c lua54 luajit websocket chain faults install valgrind fuzz"
-FUZZ_SECONDS=${FUZZ_SECONDS:-20}
+FUZZ_SECONDS=${FUZZ_SECONDS:-60}
 # What makes a hanging test fail instead of the whole run hanging.
 LIMIT_SECONDS=600
 
