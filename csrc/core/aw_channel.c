@@ -152,6 +152,18 @@ void aw_channel_log_cancel(aw_channel *channel, size_t mark) {
   channel->log.tail = channel->log.head + mark;
 }
 
+size_t aw_channel_log_fold(aw_channel *channel, size_t mark) {
+  aw_buf_consume(&channel->log, mark);
+  const aw_entry *entry = (const aw_entry *)(void *)aw_buf_bytes(&channel->log);
+  channel->folded = aw_buf_len(&channel->log);
+  channel->first_logged = channel->next_unsent = channel->out.last;
+  channel->unsent_offset = 0;
+  channel->unsent_bytes = entry->len;
+  channel->urgent_bytes = 0;
+  channel->log_count = 1;
+  return mark;
+}
+
 static size_t entry_size(const aw_entry *entry) {
   return sizeof *entry + ALIGN8((size_t)entry->len);
 }
@@ -187,6 +199,9 @@ size_t aw_channel_log_trim(aw_channel *channel, uint64_t sequence) {
     channel->urgent_bytes -= entry->urgent ? entry->len : 0;
     channel->first_logged++;
     channel->log_count--;
+  }
+  if (freed > 0) {
+    channel->folded = 0;
   }
   aw_buf_consume(&channel->log, freed);
   channel->unsent_offset -= freed;

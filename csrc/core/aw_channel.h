@@ -20,6 +20,9 @@
 /* The replay log of one scope. */
 #define AW_CHANNEL_LOG_MESSAGES 4096
 #define AW_CHANNEL_LOG_BYTES (1u << 20)
+/* Messages that make folding worth the while when it is the session's or the
+ * process's logs that are full. */
+#define AW_CHANNEL_FOLD_MESSAGES 64
 /* What the transports let one message have by default. A credit with a byte
  * left is overdrawn by a whole message. */
 #define AW_CHANNEL_MESSAGE_BYTES (16u << 20)
@@ -94,6 +97,8 @@ struct aw_channel {
   size_t log_count;
   uint64_t out_bytes;    /* cost numbered so far */
   uint64_t unsent_bytes; /* ... and not written yet */
+  size_t folded;         /* size of the log's first entry if it is a state */
+  uint64_t jump_from;    /* a gap from here is to be announced, or 0 */
   size_t urgent_bytes;   /* cost of the urgent messages in the log */
   uint64_t urgent_last;  /* sequence of the last urgent message */
   aw_credit allowed;     /* what the peer allows us */
@@ -137,6 +142,10 @@ size_t aw_channel_drop(aw_channel *channel);
 int aw_channel_log_begin(aw_channel *channel, size_t *mark);
 int aw_channel_log_finish(aw_channel *channel, size_t mark, bool urgent);
 void aw_channel_log_cancel(aw_channel *channel, size_t mark);
+
+/* Drops all entries but the one that begins at `mark`, the newest: it stands
+ * for them. Returns the bytes freed. */
+size_t aw_channel_log_fold(aw_channel *channel, size_t mark);
 
 /* The next entry that was not written yet, or NULL; then step over it. */
 const aw_entry *aw_channel_unsent(const aw_channel *channel);

@@ -200,6 +200,7 @@ void mux_drop_log(aw_channel *channel) {
   mux_count_log(mux, 0, aw_buf_len(&channel->log));
   aw_buf_reset(&channel->log, 0);
   channel->log_count = 0;
+  channel->folded = 0;
   channel->unsent_offset = 0;
   channel->unsent_bytes = 0;
   channel->urgent_bytes = 0;

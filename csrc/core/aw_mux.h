@@ -58,7 +58,7 @@ struct aw_mux_sink {
 struct aw_mux_stats {
   uint64_t messages_in, messages_out, bytes_in, bytes_out;
   uint64_t refused[8]; /* by aw_refusal_class */
-  uint64_t duplicates, dropped_late, unanswered, replayed;
+  uint64_t duplicates, dropped_late, unanswered, replayed, folded;
   uint64_t opened, ended;
   size_t open_scopes, ended_scopes;
   size_t inbox_bytes, inbox_high, log_bytes, log_high;
@@ -168,13 +168,27 @@ struct aw_draft {
   size_t mark;
   aw_uuid message_id;
   unsigned flags;
-  bool urgent;
+  bool urgent, folds;
 };
 int aw_mux_begin(aw_channel *channel, const char *type, size_t type_len,
                  const aw_uuid *in_reply_to, bool urgent, aw_draft *draft);
 
-/* The same for a message outside the numbering. AW_E_AGAIN: the control queue
- * is full. */
+/* While the peer is away, a server's full log need not stop its sender: a type
+ * that is a state (AW_TYPE_STATE) takes the next number and the place of the
+ * whole log. Who comes back and has not seen what it stands for is told of the
+ * jump (`gap`) and goes on from the state. (docs/wire.md section 7)
+ * begin_fold: AW_E_AGAIN unless aw_mux_may_fold, else as begin; a commit gives
+ * AW_E_LIMIT for a state larger than a session's logs may be. */
+bool aw_mux_may_fold(const aw_channel *channel);
+int aw_mux_begin_fold(aw_channel *channel, const char *type, size_t type_len,
+                      aw_draft *draft);
+
+/* The other way out of a full log: the scope ends with AW_E_LOST here, and at
+ * the peer when it comes back. */
+void aw_mux_give_up(aw_channel *channel);
+
+/* The same as begin for a message outside the numbering. AW_E_AGAIN: the
+ * control queue is full. */
 int aw_mux_begin_control(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
                          const char *type, size_t type_len,
                          const aw_uuid *in_reply_to, aw_draft *draft);

@@ -133,6 +133,9 @@ void mux_wake_sender(aw_channel *channel);
 void mux_wake_starved(aw_mux *mux);
 void mux_wake_hungry(aw_mux *mux); /* the session's log has become smaller */
 
+bool mux_has_window(const aw_mux *mux, const aw_channel *channel);
+bool mux_is_log_full(const aw_channel *channel);
+
 /* aw_mux_receive.c */
 int mux_receive_control(aw_mux *mux, const aw_envelope *envelope,
                         const char *text, size_t len);
@@ -140,8 +143,18 @@ int mux_receive_control(aw_mux *mux, const aw_envelope *envelope,
 /* aw_resume.c */
 int mux_receive_link(aw_mux *mux, const aw_envelope *envelope, const char *text,
                      size_t len);
+int mux_begin_link(aw_mux *mux, const char *type, aw_draft *draft);
+int mux_end_link(aw_draft *draft, int rc);
+void mux_lose(aw_channel *channel);
 void mux_queue_flow(aw_channel *channel, bool now);
 void mux_write_flow(aw_mux *mux);
 int mux_say_hello(aw_mux *mux);
+
+/* aw_fold.c */
+void mux_fold(aw_draft *draft); /* its entry takes the log's place */
+uint64_t mux_skip_folded(aw_channel *channel, uint64_t received);
+int mux_announce_gap(aw_channel *channel);
+struct link_reader;
+int mux_receive_gap(aw_mux *mux, const struct link_reader *in);
 
 #endif

@@ -303,7 +303,9 @@ static int receive_scoped(aw_mux *mux, const aw_envelope *envelope,
   if (envelope->sequence != 0) {
     mux->conn_received += len; /* what is unsequenced needs no credit */
   }
-  if ((flags & AW_TYPE_FLOATS) != 0) {
+  bool numbered = mux->extended && (flags & AW_TYPE_STATE) != 0 &&
+                  envelope->sequence != 0; /* in the place of a folded log */
+  if ((flags & AW_TYPE_FLOATS) != 0 && !numbered) {
     if (channel != NULL) {
       count_floating(channel, envelope, len);
     }

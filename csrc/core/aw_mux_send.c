@@ -31,12 +31,17 @@ static bool is_session_full(const aw_mux *mux) {
   return mux->stats.log_bytes >= mux->options.session_bytes;
 }
 
+/* A state that stands for earlier messages may be larger than a log. */
+bool mux_is_log_full(const aw_channel *channel) {
+  const aw_mux_options *options = &channel->mux->options;
+  return channel->log_count >= options->log_messages ||
+         aw_buf_len(&channel->log) - channel->folded >= options->log_bytes;
+}
+
 /* May this scope number another message now? A full session leaves each scope
  * a few small ones, as the connection's credit does. */
-static bool has_window(const aw_mux *mux, const aw_channel *channel) {
-  size_t logged = aw_buf_len(&channel->log);
-  if (channel->log_count >= mux->options.log_messages ||
-      logged >= mux->options.log_bytes ||
+bool mux_has_window(const aw_mux *mux, const aw_channel *channel) {
+  if (mux_is_log_full(channel) ||
       (is_session_full(mux) && channel->log_count >= AW_MUX_SPARE_MESSAGES)) {
     return false;
   }
@@ -47,7 +52,7 @@ static bool has_window(const aw_mux *mux, const aw_channel *channel) {
   if (mux->link == AW_LINK_BASE || !mux->extended) {
     /* No credit from a base peer: bound what waits for the transport. */
     return channel->log_count < AW_CHANNEL_WINDOW_MESSAGES &&
-           logged < AW_CHANNEL_WINDOW_BYTES;
+           aw_buf_len(&channel->log) < AW_CHANNEL_WINDOW_BYTES;
   }
   /* Detached: the log takes what it can hold, as far as all of them may. */
   return mux->shared_log == NULL || *mux->shared_log < mux->shared_log_max;
@@ -62,8 +67,8 @@ static int starve(aw_mux *mux, aw_channel *channel) {
   return AW_E_AGAIN;
 }
 
-static int check_sendable(aw_mux *mux, aw_channel *channel, bool urgent) {
-  if (mux->abandoned) {
+static int check_open(const aw_channel *channel) {
+  if (channel->mux->abandoned) {
     return AW_E_CLOSED;
   }
   if (channel->state == AW_CHANNEL_OVER) {
@@ -72,7 +77,15 @@ static int check_sendable(aw_mux *mux, aw_channel *channel, bool urgent) {
     }
     return channel->error == AW_E_LOST ? AW_E_LOST : AW_E_CLOSED;
   }
-  if (!has_window(mux, channel)) {
+  return AW_OK;
+}
+
+static int check_sendable(aw_mux *mux, aw_channel *channel, bool urgent) {
+  int rc = check_open(channel);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  if (!mux_has_window(mux, channel)) {
     /* A cap of their own, so that no log can be too full for an abort. */
     if (!urgent || channel->urgent_bytes >= AW_CHANNEL_URGENT_BYTES) {
       return starve(mux, channel);
@@ -89,20 +102,15 @@ static int write_header(aw_draft *draft, const aw_header *header) {
   return rc;
 }
 
-int aw_mux_begin(aw_channel *channel, const char *type, size_t type_len,
-                 const aw_uuid *in_reply_to, bool urgent, aw_draft *draft) {
-  aw_mux *mux = channel->mux;
-  int rc = check_sendable(mux, channel, urgent);
-  if (rc != AW_OK) {
-    return rc;
-  }
-  *draft = (aw_draft){.mux = mux,
-                      .channel = channel,
-                      .out = &channel->log,
-                      .urgent = urgent,
-                      .flags = aw_types_flags(mux->options.types[channel->kind],
-                                              type, type_len)};
-  rc = aw_channel_log_begin(channel, &draft->mark);
+/* Numbers the scope's next message and writes its header into the log. */
+static int begin_entry(aw_draft *draft, const char *type, size_t type_len,
+                       const aw_uuid *in_reply_to) {
+  aw_channel *channel = draft->channel;
+  aw_mux *mux = draft->mux = channel->mux;
+  draft->out = &channel->log;
+  draft->flags =
+      aw_types_flags(mux->options.types[channel->kind], type, type_len);
+  int rc = aw_channel_log_begin(channel, &draft->mark);
   if (rc != AW_OK) {
     return rc;
   }
@@ -118,6 +126,34 @@ int aw_mux_begin(aw_channel *channel, const char *type, size_t type_len,
   rc = write_header(draft, &header);
   if (rc != AW_OK) {
     channel->out.last--;
+  }
+  return rc;
+}
+
+int aw_mux_begin(aw_channel *channel, const char *type, size_t type_len,
+                 const aw_uuid *in_reply_to, bool urgent, aw_draft *draft) {
+  int rc = check_sendable(channel->mux, channel, urgent);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  *draft = (aw_draft){.channel = channel, .urgent = urgent};
+  return begin_entry(draft, type, type_len, in_reply_to);
+}
+
+int aw_mux_begin_fold(aw_channel *channel, const char *type, size_t type_len,
+                      aw_draft *draft) {
+  int rc = check_open(channel);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  if (!aw_mux_may_fold(channel)) {
+    return AW_E_AGAIN;
+  }
+  *draft = (aw_draft){.channel = channel, .folds = true};
+  rc = begin_entry(draft, type, type_len, NULL);
+  if (rc == AW_OK && (draft->flags & AW_TYPE_STATE) == 0) {
+    aw_draft_cancel(draft);
+    return AW_E_INVALID;
   }
   return rc;
 }
@@ -162,7 +198,11 @@ static int commit_scope(aw_draft *draft) {
   aw_channel *channel = draft->channel;
   aw_mux *mux = draft->mux;
   size_t len = aw_buf_len(&channel->log) - draft->mark - sizeof(aw_entry);
-  if (is_session_full(mux) && !draft->urgent && len > AW_MUX_SPARE_BYTES) {
+  if (draft->folds && len > mux->options.session_bytes) {
+    return AW_E_LIMIT;
+  }
+  if (is_session_full(mux) && !draft->urgent && !draft->folds &&
+      len > AW_MUX_SPARE_BYTES) {
     return starve(mux, channel);
   }
   int rc = aw_channel_log_finish(channel, draft->mark, draft->urgent);
@@ -177,6 +217,9 @@ static int commit_scope(aw_draft *draft) {
     channel->birth = draft->message_id;
   }
   mux_count_log(mux, aw_buf_len(&channel->log) - draft->mark, 0);
+  if (draft->folds) {
+    mux_fold(draft);
+  }
   mux_wake_writer(channel);
   if ((draft->flags & AW_TYPE_ENDS) != 0) {
     channel->ended_here = true;
@@ -232,7 +275,7 @@ void mux_wake_sender(aw_channel *channel) {
   if (!channel->starved) {
     return;
   }
-  if (has_window(channel->mux, channel)) {
+  if (mux_has_window(channel->mux, channel) || aw_mux_may_fold(channel)) {
     channel->starved = false;
     mux_raise(channel, AW_CHANNEL_WRITABLE);
   } else {

@@ -8,7 +8,7 @@ const aw_uuid *aw_mux_connection_id(const aw_mux *mux) {
 
 /* Begins a link message; the control queue's cap is not asked, because hellos
  * and flows are bounded by the number of scopes. */
-static int begin_link(aw_mux *mux, const char *type, aw_draft *draft) {
+int mux_begin_link(aw_mux *mux, const char *type, aw_draft *draft) {
   size_t cap = mux->options.control_bytes;
   mux->options.control_bytes = SIZE_MAX;
   int rc = aw_mux_begin_control(mux, AW_KIND_LINK, &mux->connection_id, type,
@@ -17,7 +17,7 @@ static int begin_link(aw_mux *mux, const char *type, aw_draft *draft) {
   return rc;
 }
 
-static int end_link(aw_draft *draft, int rc) {
+int mux_end_link(aw_draft *draft, int rc) {
   if (rc != AW_OK) {
     aw_draft_cancel(draft);
     return rc;
@@ -119,7 +119,7 @@ static void put_flow_scope(aw_buf *out, aw_channel *channel, int *rc) {
 /* The scopes leave the queue only when their page is whole. */
 static int write_flow_page(aw_mux *mux) {
   aw_draft draft;
-  int rc = begin_link(mux, "flow", &draft);
+  int rc = mux_begin_link(mux, "flow", &draft);
   if (rc != AW_OK) {
     return rc;
   }
@@ -135,7 +135,7 @@ static int write_flow_page(aw_mux *mux) {
   link_put(draft.out, "],\"connection_limit_bytes\":", &rc);
   link_put_number(draft.out, limit, &rc);
   link_put(draft.out, "}", &rc);
-  rc = end_link(&draft, rc);
+  rc = mux_end_link(&draft, rc);
   if (rc != AW_OK) {
     return rc;
   }
@@ -261,7 +261,7 @@ static void mute(aw_channel *channel) {
 static int write_hello_page(aw_mux *mux, size_t *cursor, aw_channel **next,
                             bool *done) {
   aw_draft draft;
-  int rc = begin_link(mux, "hello", &draft);
+  int rc = mux_begin_link(mux, "hello", &draft);
   if (rc != AW_OK) {
     return rc;
   }
@@ -288,7 +288,7 @@ static int write_hello_page(aw_mux *mux, size_t *cursor, aw_channel **next,
   }
   *done = *next == NULL;
   link_put(draft.out, *done ? "],\"more\":false}" : "],\"more\":true}", &rc);
-  return end_link(&draft, rc);
+  return mux_end_link(&draft, rc);
 }
 
 /* The very first hello has nothing to resume: scopes may follow at once. Every
@@ -311,7 +311,7 @@ int mux_say_hello(aw_mux *mux) {
 
 /* ------------------------------------------------------------- welcome -- */
 
-static void lose(aw_channel *channel) {
+void mux_lose(aw_channel *channel) {
   mux_end_channel(channel, AW_E_LOST);
   mux_drop_log(channel);
   aw_node_remove(&channel->flow_node); /* the peer may have a newer life */
@@ -324,11 +324,12 @@ static void lose(aw_channel *channel) {
 static bool resume_channel(aw_channel *channel, uint64_t peer_received,
                            const aw_credit *limit) {
   uint64_t written = channel->next_unsent - 1;
-  if (!aw_channel_rewind(channel, peer_received)) {
+  uint64_t from = mux_skip_folded(channel, peer_received);
+  if (!aw_channel_rewind(channel, from)) {
     return false;
   }
-  if (written > peer_received) {
-    channel->mux->stats.replayed += written - peer_received;
+  if (written > from) {
+    channel->mux->stats.replayed += written - from;
   }
   allow(channel, limit->sequence, limit->bytes);
   channel->acked = channel->acked || peer_received > 0;
@@ -365,7 +366,7 @@ typedef struct welcome_page {
 static void open_page(welcome_page *page) {
   aw_mux *mux = page->mux;
   page->count = 0;
-  page->rc = begin_link(mux, "welcome", &page->draft);
+  page->rc = mux_begin_link(mux, "welcome", &page->draft);
   if (page->rc != AW_OK) {
     return;
   }
@@ -389,7 +390,7 @@ static void close_page(welcome_page *page, bool more) {
   }
   link_put(page->draft.out, more ? "],\"more\":true}" : "],\"more\":false}",
            &page->rc);
-  page->rc = end_link(&page->draft, page->rc);
+  page->rc = mux_end_link(&page->draft, page->rc);
 }
 
 static void put_welcome_scope(welcome_page *page, enum aw_kind kind,
@@ -423,17 +424,16 @@ static void put_live_scope(welcome_page *page, aw_channel *channel,
                            uint64_t from) {
   grant(channel);
   put_welcome_scope(page, channel->kind, &channel->id,
-                    channel->state == AW_CHANNEL_OVER ? "done" : "live", from,
-                    channel->in.last, &channel->granted);
+                    channel->jump_from > 0              ? "snapshot"
+                    : channel->state == AW_CHANNEL_OVER ? "done"
+                                                        : "live",
+                    from, channel->in.last, &channel->granted);
 }
 
 /* Is the scope that the client named the one that we have? The id may have been
  * opened anew by either side since. */
-static bool is_same_life(const aw_channel *channel, const aw_hello_scope *scope,
-                         bool trusted) {
-  if (!trusted || channel->error == AW_E_LOST) {
-    return false;
-  }
+static bool is_same_life(const aw_channel *channel,
+                         const aw_hello_scope *scope) {
   if (aw_uuid_is_nil(&scope->birth)) {
     return scope->received > 0 || scope->sent_last > 0; /* it does not tell */
   }
@@ -453,22 +453,23 @@ static void answer_scope(welcome_page *page, const aw_hello_scope *scope,
   bool fresh = scope->received == 0 && scope->sent_first <= 1;
   aw_channel *channel =
       aw_map_get(&page->mux->channels, scope->kind, &scope->id);
-  bool same = channel != NULL && is_same_life(channel, scope, trusted);
-  if (same) {
+  bool same = channel != NULL && trusted && is_same_life(channel, scope);
+  bool lost = same && channel->error == AW_E_LOST; /* given up */
+  if (same && !lost) {
     /* The control queue is one buffer: resume first writes nothing to it. */
     if (resume_channel(channel, scope->received, &scope->limit)) {
       channel->awaiting = true; /* named: keep_unnamed passes it over */
-      put_live_scope(page, channel, scope->received);
+      put_live_scope(page, channel, channel->next_unsent - 1);
       return;
     }
   }
   /* What we have opened since and the client has not seen stays; keep_unnamed
    * sends it. */
   if (channel != NULL && (same || fresh || !is_unseen(channel))) {
-    lose(channel);
+    mux_lose(channel);
   }
-  put_welcome_scope(page, scope->kind, &scope->id, fresh ? "unknown" : "lost",
-                    0, 0, &none);
+  put_welcome_scope(page, scope->kind, &scope->id,
+                    fresh && !lost ? "unknown" : "lost", 0, 0, &none);
 }
 
 /* Scopes of ours that the client did not name: those that it cannot have seen
@@ -498,8 +499,21 @@ static void keep_unnamed(welcome_page *page) {
     }
   }
   for (aw_node *node = NULL; (node = aw_queue_pop(&gone)) != NULL;) {
-    lose(AW_CONTAINER(node, aw_channel, writer_node));
+    mux_lose(AW_CONTAINER(node, aw_channel, writer_node));
   }
+}
+
+/* Behind the last page, so that no scope's message comes before it. */
+static int announce_gaps(aw_mux *mux, const aw_hello *hello) {
+  int rc = AW_OK;
+  for (size_t i = 0; i < hello->count && rc == AW_OK; i++) {
+    const aw_hello_scope *scope = &hello->scopes[i];
+    aw_channel *channel = aw_map_get(&mux->channels, scope->kind, &scope->id);
+    if (channel != NULL && channel->jump_from > 0) {
+      rc = mux_announce_gap(channel);
+    }
+  }
+  return rc;
 }
 
 bool aw_mux_is_stale(const aw_mux *mux, const aw_hello *hello) {
@@ -554,6 +568,9 @@ int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
     keep_unnamed(&page);
   }
   close_page(&page, false);
+  if (page.rc == AW_OK) {
+    page.rc = announce_gaps(mux, hello);
+  }
   if (page.rc != AW_OK) {
     mux->link = AW_LINK_DETACHED;
     return page.rc;
@@ -590,7 +607,7 @@ static int apply_welcome_scope(aw_mux *mux, const link_list *list) {
     ok = resume_channel(channel, received, &limit); /* live, done */
   }
   if (!ok) {
-    lose(channel);
+    mux_lose(channel);
   }
   return AW_OK;
 }
@@ -608,7 +625,7 @@ static void lose_unanswered(aw_mux *mux) {
     }
   }
   for (aw_node *node = NULL; (node = aw_queue_pop(&lost)) != NULL;) {
-    lose(AW_CONTAINER(node, aw_channel, writer_node));
+    mux_lose(AW_CONTAINER(node, aw_channel, writer_node));
   }
 }
 
@@ -647,31 +664,6 @@ static int receive_welcome(aw_mux *mux, const link_reader *in) {
   return AW_OK;
 }
 
-/* A live scope has to jump: announced, never silent. */
-static int receive_gap(aw_mux *mux, const link_reader *in) {
-  size_t len = 0;
-  uint64_t to = 0;
-  aw_uuid id;
-  const char *name = link_string(in, "kind", &len);
-  int kind = name == NULL ? -1 : aw_kind_find(name, len);
-  const char *text = link_string(in, "id", &len);
-  if (kind < 0 || kind >= AW_KIND_SCOPES || text == NULL ||
-      aw_uuid_parse(&id, text, len) != AW_OK || !link_number(in, "to", &to)) {
-    return AW_E_REFUSED;
-  }
-  aw_channel *channel = aw_map_get(&mux->channels, kind, &id);
-  if (channel == NULL || channel->state == AW_CHANNEL_OVER) {
-    return AW_OK;
-  }
-  const char *next = link_string(in, "next", &len);
-  if (next == NULL || len != 8 || memcmp(next, "snapshot", 8) != 0) {
-    lose(channel);
-  } else if (to > channel->in.last) {
-    channel->in.last = to;
-  }
-  return AW_OK;
-}
-
 static bool is_type(const aw_envelope *envelope, const char *type) {
   return envelope->type_len == strlen(type) &&
          memcmp(envelope->type, type, envelope->type_len) == 0;
@@ -687,7 +679,7 @@ int mux_receive_link(aw_mux *mux, const aw_envelope *envelope, const char *text,
     return receive_welcome(mux, &in);
   }
   if (is_type(envelope, "gap")) {
-    return receive_gap(mux, &in);
+    return mux_receive_gap(mux, &in);
   }
   if (is_type(envelope, "goodbye")) {
     return mux_receive_control(mux, envelope, text, len); /* the owner's */

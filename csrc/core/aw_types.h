@@ -11,10 +11,11 @@
 #define AW_TYPES_MAX 128    /* types of one protocol */
 
 enum aw_type_flag {
-  AW_TYPE_OPENS = 1, /* may open a scope when it carries sequence 1 */
-  AW_TYPE_ENDS = 2,  /* ends the scope, in both directions */
-  AW_TYPE_ZERO = 4,  /* may carry sequence 0: an error about no scope */
-  AW_TYPE_FLOATS = 8 /* unsequenced whatever number it carries (ping) */
+  AW_TYPE_OPENS = 1,  /* may open a scope when it carries sequence 1 */
+  AW_TYPE_ENDS = 2,   /* ends the scope, in both directions */
+  AW_TYPE_ZERO = 4,   /* may carry sequence 0: an error about no scope */
+  AW_TYPE_FLOATS = 8, /* unsequenced whatever number it carries (ping) */
+  AW_TYPE_STATE = 16  /* with a number it stands for all before it (sync) */
 };
 
 typedef struct aw_types aw_types;

@@ -54,6 +54,41 @@ static int channel_send(lua_State *L) {
   return results;
 }
 
+/* may_fold() -> boolean: is the log full, and the peer away? */
+static int channel_may_fold(lua_State *L) {
+  aw_channel *channel = check_channel(L, NULL);
+  lua_pushboolean(L, channel != NULL && aw_mux_may_fold(channel));
+  return 1;
+}
+
+/* fold(type, payload) -> true | nil, message, code: a state takes the log's
+ * place. "would_block": it may not be folded now; "limit": it is too large. */
+static int channel_fold(lua_State *L) {
+  channel_box *box = NULL;
+  aw_channel *channel = check_channel(L, &box);
+  size_t len = 0;
+  const char *type = luaL_checklstring(L, 2, &len);
+  if (channel == NULL) {
+    return aw_lua_closed(L);
+  }
+  aw_conn_clock(box->owner->conn);
+  aw_draft draft;
+  int rc = aw_mux_begin_fold(channel, type, len, &draft);
+  return rc == AW_OK ? aw_lua_finish_draft(L, &draft, 3)
+                     : aw_lua_fail(L, rc, NULL);
+}
+
+/* give_up(): the scope is lost, here and at the peer. */
+static int channel_give_up(lua_State *L) {
+  channel_box *box = NULL;
+  aw_channel *channel = check_channel(L, &box);
+  if (channel != NULL) {
+    aw_mux_give_up(channel);
+    aw_conn_touch(box->owner->conn);
+  }
+  return 0;
+}
+
 static void set_header(lua_State *L, const aw_message *message) {
   lua_pushlstring(L, aw_message_type(message), message->type_len);
   lua_setfield(L, -2, "type");
@@ -142,13 +177,11 @@ static int channel_close(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"send", channel_send},
-    {"next", channel_next},
-    {"header", channel_header},
-    {"sent_id", channel_sent_id},
-    {"state", channel_state},
-    {"close", channel_close},
-    {NULL, NULL},
+    {"send", channel_send},       {"may_fold", channel_may_fold},
+    {"fold", channel_fold},       {"give_up", channel_give_up},
+    {"next", channel_next},       {"header", channel_header},
+    {"sent_id", channel_sent_id}, {"state", channel_state},
+    {"close", channel_close},     {NULL, NULL},
 };
 
 void aw_lua_open_channel(lua_State *L) {

@@ -378,6 +378,7 @@ static int conn_stats(lua_State *L) {
   set_integer(L, "dropped_late", stats->dropped_late);
   set_integer(L, "unanswered", stats->unanswered);
   set_integer(L, "replayed", stats->replayed);
+  set_integer(L, "folded", stats->folded);
   set_integer(L, "opened", stats->opened);
   set_integer(L, "ended", stats->ended);
   set_integer(L, "open_scopes", stats->open_scopes);

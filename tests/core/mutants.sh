@@ -59,7 +59,7 @@ mutant() { # name, file, sed expression that has to change exactly one line
 # What a server has under the id that a client names is taken for the same
 # scope, whatever epoch and opening message it comes from.
 mutant no_epoch_check aw_resume.c \
-  's/bool same = channel != NULL && is_same_life(.*);/bool same = channel != NULL;/'
+  's/bool same = channel != NULL && trusted && .*;/bool same = channel != NULL;/'
 
 # What an older connection still brings is heard.
 mutant no_generation_fencing aw_mux_receive.c \
@@ -71,7 +71,16 @@ mutant incremental_credit aw_resume.c \
 
 # After a reconnect the log goes on where it was, not where the peer is.
 mutant silent_gap aw_resume.c \
-  's/if (!aw_channel_rewind(channel, peer_received))/if (peer_received > channel->out.last)/'
+  's/if (!aw_channel_rewind(channel, from))/if (peer_received > channel->out.last)/'
+
+# A folded log's gap is not told, or its bytes are not, or its state waits for
+# a credit that ends before it.
+mutant gap_untold aw_resume.c \
+  's/rc = mux_announce_gap(channel);/channel->jump_from = 0;/'
+mutant gap_without_bytes aw_fold.c \
+  's/link_put_number(draft.out, channel->out_bytes.*/link_put_number(draft.out, 0, \&rc);/'
+mutant state_waits_for_credit aw_fold.c \
+  's/  channel->urgent_last = channel->out.last;/  ;/'
 
 # Further rules, each of which was broken once.
 mutant stale_hello_accepted aw_resume.c \

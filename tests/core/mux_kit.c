@@ -15,6 +15,7 @@ void kit_init(kit *k, const aw_mem *mem) {
     add_type(types, "end", AW_TYPE_ENDS);
     add_type(types, "error", AW_TYPE_ZERO);
     add_type(types, "ping", AW_TYPE_FLOATS);
+    add_type(types, "sync", AW_TYPE_FLOATS | AW_TYPE_STATE);
     types->restart = kind != AW_KIND_PROVIDER;
   }
 }

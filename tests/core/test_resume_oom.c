@@ -6,6 +6,7 @@
 
 #define SCOPES 3
 #define ROUNDS 3
+#define LOG 10
 
 static pair p;
 static aw_channel *mine[SCOPES], *theirs[SCOPES];
@@ -13,6 +14,7 @@ static uint64_t up[SCOPES], down[SCOPES];
 
 static int make_muxes(const aw_mem *mem) {
   pair_prepare(&p, mem);
+  p.server_options.log_messages = LOG;
   int rc = aw_mux_new(&p.client, mem, &p.client_options);
   return rc == 0 ? aw_mux_new(&p.server, mem, &p.server_options) : rc;
 }
@@ -120,6 +122,49 @@ static void play_round(const aw_mem *mem, unsigned round) {
   exchange_surely(mem);
 }
 
+static int fold(aw_channel *channel) {
+  aw_draft draft;
+  int rc = aw_mux_begin_fold(channel, "sync", 4, &draft);
+  if (rc != 0) {
+    return rc;
+  }
+  rc = aw_buf_append(draft.out, "{}", 2);
+  if (rc != 0) {
+    aw_draft_cancel(&draft);
+    return rc;
+  }
+  return aw_draft_commit(&draft);
+}
+
+static void fold_surely(aw_channel *channel) {
+  while (channel->log_count < LOG) {
+    send_surely(channel, "note");
+  }
+  int rc = fold(channel);
+  if (rc != 0) {
+    assert_int_equal(rc, AW_E_NOMEM);
+    assert_int_equal(channel->log_count, LOG);
+    assert_int_equal(fold(channel), 0);
+  }
+  send_surely(channel, "note");
+}
+
+static void fold_all(const aw_mem *mem) {
+  pair_cut(&p);
+  for (unsigned i = 0; i < SCOPES; i++) {
+    fold_surely(theirs[i]);
+  }
+  connect_again(mem);
+  exchange_surely(mem);
+  for (unsigned i = 0; i < SCOPES; i++) {
+    down[i] = theirs[i]->out.last;
+    kit_consume_all(mine[i]);
+    assert_int_equal(mine[i]->consumed, down[i]);
+    assert_int_equal(mine[i]->in_bytes, theirs[i]->out_bytes);
+  }
+  exchange_surely(mem);
+}
+
 static void finish_all(const aw_mem *mem) {
   for (unsigned i = 0; i < SCOPES; i++) {
     send_surely(theirs[i], "end");
@@ -128,7 +173,7 @@ static void finish_all(const aw_mem *mem) {
   for (unsigned i = 0; i < SCOPES; i++) {
     pair_consume(mine[i], &down[i]);
     assert_int_equal(up[i], 1 + 6 * ROUNDS);
-    assert_int_equal(down[i], 6 * ROUNDS + 1);
+    assert_int_equal(down[i], 6 * ROUNDS + LOG + 3);
     assert_int_equal(mine[i]->error, 0);
     aw_mux_release(mine[i]);
     aw_mux_release(theirs[i]);
@@ -151,6 +196,7 @@ static int live_a_session(const aw_mem *mem) {
     for (unsigned round = 0; round < ROUNDS; round++) {
       play_round(mem, round);
     }
+    fold_all(mem);
     finish_all(mem);
   }
   pair_fini(&p);

@@ -36,8 +36,7 @@ static scope *pick_sender(world *w, enum side side) {
   return NULL;
 }
 
-static bool send_one(world *w, enum side side, scope *s, const char *type,
-                     bool urgent) {
+static void put_payload(world *w, enum side side, scope *s, aw_buf *out) {
   char payload[2400];
   life *l = &w->lives[s->life];
   unsigned padding = world_dice(w, 20) == 0 ? world_dice(w, 2000) : 0;
@@ -45,16 +44,52 @@ static bool send_one(world *w, enum side side, scope *s, const char *type,
                      "{\"life\":%d,\"n\":%u,\"process\":%u,\"pad\":\"%0*d\"}",
                      s->life, l->sent[side] + 1, w->process, (int)padding, 0);
   world_demand(w, len > 0 && (size_t)len < sizeof payload, "payload");
+  world_demand(w, aw_buf_append(out, payload, (size_t)len) == 0,
+               "out of memory");
+}
+
+/* A message that stands for all that was sent before it in this life. */
+static bool fold(world *w, enum side side, scope *s) {
+  aw_draft draft;
+  life *l = &w->lives[s->life];
+  world_demand(w, aw_mux_begin_fold(s->channel, "sync", 4, &draft) == 0,
+               "a log could not be folded");
+  put_payload(w, side, s, draft.out);
+  world_demand(w, aw_draft_commit(&draft) == 0, "a state could not be kept");
+  l->sent[side]++;
+  l->urgent[side] = true;
+  s->blocked = false;
+  world_note(w, "%s folds life %d at %u", names[side], s->life, l->sent[side]);
+  return true;
+}
+
+/* What a full log's owner does while its reader is away. */
+static bool overflow(world *w, enum side side, scope *s) {
+  unsigned dice = world_dice(w, 16);
+  if (!aw_mux_may_fold(s->channel) || dice < 4) {
+    return false;
+  }
+  if (dice > 4) {
+    return fold(w, side, s);
+  }
+  w->lives[s->life].given_up = w->lives[s->life].closed = true;
+  aw_mux_give_up(s->channel);
+  world_note(w, "%s gives life %d up", names[side], s->life);
+  return false;
+}
+
+static bool send_one(world *w, enum side side, scope *s, const char *type,
+                     bool urgent) {
+  life *l = &w->lives[s->life];
   aw_draft draft;
   int rc = aw_mux_begin(s->channel, type, strlen(type), NULL, urgent, &draft);
   if (rc == AW_OK) {
-    world_demand(w, aw_buf_append(draft.out, payload, (size_t)len) == 0,
-                 "out of memory");
+    put_payload(w, side, s, draft.out);
     rc = aw_draft_commit(&draft);
   }
   if (rc == AW_E_AGAIN) {
     s->blocked = true;
-    return false;
+    return strcmp(type, "note") == 0 && overflow(w, side, s);
   }
   world_demand(w, rc == AW_OK, "a send to an open scope failed");
   l->sent[side]++;
@@ -236,5 +271,6 @@ void app_forget(world *w, enum side side) {
     life *l = &w->lives[i];
     l->sent[side] = l->taken[side] = 0;
     l->ended[side] = l->released[side] = l->urgent[side] = false;
+    l->given_up = false;
   }
 }

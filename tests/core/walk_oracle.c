@@ -44,7 +44,10 @@ void oracle_taken(world *w, enum side side, scope *s,
     s->process = process;
   }
   world_demand(w, number == s->life, "a message of another life");
-  world_demand(w, n == s->taken + 1, "a message is missing or came twice");
+  bool state = message->type_len == 4 &&
+               memcmp(aw_message_type(message), "sync", 4) == 0;
+  world_demand(w, n == s->taken + 1 || (state && n > s->taken),
+               "a message is missing or came twice");
   world_demand(w, message->sequence == n, "a message has a wrong number");
   world_demand(w, side == SERVER || process == s->process,
                "messages of two processes of the server were mixed");
@@ -55,7 +58,21 @@ void oracle_taken(world *w, enum side side, scope *s,
                "more was delivered than sent");
 }
 
-/* Loss is legal only where the client comes from another process. */
+/* Did the server give this scope up, whose life its client may not know yet? */
+static bool was_given_up(const world *w, const scope *s) {
+  for (unsigned i = 0; i < w->life_count; i++) {
+    const life *l = &w->lives[i];
+    if (l->given_up && (s->life < 0 ? l->kind == s->channel->kind &&
+                                          aw_uuid_equal(&l->id, &s->channel->id)
+                                    : (int)i == s->life)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Loss is legal only where the client comes from another process, or where the
+ * server gave up. */
 void oracle_ended(world *w, enum side side, scope *s) {
   int error = s->channel->error;
   s->over = true;
@@ -73,8 +90,9 @@ void oracle_ended(world *w, enum side side, scope *s) {
   world_demand(w, error == AW_E_LOST, "a scope ended with a strange error");
   world_note(w, "%s loses life %d", side == CLIENT ? "client" : "server",
              s->life);
-  world_demand(w, w->process > 1 && w->welcomed != w->process,
-               "a scope was lost without a cause");
+  world_demand(
+      w, was_given_up(w, s) || (w->process > 1 && w->welcomed != w->process),
+      "a scope was lost without a cause");
   if (s->life >= 0) {
     w->lives[s->life].lost = true;
   }
@@ -192,6 +210,18 @@ static void check_delivered(world *w, unsigned number, enum side to) {
   }
 }
 
+/* What is allowed in all is counted by both ends, also behind a jump. */
+static void check_counts(world *w, enum side side, const scope *s) {
+  for (unsigned i = 0; i < WORLD_SCOPES; i++) {
+    const scope *peer = &w->scopes[other(side)][i];
+    if (peer->channel != NULL && peer->life == s->life && s->life >= 0 &&
+        !peer->over && !s->over && w->lives[s->life].process == w->process) {
+      world_demand(w, s->channel->out_bytes == peer->channel->in_bytes,
+                   "the ends count a scope's bytes differently");
+    }
+  }
+}
+
 static bool is_clean(const world *w) {
   for (unsigned i = 0; i < w->life_count; i++) {
     if (w->lives[i].refused) {
@@ -210,6 +240,13 @@ void oracle_at_rest(world *w) {
     const aw_mux_stats *stats = aw_mux_stats_get(w->mux[side]);
     for (unsigned i = 0; i < WORLD_SCOPES; i++) {
       const scope *s = &w->scopes[side][i];
+      if (s->channel != NULL) {
+        check_counts(w, (enum side)side, s);
+      }
+      world_demand(w,
+                   s->channel == NULL || s->over || s->life < 0 ||
+                       !w->lives[s->life].given_up,
+                   "a scope that was given up stays open");
       if (s->blocked && is_clean(w)) {
         world_note(w, "life %d: sent %llu of %llu, log %zu, all logs %zu",
                    s->life, (unsigned long long)s->channel->out.last,

@@ -26,6 +26,7 @@ typedef struct life {
   bool released[2];   /* this side let go of it before its end */
   bool urgent[2];     /* this side went beyond its credit */
   bool closed;        /* ended or released by somebody, in any process */
+  bool given_up;      /* by the server, whose log was full */
   bool lost, refused; /* announced as such */
 } life;
 

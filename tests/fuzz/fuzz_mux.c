@@ -31,7 +31,8 @@ static void define_types(aw_types types[AW_KIND_SCOPES]) {
              {"agent_stopped", AW_TYPE_ENDS},
              {"goodbye", AW_TYPE_ENDS},
              {"nack", AW_TYPE_ZERO},
-             {"ping", AW_TYPE_FLOATS}};
+             {"ping", AW_TYPE_FLOATS},
+             {"sync", AW_TYPE_FLOATS | AW_TYPE_STATE}};
 
   for (int kind = 0; kind < AW_KIND_SCOPES; kind++) {
     aw_types_init(&types[kind], aw_mem_default());
@@ -125,6 +126,18 @@ static void send_one(aw_channel *channel, const char *type, bool urgent) {
   }
 }
 
+static void fold(aw_channel *channel) {
+  aw_draft draft;
+  bool may = aw_mux_may_fold(channel);
+  int rc = aw_mux_begin_fold(channel, "sync", 4, &draft);
+
+  demand((rc == 0) == may);
+  if (rc == 0) {
+    demand(aw_buf_append(draft.out, "{}", 2) == 0);
+    demand(aw_draft_commit(&draft) == 0 && channel->log_count == 1);
+  }
+}
+
 /* Does something to the first channel of the map that is not released. */
 static void touch(aw_mux *mux, char letter) {
   size_t cursor = 0;
@@ -142,6 +155,12 @@ static void touch(aw_mux *mux, char letter) {
     break;
   case 'e':
     send_one(channel, "result", false);
+    break;
+  case 'f':
+    fold(channel);
+    break;
+  case 'g':
+    aw_mux_give_up(channel);
     break;
   case 'r':
     aw_mux_release(channel);

@@ -1,0 +1,116 @@
+/* A log that is full while its reader is away becomes a state, and the gap that
+ * this leaves is announced (docs/wire.md section 7). */
+#include "aw_mux_impl.h"
+#include "aw_resume_impl.h"
+
+/* Worth it when the scope's own log is full, or when what it would free is more
+ * than what a state costs. The peer has to know the scope: a state opens none.
+ */
+bool aw_mux_may_fold(const aw_channel *channel) {
+  const aw_mux *mux = channel->mux;
+  bool away = mux->extended && !mux->options.is_client &&
+              mux->link == AW_LINK_DETACHED && !mux->abandoned;
+  bool known = !channel->opened_here || channel->acked || channel->in.last > 0;
+  size_t messages = channel->log_count - (channel->folded > 0);
+  return away && known && channel->state == AW_CHANNEL_OPEN && messages > 0 &&
+         (mux_is_log_full(channel) || (messages >= AW_CHANNEL_FOLD_MESSAGES &&
+                                       !mux_has_window(mux, channel)));
+}
+
+/* The state is urgent: the credit that its reader gave ends before it. */
+void mux_fold(aw_draft *draft) {
+  aw_channel *channel = draft->channel;
+  aw_mux *mux = draft->mux;
+  mux->stats.folded += channel->log_count - 1;
+  mux_count_log(mux, 0, aw_channel_log_fold(channel, draft->mark));
+  channel->urgent_last = channel->out.last;
+  mux_wake_hungry(mux);
+}
+
+void aw_mux_give_up(aw_channel *channel) {
+  if (channel->state == AW_CHANNEL_OPEN) {
+    mux_lose(channel);
+  }
+}
+
+/* The number behind which a peer that has `received` goes on. Marks the scope
+ * if that is a jump. */
+uint64_t mux_skip_folded(aw_channel *channel, uint64_t received) {
+  channel->jump_from = 0;
+  if (channel->folded == 0 || received + 1 >= channel->first_logged) {
+    return received;
+  }
+  channel->jump_from = received + 1;
+  return channel->first_logged - 1;
+}
+
+/* Tells the peer of the jump. `bytes` makes both ends count alike behind it:
+ * nobody knows any more how long the messages were that the peer never had. */
+int mux_announce_gap(aw_channel *channel) {
+  aw_draft draft;
+  int rc = mux_begin_link(channel->mux, "gap", &draft);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  char id[AW_UUID_TEXT + 1] = {0};
+  aw_uuid_format(&channel->id, id);
+  link_put(draft.out, "{\"kind\":\"", &rc);
+  link_put(draft.out, aw_kind_name(channel->kind), &rc);
+  link_put(draft.out, "\",\"id\":\"", &rc);
+  link_put(draft.out, id, &rc);
+  link_put(draft.out, "\",\"from\":", &rc);
+  link_put_number(draft.out, channel->jump_from, &rc);
+  link_put(draft.out, ",\"to\":", &rc);
+  link_put_number(draft.out, channel->first_logged - 1, &rc);
+  link_put(draft.out, ",\"bytes\":", &rc);
+  link_put_number(draft.out, channel->out_bytes - channel->unsent_bytes, &rc);
+  link_put(draft.out, ",\"next\":\"snapshot\"}", &rc);
+  channel->jump_from = 0;
+  return mux_end_link(&draft, rc);
+}
+
+/* What is skipped needs no credit, and counts as consumed with what is read
+ * behind it. */
+static void jump(aw_channel *channel, uint64_t to, uint64_t bytes) {
+  if (to > channel->in.last) {
+    channel->granted.sequence += to - channel->in.last;
+    channel->in.last = to;
+    if (channel->inbox_count == 0) {
+      channel->consumed = to;
+    }
+  }
+  if (bytes > channel->in_bytes) {
+    uint64_t skipped = bytes - channel->in_bytes;
+    channel->in_bytes += skipped;
+    channel->consumed_bytes += skipped;
+    channel->granted.bytes += skipped;
+  }
+  mux_queue_flow(channel, true);
+}
+
+/* A live scope has to jump: announced, never silent. */
+int mux_receive_gap(aw_mux *mux, const link_reader *in) {
+  size_t len = 0;
+  uint64_t to = 0, bytes = 0;
+  aw_uuid id;
+  const char *name = link_string(in, "kind", &len);
+  int kind = name == NULL ? -1 : aw_kind_find(name, len);
+  const char *text = link_string(in, "id", &len);
+  if (!mux->options.is_client || kind < 0 || kind >= AW_KIND_SCOPES ||
+      text == NULL || aw_uuid_parse(&id, text, len) != AW_OK ||
+      !link_number(in, "to", &to)) {
+    return AW_E_REFUSED;
+  }
+  aw_channel *channel = aw_map_get(&mux->channels, kind, &id);
+  if (channel == NULL || channel->state == AW_CHANNEL_OVER) {
+    return AW_OK;
+  }
+  const char *next = link_string(in, "next", &len);
+  if (next == NULL || len != 8 || memcmp(next, "snapshot", 8) != 0) {
+    mux_lose(channel);
+    return AW_OK;
+  }
+  (void)link_number(in, "bytes", &bytes);
+  jump(channel, to, bytes);
+  return AW_OK;
+}
