@@ -30,6 +30,7 @@ function M.new(connection, protocol, core, slot, id)
     _core = core,
     _slot = slot,
     _urgent = protocol.urgent or {},
+    _overflow = nil, -- what to do about a full log
     _readers = nil,
     _writers = nil,
     _closed = false,
@@ -38,6 +39,34 @@ function M.new(connection, protocol, core, slot, id)
   self._readers = wait.signal("a message of", self)
   self._writers = wait.signal("room to send on", self)
   return self
+end
+
+---What becomes of the scope when its log is full while the peer is away. By
+---default the sender waits for its return ("pause"). With "fail" the scope ends
+---with code "lost" at both ends. A function folds the log: it is called with the
+---type of the message that has no room, and gives the type and payload of one
+---that stands for all that was sent (docs/wire.md section 7), and true if that
+---covers the message as well. Folding is a server's; a client's sender waits.
+---@param how "pause"|"fail"|fun(type: string): string, table, boolean?
+function Channel:on_overflow(how)
+  if how ~= "pause" and how ~= "fail" and type(how) ~= "function" then
+    error("on_overflow takes \"pause\", \"fail\" or a function", 2)
+  end
+  self._overflow = how ~= "pause" and how or nil
+end
+
+-- Tries to make room in a full log; true when there is some, and whether the
+-- message of this type has gone with it.
+local function make_room(self, kind)
+  local core, how = self._core, self._overflow
+  if not how or not core:may_fold() then
+    return false
+  elseif how == "fail" then
+    core:give_up()
+    return true
+  end
+  local state, payload, covers = how(kind)
+  return core:fold(state, payload) == true, covers
 end
 
 ---Sends the next message of the scope; waits while its window is full.
@@ -56,7 +85,12 @@ function Channel:send(type, payload, in_reply_to)
     if code ~= "would_block" then
       return ok, message, code
     end
-    self._writers:wait()
+    local made, covered = make_room(self, type)
+    if covered and made then
+      return true
+    elseif not made then
+      self._writers:wait()
+    end
   end
 end
 

@@ -6,7 +6,7 @@ local M = {
 }
 
 -- Flags of csrc/core/aw_types.h.
-local OPENS, ENDS, ZERO, FLOATS = 1, 2, 4, 8
+local OPENS, ENDS, ZERO, FLOATS, STATE = 1, 2, 4, 8, 16
 
 -- Unsequenced whatever number they carry (docs/wire.md section 3).
 local FLOATING = { "ping", "pong", "goodbye", "sync", "sync_request" }
@@ -40,6 +40,7 @@ function M.define(loop)
       -- A goodbye that ends a scope is one of its numbered messages.
       loop:define(kind, name, protocol.ends[name] and ZERO or FLOATS)
     end
+    define_set(loop, kind, protocol.states, STATE)
     loop:restartable(kind, protocol.restart == true)
   end
 end

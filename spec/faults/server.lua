@@ -1,6 +1,7 @@
 -- The fault lab's server: streams that can be checked, and counters.
 --
---   lua server.lua [OPTIONS]      JSON, as for aw.serve. Prints its port.
+--   lua server.lua [OPTIONS]      JSON, as for aw.serve, and `overflow` as for
+--                                 its provider. Prints its port.
 --
 -- The prompt of a stream is JSON: {who=, count=, size=, hold=}. Delta n of it
 -- is lab.delta(who, n, size); after delta `hold` it waits for a release.
@@ -34,6 +35,16 @@ end
 
 local server
 
+local connections = setmetatable({}, { __mode = "k" })
+
+local function folded()
+  local sum = 0
+  for conn in pairs(connections) do
+    sum = sum + conn:stats().folded
+  end
+  return sum
+end
+
 --- Answers every message of an agent scope with what this process has open.
 local function serve_counters(channel)
   for message in function() return channel:receive() end do
@@ -43,6 +54,7 @@ local function serve_counters(channel)
     channel:send("session_info", {
       tasks = host.current():live_tasks(), connections = server:count(),
       sessions = (server._hub:sessions()), memory_kb = collectgarbage("count"),
+      folded = folded(),
     })
   end
 end
@@ -50,14 +62,18 @@ end
 aw.run(function()
   local options = {
     listen = "ws://127.0.0.1:0", provider = model,
-    provider_options = { max_streams = 20000 },
+    -- Folded deltas come merged, and what is checked is each of them.
+    provider_options = { max_streams = 20000, overflow = "pause" },
     on_connection = function(conn)
+      connections[conn] = true
       conn:serve("agent", serve_counters)
     end,
   }
   for key, value in pairs(arg[1] and assert(aw.json.decode(arg[1])) or {}) do
     options[key] = value
   end
+  options.provider_options.overflow = options.overflow
+    or options.provider_options.overflow
   server = assert(aw.serve(options))
   print("port " .. server.port)
   io.stdout:flush()

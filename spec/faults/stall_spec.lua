@@ -124,6 +124,33 @@ describe("a network that goes silent", function()
     end)
   end)
 
+  it("outlasts every log, and each stream is told whole", function()
+    local options = with { overflow = "fold" }
+    lab.run({ server = options }, function(env)
+      local client = env.connect(with { handshake_ms = 500 })
+      local seen = record(client)
+      local count = lab.by_mode(6000, 12000, 50000)
+      local streams, readers = {}, {}
+      for number = 1, 8 do
+        streams[number] = assert(lab.start(client, {
+          who = number, count = count, size = 200, reconstruct = true,
+        }))
+        assert(streams[number]:next(10000))
+      end
+      env.proxy:order("stall", "both")
+      seen.wait("resuming", 5000)
+      lab.eventually("a folded log of each stream", 60000, function()
+        return env.watch.counters().folded > 8 * 4096
+      end)
+      lab.note("%d messages were folded", env.watch.counters().folded)
+      env.proxy:order("resume")
+      for number, stream in ipairs(streams) do
+        readers[number] = aw.spawn(lab.check_whole, stream, number, count, 200)
+      end
+      lab.join_all(readers)
+    end)
+  end)
+
   it("is waited for through a delay that is longer than a ping", function()
     lab.run({ server = QUICK }, function(env)
       local client = env.connect(QUICK)

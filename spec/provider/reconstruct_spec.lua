@@ -178,13 +178,13 @@ describe("reconstruct", function()
   end)
 
   it("gives the partial state, with and without content", function()
-    local partial = rec:partial { model = "m" }
+    local partial = rec:state { model = "m" }.partial
     assert.equal("result", partial.type)
     assert.same({}, { partial.content[1] })
     feed(rec, { ev("text_start", 0), ev("text_delta", 0, { delta = "so" }) })
-    assert.equal("so", rec:partial().content[1].text)
+    assert.equal("so", rec:state().partial.content[1].text)
     rec:push(ev("text_delta", 0, { delta = " far" }))
-    assert.equal("so far", rec:partial().content[1].text)
+    assert.equal("so far", rec:state().partial.content[1].text)
   end)
 
   it("is as new after a reset", function()
@@ -195,6 +195,105 @@ describe("reconstruct", function()
     assert.equal(0, rec.ignored)
     feed(rec, text(0, "b"))
     assert.equal("b", rec:message().content[1].text)
+  end)
+
+  -- What a reader with `before` is given for the state of a server with `all`.
+  local function caught_up(before, all, with_partial)
+    feed(rec, before)
+    local server = reconstruct.new()
+    feed(server, all)
+    local state = server:state { model = "m" }
+    state.sequence = 9
+    local events, problem = rec:missing(state, with_partial)
+    for _, event in ipairs(events or {}) do
+      assert.equal(9, event.sequence)
+      assert.is_true(rec:push(event))
+    end
+    return events, problem, server
+  end
+
+  local function call(index, ...)
+    local events = {
+      ev("toolcall_start", index, { id = "c" .. index, name = "read" }),
+    }
+    for _, delta in ipairs { ... } do
+      events[#events + 1] = ev("toolcall_delta", index, { delta = delta })
+    end
+    return events
+  end
+
+  local function joined(...)
+    local events = {}
+    for _, list in ipairs { ... } do
+      for _, event in ipairs(list) do
+        events[#events + 1] = event
+      end
+    end
+    return events
+  end
+
+  it("is brought to a state by the events that it lacks", function()
+    local all = joined(text(0, "one"), text(1, "two"),
+      call(2, '{"path":', '"x"}'),
+      { ev("toolcall_end", 2,
+        { id = "c2", name = "read", arguments_json = '{"path":"x"}' }) },
+      { ev("text_start", 4), ev("text_delta", 4, { delta = "thr" }) })
+    for taken = 0, #all do
+      local before = {}
+      for index = 1, taken do
+        before[index] = all[index]
+      end
+      rec:reset()
+      local events, _, server = caught_up(before, all)
+      assert.is_table(events)
+      assert.same(server:message { timestamp = 1 }.content,
+        rec:message { timestamp = 1 }.content)
+      assert.equal(4, rec:open_index())
+      if taken == #all then
+        assert.same({}, events)
+      end
+    end
+  end)
+
+  it("goes on with an open call where the state ends", function()
+    local events = caught_up({}, call(0))
+    assert.equal(1, #events)
+    assert.is_true(rec:push(ev("toolcall_delta", 0, { delta = "{}" })))
+    assert.equal("{}", rec:text(0))
+  end)
+
+  it("believes a finished call's own arguments", function()
+    local events = caught_up(call(0, '{"a" : 1'), joined(call(0, '{"a" : 1', "}"),
+      { ev("toolcall_end", 0,
+        { id = "c0", name = "read", arguments_json = '{"a":1}' }) }))
+    assert.equal("toolcall_end", events[#events].type)
+    assert.equal('{"a":1}', rec:text(0))
+  end)
+
+  it("adds the block so far where that was asked for", function()
+    local events = caught_up({}, text(0, "ab"), true)
+    assert.same({ current_text = "" }, events[1].partial)
+    assert.same({ current_text = "ab" }, events[2].partial)
+  end)
+
+  it("does not follow a state that contradicts it", function()
+    local events, problem = caught_up(
+      { ev("text_start", 0), ev("text_delta", 0, { delta = "no" }) },
+      text(0, "yes"))
+    assert.is_nil(events)
+    assert.truthy(problem:find("block 0", 1, true))
+    rec:reset()
+    assert.is_nil((caught_up({ ev("thinking_start", 0) }, text(0, "yes"))))
+  end)
+
+  it("takes a state that does not tell its blocks' numbers", function()
+    feed(rec, { ev("text_start", 0) })
+    local events = rec:missing {
+      partial = { content = { { type = "text", text = "hi" } } },
+    }
+    assert.equal(2, #events)
+    assert.equal("hi", events[1].delta)
+    assert.same({}, rec:missing {})
   end)
 
   it("knows which block is open", function()

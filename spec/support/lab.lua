@@ -20,10 +20,10 @@ function M.delta(who, n, size)
   return text .. ("x"):rep(size - #text)
 end
 
---- Starts the stream of a plan: `who`, `count`, `size`, `hold`.
+--- Starts the stream of a plan: `who`, `count`, `size`, `hold`; `reconstruct`.
 function M.start(conn, plan)
   return conn:provider():start_stream {
-    model = "lab/lab", reconstruct = false,
+    model = "lab/lab", reconstruct = plan.reconstruct == true,
     messages = { { role = "user", content = assert(aw.json.encode {
       who = plan.who, count = plan.count, size = plan.size,
       hold = plan.hold,
@@ -55,6 +55,24 @@ function M.follow(stream, plan)
     return nil, why, code
   elseif n ~= plan.count then
     error(("stream %s: %d of %d texts"):format(plan.who, n, plan.count))
+  end
+  return true
+end
+
+--- Reads a stream to its end, however its deltas are merged: together they are
+-- what was sent, and so is the result. Raises when they are not.
+function M.check_whole(stream, who, count, size)
+  local sent, got = {}, {}
+  for n = 1, count do
+    sent[n] = M.delta(who, n, size)
+  end
+  for event in stream:events() do
+    got[#got + 1] = event.delta
+  end
+  local message = assert(stream:result(30000))
+  local text = table.concat(sent)
+  if table.concat(got) ~= text or message.content[1].text ~= text then
+    error(("stream %s: %d deltas make another text"):format(who, #got))
   end
   return true
 end

@@ -308,6 +308,9 @@ M.payloads = {
   sync = object {
     "target_stream_id", text,
     "partial", optional(object { "content", optional(blocks) }),
+    "blocks", optional(array_of(object {
+      "content_index", count, "open", optional(flag),
+    })),
   },
 }
 

@@ -104,6 +104,50 @@ function SETTLE.stream_error(stream, event)
     protocol.read_code(event.code))
 end
 
+-- Gives events as if they had come, then goes on with the channel.
+local function replay(stream, events)
+  local at = 0
+  stream._source = {
+    next = function()
+      at = at + 1
+      if events[at] then
+        return events[at]
+      end
+      stream._source = stream._channel._core
+      return stream._source:next()
+    end,
+  }
+end
+
+-- The server has folded what was sent while we were away. The reader gets what
+-- it has missed; without reconstruction nobody knows what that is, so it gets
+-- the state itself.
+function SETTLE.sync(stream, event)
+  stream._accepted = true
+  local ok, problem = protocol.check("sync", event)
+  if not ok then
+    return finish(stream, nil, problem, "invalid_response")
+  end
+  local rec = stream._rec
+  if not rec then
+    return event
+  elseif rec.truncated then
+    return finish(stream, nil, "the message is larger than the limit", "limit")
+  end
+  local events
+  events, problem = rec:missing(event, stream._with_partial)
+  if not events then
+    return finish(stream, nil, problem, "invalid_response")
+  end
+  if not rec.started then
+    table.insert(events, 1, {
+      type = "start", sequence = event.sequence, model = event.partial
+        and event.partial.model or stream.model.id,
+    })
+  end
+  replay(stream, events)
+end
+
 function SETTLE.done(stream, event)
   stream._done = event
 end
@@ -127,7 +171,7 @@ local function settle(stream, event)
     end
     return event
   elseif handle then
-    handle(stream, event)
+    return handle(stream, event)
   else
     stream.unknown = stream.unknown + 1
   end
@@ -167,7 +211,10 @@ end
 
 local function wait_event(stream, timeout_ms)
   while not stream._ended do
-    local event, text, code = receive(stream, timeout_ms)
+    local event, text, code = stream._source:next()
+    if not event then
+      event, text, code = receive(stream, timeout_ms)
+    end
     if event then
       event = settle(stream, event)
       if event then
@@ -232,7 +279,7 @@ local function advance_coalesced(stream)
   end
   local kind, index, pieces = event.type, event.content_index, nil
   local sequence = event.sequence
-  local following = stream._channel:next()
+  local following = stream._source:next()
   while following do
     following = settle(stream, following)
     if following then
@@ -245,7 +292,7 @@ local function advance_coalesced(stream)
       pieces[#pieces + 1] = following.delta
       sequence = following.sequence
     end
-    following = stream._channel:next()
+    following = stream._source:next()
   end
   if pieces then
     event.delta = table.concat(pieces)
@@ -293,7 +340,7 @@ function Stream:next(timeout_ms)
     self._held = nil
     return event
   end
-  event = self._channel:next()
+  event = self._source:next()
   if event then
     event = settle(self, event)
     if event then
@@ -306,7 +353,7 @@ end
 local function drain(stream)
   stream._held = nil
   while not stream._ended do
-    local event = stream._channel:next()
+    local event = stream._source:next()
     if event then
       settle(stream, event)
     else
@@ -396,7 +443,8 @@ end
 
 --- A stream over a channel on which its request was sent.
 ---@param channel table
----@param options table model, reconstruct, max_bytes, on_end (a function)
+---@param options table model, reconstruct, include_partial, max_bytes, on_end (a
+-- function)
 ---@return agentwire.Stream
 function M.new(channel, options)
   local rec = options.reconstruct
@@ -406,10 +454,11 @@ function M.new(channel, options)
     model = options.model,
     unknown = 0,
     _channel = channel,
-    _source = channel._core, -- what Channel:next asks, for the read loop
+    _source = channel._core, -- what Channel:next asks, or what came to replay
     _on_end = options.on_end,
     _request_id = channel:sent_id(),
     _rec = rec,
+    _with_partial = options.include_partial,
     _blocks = rec and rec.blocks or NO_BLOCKS,
     _accepted = false,
     _aborted = false,

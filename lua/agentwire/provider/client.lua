@@ -85,6 +85,7 @@ function Client:start_stream(request)
   local stream = new_stream(channel, {
     model = payload.model,
     reconstruct = request.reconstruct ~= false,
+    include_partial = payload.include_partial,
     max_bytes = self._max_message_bytes,
     on_end = self._retire,
   })

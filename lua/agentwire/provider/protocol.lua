@@ -26,6 +26,9 @@ M.opens = set {
 -- the opening request ends the scope, a later one does not.
 M.ends = set { "result", "stream_error", "models_response" }
 
+--- Types that stand for all that was sent before them, if they are numbered.
+M.states = set { "sync" }
+
 --- Types that may go outside the credit, so that a stalled stream can always
 -- be aborted.
 M.urgent = set { "abort_request" }

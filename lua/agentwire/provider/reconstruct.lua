@@ -15,6 +15,7 @@ local M = {}
 ---@class agentwire.Reconstructor
 ---@field ignored integer events that did not fit: orphans, kinds, over limits
 ---@field truncated boolean whether `max_bytes` cut the message
+---@field started boolean whether `start` came
 ---@field left integer bytes that may still be added
 ---@field blocks table<integer, table> by content_index
 local Reconstructor = {}
@@ -43,9 +44,20 @@ local DELTA_TYPE = {
   text = "text_delta", thinking = "thinking_delta", tool = "toolcall_delta",
 }
 
+-- A content block of a message, by its type: the kind, the first part of its
+-- events' names, where its text is, and where `include_partial` puts that.
+local CONTENT = {
+  text = { "text", "text", "text", "current_text" },
+  thinking = { "thinking", "thinking", "thinking", "current_thinking" },
+  tool_call = {
+    "tool", "toolcall", "arguments_json", "current_arguments_json",
+  },
+}
+
 local function clear(self)
   self.ignored = 0
   self.truncated = false
+  self.started = false
   self.blocks = {}
   self._indexes = {}
   self.left = self._max_bytes
@@ -180,6 +192,7 @@ end
 local OTHER = {}
 
 function OTHER.start(self, event)
+  self.started = true
   self._model = event.model
   if type(event.input_tokens) == "number" then
     self._usage = { input = event.input_tokens }
@@ -321,11 +334,82 @@ function Reconstructor:message(defaults)
   }
 end
 
---- The state so far in the result shape, as `sync` carries it.
+--- The state so far as `sync` carries it: the message in the result shape, and
+-- which of its blocks are open. An open call's arguments are as far as they came.
 ---@param defaults? table as for `message`
----@return table partial
-function Reconstructor:partial(defaults)
-  return protocol.result_from_message(self:message(defaults))
+---@return table state {partial, blocks}
+function Reconstructor:state(defaults)
+  local partial = protocol.result_from_message(self:message(defaults))
+  local blocks = {}
+  for position, index in ipairs(self._indexes) do
+    local block = self.blocks[index]
+    blocks[position] = { content_index = index, open = not block.ended }
+    if block.kind == "tool" and not block.ended then
+      partial.content[position].arguments_json = text_of(block)
+    end
+  end
+  return { partial = partial, blocks = json.array(blocks) }
+end
+
+-- What one block of a state has that was not taken yet. False: they contradict
+-- each other.
+local function catch_up(self, content, told, add)
+  local shape, index = CONTENT[content.type], told.content_index
+  local block = self.blocks[index]
+  if not shape or (block and block.kind ~= shape[1]) then
+    return false
+  elseif block and block.ended then
+    return true
+  end
+  local kind, prefix, whole = shape[1], shape[2], content[shape[3]]
+  local known = block and text_of(block) or ""
+  local fits = whole:sub(1, #known) == known
+  local id, name = content.id, content.name
+  if not block then
+    add(prefix .. "_start", "", { content_index = index, id = id, name = name })
+  end
+  if fits and #whole > #known then
+    add(DELTA_TYPE[kind], whole, {
+      content_index = index, delta = whole:sub(#known + 1),
+    })
+  end
+  if not told.open then
+    add(prefix .. "_end", whole, {
+      content_index = index, id = id, name = name,
+      arguments_json = content.arguments_json,
+      thought_signature = content.thought_signature,
+    })
+  end
+  -- A call's end carries its arguments, which need not be what was streamed.
+  return fits or (kind == "tool" and not told.open)
+end
+
+--- The events that lead from what was taken so far to a state, each once: what
+-- a reader is given in the place of those that were folded. They are not taken
+-- by this.
+---@param sync table a checked `sync`
+---@param with_partial? boolean as after `include_partial`
+---@return table[]|nil events
+---@return string|nil message
+function Reconstructor:missing(sync, with_partial)
+  local events = {}
+  local content = sync.partial and sync.partial.content or {}
+  for position, block in ipairs(content) do
+    local told = sync.blocks and sync.blocks[position]
+      or { content_index = position - 1 }
+    local ok = catch_up(self, block, told, function(kind, text, event)
+      event.type, event.sequence = kind, sync.sequence
+      if with_partial then
+        event.partial = { [CONTENT[block.type][4]] = text }
+      end
+      events[#events + 1] = event
+    end)
+    if not ok then
+      return nil, ("block %d of the state contradicts what came before")
+        :format(told.content_index)
+    end
+  end
+  return events
 end
 
 return M

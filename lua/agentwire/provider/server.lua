@@ -149,7 +149,20 @@ function EMIT.keepalive(run)
   end
 end
 
-local function emit(run, event)
+local emit
+
+-- A relay's upstream has folded what was streamed while the relay was away.
+local function emit_state(run, sync)
+  local events, problem = run.rec:missing(sync)
+  if not events then
+    break_off(run, problem)
+  end
+  for _, event in ipairs(events) do
+    emit(run, event)
+  end
+end
+
+function emit(run, event)
   if run.stopping then
     task.checkpoint()
     error(STOPPED, 0)
@@ -163,6 +176,8 @@ local function emit(run, event)
       ensure_start(run)
       put(run, kind, block_payload(run, event))
     end
+  elseif kind == "sync" then
+    return emit_state(run, event)
   elseif EMIT[kind] then
     EMIT[kind](run, event)
   else
@@ -355,6 +370,13 @@ local function abort(server, channel, event)
   return ack(channel)
 end
 
+-- What a `sync` says of a run: all that it has put out.
+local function state_of(run)
+  local state = run.rec:state(defaults_of(run))
+  state.target_stream_id = run.channel.id
+  return state
+end
+
 local function sync_payload(server, message)
   local ok, text, code = protocol.check("sync_request", message)
   if not ok then
@@ -364,10 +386,9 @@ local function sync_payload(server, message)
   if not run then
     return nil, "no such stream is running", "stream_not_found"
   end
-  return {
-    target_stream_id = message.target_stream_id,
-    partial = run.rec:partial(defaults_of(run)),
-  }
+  local state = state_of(run)
+  state.target_stream_id = message.target_stream_id
+  return state
 end
 
 -- What may come in an open scope, besides the request that opened it.
@@ -457,6 +478,9 @@ local function perform(run, keepalive_ms)
   local server = run.server
   server._runs[run.channel.id] = run
   server._active = server._active + 1
+  run.channel:on_overflow(server._overflow or function(kind)
+    return "sync", state_of(run), BLOCK_EVENT[kind] ~= nil
+  end)
   task.defer(function()
     release(run)
   end)
@@ -590,7 +614,9 @@ end
 --- Serves a provider to the peer of a connection.
 -- Options: `max_streams` (1000 at once, streams and completions together),
 -- `keepalive_ms` (0: none), `max_message_bytes` (16 MiB an answer),
--- `cache_max_age_ms` of model lists.
+-- `cache_max_age_ms` of model lists; `overflow`: what becomes of a stream whose
+-- log is full while the client is away ("fold" it into the message so far,
+-- "pause" the adapter, "fail").
 ---@param connection table
 ---@param provider table an adapter, a router or a provider client
 ---@param options? table
@@ -600,6 +626,10 @@ function M.attach(connection, provider, options)
   if type(provider) ~= "table" or not provider.stream then
     error("a provider adapter is expected", 2)
   end
+  local overflow = options.overflow or "fold"
+  if overflow ~= "fold" and overflow ~= "pause" and overflow ~= "fail" then
+    error("overflow is \"fold\", \"pause\" or \"fail\"", 2)
+  end
   local server = setmetatable({
     _connection = connection,
     _router = provider.route and provider or router.new { provider },
@@ -607,6 +637,7 @@ function M.attach(connection, provider, options)
     _active = 0,
     _refused = 0,
     _max_streams = options.max_streams or MAX_STREAMS,
+    _overflow = overflow ~= "fold" and overflow or nil, -- a run folds itself
     _max_message_bytes = options.max_message_bytes,
     _keepalive_ms = options.keepalive_ms or 0,
     _cache_max_age_ms = options.cache_max_age_ms or CACHE_MAX_AGE_MS,
