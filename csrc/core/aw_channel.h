@@ -81,6 +81,7 @@ struct aw_channel {
   bool starved;     /* a send was refused; WRITABLE is owed */
   bool awaiting;    /* told in a hello, not yet answered by a welcome */
   bool acked;       /* the peer has acknowledged something */
+  bool manual;      /* what is consumed counts once it is confirmed */
   aw_uuid birth;    /* id of the opening message: tells the id's lives apart */
 
   aw_seq in, out;
@@ -89,6 +90,7 @@ struct aw_channel {
   uint64_t in_bytes, consumed_bytes; /* cost accepted, cost taken */
   uint64_t consumed;                 /* sequence taken last */
   aw_uuid first_in;                  /* message id of inbound sequence 1 */
+  aw_credit confirmed;               /* of the consumed, if manual */
   aw_credit granted;                 /* what we allowed the peer */
 
   aw_buf log; /* aw_entry records: first_logged .. out.last */

@@ -289,6 +289,22 @@ void aw_mux_release(aw_channel *channel) {
   mux_settle(channel);
 }
 
+static void acknowledge(aw_channel *channel) {
+  aw_mux *mux = channel->mux;
+  if (!mux_resumable(mux)) {
+    return;
+  }
+  aw_credit done = mux_confirmed(channel);
+  /* Sums, not differences: the last message may overdraw the credit. */
+  bool half =
+      done.sequence + mux->options.window_messages / 2 >=
+          channel->granted.sequence ||
+      done.bytes + mux->options.window_bytes / 2 >= channel->granted.bytes ||
+      done.sequence - channel->flow_acked >= AW_FLOW_MESSAGES;
+  bool waited_for = channel->inbox_count == 0 && mux_is_tight(mux);
+  mux_queue_flow(channel, half || waited_for);
+}
+
 void aw_mux_consume(aw_channel *channel) {
   if (channel->inbox_count == 0) {
     return;
@@ -297,15 +313,23 @@ void aw_mux_consume(aw_channel *channel) {
   size_t cost = aw_channel_drop(channel);
   mux->stats.inbox_bytes -= cost;
   mux_credit_back(mux);
-  if (mux_resumable(mux)) {
-    /* Sums, not differences: the last message may overdraw the credit. */
-    bool half = channel->consumed + mux->options.window_messages / 2 >=
-                    channel->granted.sequence ||
-                channel->consumed_bytes + mux->options.window_bytes / 2 >=
-                    channel->granted.bytes ||
-                channel->consumed - channel->flow_acked >= AW_FLOW_MESSAGES;
-    bool waited_for = channel->inbox_count == 0 && mux_is_tight(mux);
-    mux_queue_flow(channel, half || waited_for);
+  if (!channel->manual) {
+    acknowledge(channel);
+  }
+}
+
+void aw_mux_confirm_manually(aw_channel *channel) {
+  channel->confirmed = mux_confirmed(channel);
+  channel->manual = true;
+}
+
+void aw_mux_confirm(aw_channel *channel) {
+  aw_credit all = {channel->consumed, channel->consumed_bytes};
+  bool news = channel->confirmed.sequence != all.sequence ||
+              channel->confirmed.bytes != all.bytes;
+  if (channel->manual && news) {
+    channel->confirmed = all;
+    acknowledge(channel);
   }
 }
 

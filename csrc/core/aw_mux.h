@@ -203,6 +203,13 @@ int aw_mux_send_error(aw_mux *mux, const char *code, const char *message,
 /* Takes the oldest message of the channel's inbox as consumed. */
 void aw_mux_consume(aw_channel *channel);
 
+/* From now on what is consumed is acknowledged when it is confirmed, and not
+ * before: the peer keeps it, and its credit for the scope stands still. Memory
+ * here is free, so the connection's credit goes on. */
+void aw_mux_confirm_manually(aw_channel *channel);
+/* Confirms all that was consumed so far. */
+void aw_mux_confirm(aw_channel *channel);
+
 /* The next channel with news; *events are its aw_channel_event bits. */
 aw_channel *aw_mux_poll(aw_mux *mux, unsigned *events);
 bool aw_mux_control(aw_mux *mux, aw_control *out); /* oldest, false: none */

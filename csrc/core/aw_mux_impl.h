@@ -112,6 +112,13 @@ static inline bool mux_has_let_go(const aw_channel *channel) {
   return channel->released && channel->log_count == 0;
 }
 
+/* How far the application is through with what came: what we acknowledge. Who
+ * has let go has confirmed everything. */
+static inline aw_credit mux_confirmed(const aw_channel *channel) {
+  aw_credit consumed = {channel->consumed, channel->consumed_bytes};
+  return channel->manual && !channel->released ? channel->confirmed : consumed;
+}
+
 /* aw_mux.c */
 void mux_raise(aw_channel *channel, unsigned events);
 void mux_end_channel(aw_channel *channel, int error);

@@ -28,8 +28,9 @@ int mux_end_link(aw_draft *draft, int rc) {
 /* What the peer may send from now on: absolute, and it only grows. */
 static void grant(aw_channel *channel) {
   const aw_mux_options *options = &channel->mux->options;
-  uint64_t sequence = channel->consumed + options->window_messages;
-  uint64_t bytes = channel->consumed_bytes + options->window_bytes;
+  aw_credit done = mux_confirmed(channel);
+  uint64_t sequence = done.sequence + options->window_messages;
+  uint64_t bytes = done.bytes + options->window_bytes;
   if (sequence > channel->granted.sequence) {
     channel->granted.sequence = sequence;
   }
@@ -106,8 +107,8 @@ static void heed_let_go(aw_channel *channel) {
 
 static void put_flow_scope(aw_buf *out, aw_channel *channel, int *rc) {
   grant(channel);
-  uint64_t numbers[] = {channel->consumed, channel->granted.sequence,
-                        channel->granted.bytes};
+  uint64_t numbers[] = {mux_confirmed(channel).sequence,
+                        channel->granted.sequence, channel->granted.bytes};
   link_put_scope(out, channel->kind, &channel->id, rc);
   for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
     link_put(out, ",", rc);
@@ -143,7 +144,7 @@ static int write_flow_page(aw_mux *mux) {
   while (count-- > 0) {
     aw_node *node = aw_queue_pop(&mux->flows);
     aw_channel *channel = AW_CONTAINER(node, aw_channel, flow_node);
-    channel->flow_acked = channel->consumed;
+    channel->flow_acked = mux_confirmed(channel).sequence;
     channel->told = mux_has_let_go(channel);
     end_let_go(channel);
   }

@@ -165,6 +165,25 @@ static int channel_state(lua_State *L) {
   return 5;
 }
 
+/* confirm_manually(): consumed messages are acknowledged by confirm() alone */
+static int channel_confirm_manually(lua_State *L) {
+  aw_channel *channel = check_channel(L, NULL);
+  if (channel != NULL) {
+    aw_mux_confirm_manually(channel);
+  }
+  return 0;
+}
+
+static int channel_confirm(lua_State *L) {
+  channel_box *box = NULL;
+  aw_channel *channel = check_channel(L, &box);
+  if (channel != NULL) {
+    aw_mux_confirm(channel);
+    aw_conn_touch(box->owner->conn);
+  }
+  return 0;
+}
+
 static int channel_close(lua_State *L) {
   channel_box *box = NULL;
   aw_channel *channel = check_channel(L, &box);
@@ -177,11 +196,18 @@ static int channel_close(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"send", channel_send},       {"may_fold", channel_may_fold},
-    {"fold", channel_fold},       {"give_up", channel_give_up},
-    {"next", channel_next},       {"header", channel_header},
-    {"sent_id", channel_sent_id}, {"state", channel_state},
-    {"close", channel_close},     {NULL, NULL},
+    {"send", channel_send},
+    {"may_fold", channel_may_fold},
+    {"fold", channel_fold},
+    {"give_up", channel_give_up},
+    {"next", channel_next},
+    {"header", channel_header},
+    {"confirm_manually", channel_confirm_manually},
+    {"confirm", channel_confirm},
+    {"sent_id", channel_sent_id},
+    {"state", channel_state},
+    {"close", channel_close},
+    {NULL, NULL},
 };
 
 void aw_lua_open_channel(lua_State *L) {

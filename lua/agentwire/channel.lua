@@ -157,6 +157,18 @@ function Channel:receive(timeout_ms)
   end
 end
 
+---From now on a received message counts as consumed only when `confirm` is
+---called: until then the peer keeps it in its log, and sends no more than the
+---credit beyond what was confirmed (64 messages or 256 KiB of them).
+function Channel:confirm_manually()
+  self._core:confirm_manually()
+end
+
+---Confirms every message that was received so far.
+function Channel:confirm()
+  self._core:confirm()
+end
+
 ---Message id of the message received last.
 ---@return string?
 function Channel:message_id()

@@ -48,6 +48,37 @@ describe("a limit on", function()
       end)
   end)
 
+  it("messages that wait to be confirmed parks their sender", function()
+    local sent = 0
+    server.run({}, function(conn)
+      conn:serve("provider", function(channel)
+        local request = assert(channel:receive())
+        for n = 1, request.count do
+          assert(channel:send("text_delta", { content_index = 0, delta = n }))
+          sent = n
+        end
+        channel:send("result", { type = "result" })
+      end)
+    end, function(client, conn)
+      local channel = assert(client:open("provider"))
+      channel:confirm_manually()
+      assert(channel:send("stream_request", { count = 200 }))
+      for n = 1, 64 do
+        assert.equal(n, assert(channel:receive(5000)).delta)
+      end
+      for _ = 1, 5 do -- whatever else they have to say to each other
+        assert(client:ping(5000))
+      end
+      assert.equal(64, sent)
+      assert.is_true(conn:stats().log_bytes > 0)
+      for n = 65, 200 do
+        channel:confirm()
+        assert.equal(n, assert(channel:receive(5000)).delta)
+      end
+      assert.equal("result", assert(channel:receive(5000)).type)
+    end)
+  end)
+
   it("open scopes refuses the next one in its protocol's form", function()
     server.run({ server = { scopes_max = 2 } }, hold, function(client)
       for _ = 1, 2 do

@@ -470,6 +470,67 @@ static void sender_that_waits_for_two_things_is_woken(void **state) {
   assert_int_equal(kit_events(p.client, waiting), AW_CHANNEL_WRITABLE);
 }
 
+/* What is taken is not what is done. */
+static void manual_confirmation_holds_the_credit_back(void **state) {
+  (void)state;
+  pair_connect(&p);
+  aw_channel *mine = open_at_both(AW_KIND_AGENT);
+  aw_channel *theirs = pair_at_server(&p, mine);
+  aw_mux_confirm_manually(mine);
+  unsigned sent = send_until_refused(theirs, "{}");
+  assert_int_equal(sent, AW_CHANNEL_WINDOW_MESSAGES);
+  pair_settle(&p);
+  assert_int_equal(kit_consume_all(mine), sent);
+  pair_settle(&p);
+  assert_int_equal(theirs->log_count, sent);
+  assert_int_equal(kit_send(theirs, "note", "{}"), AW_E_AGAIN);
+  assert_int_equal(aw_mux_stats_get(p.client)->inbox_bytes, 0);
+  aw_mux_confirm(mine);
+  pair_settle(&p);
+  assert_int_equal(theirs->log_count, 0);
+  assert_int_equal(send_until_refused(theirs, "{}"), sent);
+}
+
+/* It is the peer's log that keeps it; nothing comes twice for that. */
+static void unconfirmed_messages_are_not_sent_again(void **state) {
+  uint64_t last = 0;
+
+  (void)state;
+  pair_connect(&p);
+  aw_channel *mine = open_at_both(AW_KIND_AGENT);
+  aw_channel *theirs = pair_at_server(&p, mine);
+  aw_mux_confirm_manually(mine);
+  kit_sends(theirs, "note", 10);
+  pair_settle(&p);
+  pair_consume(mine, &last);
+  pair_cut(&p);
+  pair_connect(&p);
+  assert_int_equal(theirs->log_count, 10);
+  kit_sends(theirs, "note", 1);
+  pair_settle(&p);
+  pair_consume(mine, &last);
+  assert_int_equal(last, 11);
+  assert_int_equal(aw_mux_stats_get(p.client)->duplicates, 0);
+  aw_mux_confirm(mine);
+  pair_settle(&p);
+  assert_int_equal(theirs->log_count, 0);
+}
+
+static void letting_go_confirms_everything(void **state) {
+  (void)state;
+  pair_connect(&p);
+  aw_channel *mine = open_at_both(AW_KIND_AGENT);
+  aw_channel *theirs = pair_at_server(&p, mine);
+  aw_mux_confirm_manually(mine);
+  kit_sends(theirs, "note", 10);
+  kit_sends(theirs, "end", 1);
+  pair_settle(&p);
+  kit_consume_all(mine);
+  aw_mux_release(mine);
+  pair_settle(&p);
+  assert_int_equal(aw_mux_stats_get(p.server)->log_bytes, 0);
+}
+
 /* Whoever ignores the credit cannot fill the memory; and what was refused is
  * not claimed to have been received. */
 static void peer_that_ignores_the_credit_is_refused(void **state) {
@@ -603,6 +664,9 @@ int main(void) {
       TEST(connection_credit_bounds_what_nobody_reads),
       TEST(detached_log_is_bounded_and_wakes_its_sender),
       TEST(sender_that_waits_for_two_things_is_woken),
+      TEST(manual_confirmation_holds_the_credit_back),
+      TEST(unconfirmed_messages_are_not_sent_again),
+      TEST(letting_go_confirms_everything),
       TEST(peer_that_ignores_the_credit_is_refused),
       TEST(messages_of_an_older_connection_are_not_looked_at),
       TEST(hello_that_comes_late_is_refused),

@@ -188,6 +188,9 @@ void app_take(world *w, enum side side, unsigned most) {
   if (taken > 0) {
     world_note(w, "%s takes %u of life %d", names[side], taken, s->life);
   }
+  if (s != NULL && s->manual && world_dice(w, 3) == 0) {
+    aw_mux_confirm(s->channel);
+  }
 }
 
 static void let_go(world *w, enum side side, scope *s) {
@@ -219,6 +222,9 @@ bool app_take_all(world *w) {
       while (s->channel != NULL && take_one(w, (enum side)side, s)) {
         any = true;
       }
+      if (s->channel != NULL) {
+        aw_mux_confirm(s->channel);
+      }
     }
   }
   return any;
@@ -230,6 +236,10 @@ static scope *meet(world *w, enum side side, aw_channel *channel) {
   scope *s = free_scope(w, side);
   *s = (scope){.channel = channel, .life = -1};
   channel->user = s;
+  s->manual = world_dice(w, 4) == 0;
+  if (s->manual) {
+    aw_mux_confirm_manually(channel);
+  }
   return s;
 }
 

@@ -37,6 +37,7 @@ typedef struct scope {
   unsigned process;    /* server's, whose messages the client takes; 0 none */
   unsigned taken;
   bool blocked; /* a send was refused; WRITABLE is owed */
+  bool manual;  /* it confirms what it takes, now and then */
   bool over;
 } scope;
 
