@@ -289,7 +289,9 @@ describe("a reader that stops reading one stream", function()
           stalled[i] = assert(lab.start(client,
             { who = "stalled" .. i, count = 1e9, size = 1000 }))
         end
-        aw.sleep(20)
+        lab.eventually("a full window of each", 5000, function()
+          return client:stats().inbox_bytes >= 4 * 60 * 1000
+        end)
         for index, rate in ipairs(measure(counters, window)) do
           best[index] = math.max(best[index], rate / free[index])
         end

@@ -21,6 +21,13 @@ function M.eventually(condition)
   assert(ok, "it did not come about within a second")
 end
 
+--- Lets everything that waits for nothing but its turn have a hundred of them.
+function M.settle()
+  for _ = 1, 100 do
+    task.yield()
+  end
+end
+
 --- Runs `body` as the main task. No task may be left.
 function M.run(body)
   local before = host.use(standalone.new())

@@ -220,9 +220,7 @@ describe("a stream whose client is away for longer than its log", function()
         link.eventually(function()
           return #(stage.text or "") > LOG
         end)
-        for _ = 1, 100 do -- enough for all that it has to say
-          aw.task.yield()
-        end
+        link.settle() -- enough for all that it has to say
         assert.is_false(stage.streamed:is_set())
         assert.equal(0, conn:stats().folded)
         stage.door:set(true)

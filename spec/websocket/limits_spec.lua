@@ -155,17 +155,20 @@ describe("a limit on", function()
       local channel = assert(client:open("provider"))
       local text = ("x"):rep(10000)
       local writer = aw.spawn(function()
-        for _ = 1, 1000 do
+        for _ = 1, 3000 do
           assert(channel:send("stream_request", { text = text }))
         end
         assert(channel:send("stream_request", { last = true }))
       end)
-      aw.sleep(50)
+      link.eventually(function()
+        return far:stats().inbox_bytes >= 100000
+      end)
+      link.settle()
       assert.is_false(writer:is_done())
-      -- One read of the shared buffer may come on top of the limit.
-      assert.truthy(far:stats().inbox_bytes < 100000 + 300000)
       release.waiter:wake()
-      assert.equal(1000, assert(channel:receive(10000)).count)
+      assert.equal(3000, assert(channel:receive(10000)).count)
+      -- One read of the shared buffer may come on top of the limit.
+      assert.truthy(far:stats().inbox_high < 100000 + 300000)
     end)
   end)
 
@@ -188,7 +191,7 @@ describe("a limit on", function()
         link.eventually(function()
           return sent >= 500
         end)
-        aw.sleep(20)
+        link.settle()
         assert.truthy(sent <= 500 + 64, sent)
       end)
   end)
@@ -212,8 +215,9 @@ describe("a limit on", function()
   end)
 
   it("the logs of all sessions ends the longest detached one", function()
-    local reasons = {}
+    local reasons, far = {}, {}
     local function serve(conn)
+      table.insert(far, conn)
       conn:on_state(function(event)
         if event.type == "closed" then
           table.insert(reasons, event.reason)
@@ -233,9 +237,10 @@ describe("a limit on", function()
           local channel = assert(conn:open("provider"))
           assert(channel:send("stream_request", {}))
           assert(channel:receive(5000))
-          aw.sleep(20)
           conn:cut("by the spec")
-          aw.sleep(20)
+          link.eventually(function()
+            return #reasons > 0 or far[1]:stats().log_bytes >= 200000
+          end)
         end
         link.eventually(function()
           return #reasons > 0
