@@ -1,10 +1,11 @@
 --- The agent protocol as data: message types, what each must hold, and what to
 --- answer to an envelope that was refused. Pure: no I/O, no tasks.
 
-local fields = require("agentwire._fields")
+local shape = require("agentwire._shape")
 local json = require("agentwire.json")
 
-local required, optional = fields.required, fields.optional
+local object, array_of, optional = shape.object, shape.array_of, shape.optional
+local text, flag, integer = shape.text, shape.flag, shape.integer
 
 local M = {
   kind = "agent",
@@ -53,49 +54,49 @@ M.codes = {
 M.modes = { prompt = true, steer = true, follow_up = true }
 
 M.messages = {
-  agent_start = {
-    config_json = required("string"),
-    system_prompt = optional("string"),
-    resume_session_id = optional("string"),
+  agent_start = object {
+    "config_json", text,
+    "system_prompt", optional(text),
+    "resume_session_id", optional(text),
   },
-  agent_message = {
-    session_id = required("string"),
-    message_json = required("string"),
-    options_json = optional("string"),
+  agent_message = object {
+    "message_json", text,
+    "session_id", text,
+    "options_json", optional(text),
   },
-  agent_cancel = { session_id = required("string"), reason = optional("string") },
-  agent_stop = { session_id = required("string"), reason = optional("string") },
-  agent_status = { session_id = required("string") },
-  tool_list = { prefix = optional("string") },
-  agent_started = { session_id = required("string") },
-  agent_event = { event_json = required("string") },
-  agent_result = { result_json = required("string") },
-  agent_stopped = { session_id = required("string"), reason = optional("string") },
-  agent_error = { code = required("string"), message = required("string") },
-  session_info = {
-    session_id = required("string"),
-    status = required("string"),
-    model = required("string"),
-    message_count = required("integer"),
-    created_at = required("integer"),
-    updated_at = required("integer"),
+  agent_cancel = object { "session_id", text, "reason", optional(text) },
+  agent_stop = object { "session_id", text, "reason", optional(text) },
+  agent_status = object { "session_id", text },
+  tool_list = object { "prefix", optional(text) },
+  agent_started = object { "session_id", text },
+  agent_event = object { "event_json", text },
+  agent_result = object { "result_json", text },
+  agent_stopped = object { "session_id", text, "reason", optional(text) },
+  agent_error = object { "code", text, "message", text },
+  session_info = object {
+    "session_id", text,
+    "status", text,
+    "model", text,
+    "message_count", integer,
+    "created_at", integer,
+    "updated_at", integer,
   },
-  tool_list_response = { tools = required("objects") },
-  tool_execute = {
-    tool_call_id = required("string"),
-    tool_name = required("string"),
-    args_json = required("string"),
-    callback_url = optional("string"),
+  tool_list_response = object { "tools", array_of(object {}) },
+  tool_execute = object {
+    "tool_call_id", text,
+    "tool_name", text,
+    "args_json", text,
+    "callback_url", optional(text),
   },
-  tool_result = {
-    tool_call_id = required("string"),
-    result_json = required("string"),
-    is_error = required("boolean"),
-    details_json = optional("string"),
+  tool_result = object {
+    "tool_call_id", text,
+    "result_json", text,
+    "is_error", flag,
+    "details_json", optional(text),
   },
-  tool_streaming = {
-    tool_call_id = required("string"),
-    partial_json = required("string"),
+  tool_streaming = object {
+    "tool_call_id", text,
+    "partial_json", text,
   },
 }
 
@@ -105,11 +106,10 @@ M.messages = {
 ---@return string? message names the field
 ---@return string? code invalid_request
 function M.check(event)
-  local spec = M.messages[event.type]
-  if not spec then
+  if not M.messages[event.type] then
     return nil, "unknown message type: " .. tostring(event.type), "invalid_request"
   end
-  return fields.check(spec, event)
+  return shape.check(M.messages[event.type], event)
 end
 
 --- A code that may stand in an `agent_error`; an unknown one reads as
@@ -170,12 +170,12 @@ function M.user_message(message)
 end
 
 --- Reads `message_json`: a user message, whose content is text or parts.
----@param text string
+---@param encoded string
 ---@return table|nil message
 ---@return string? message
 ---@return string? code invalid_request
-function M.parse_message(text)
-  local message, why, code = fields.decode_object(text, "message_json")
+function M.parse_message(encoded)
+  local message, why, code = shape.decode_object(encoded, "message_json")
   if not message then
     return nil, why, code
   end
@@ -192,12 +192,12 @@ end
 
 --- Reads `options_json`; base peers send members of their own here, which are
 --- left alone.
----@param text string|nil
+---@param encoded string|nil
 ---@return string|nil mode prompt, steer or follow_up
 ---@return string? message
 ---@return string? code invalid_request
-function M.parse_mode(text)
-  local options, why, code = fields.decode_object(text, "options_json")
+function M.parse_mode(encoded)
+  local options, why, code = shape.decode_object(encoded, "options_json")
   if not options then
     return nil, why, code
   end
@@ -240,7 +240,7 @@ function M.parse_offered_tools(tools, limit)
     end
     list[index] = {
       name = tool.name,
-      description = fields.member(tool, "description", "string") or "",
+      description = shape.member(tool, "description", "string") or "",
       parameters_schema_json = type(schema) == "string" and schema or "{}",
     }
   end

@@ -3,7 +3,7 @@
 
 local client_tools = require("agentwire.agent._client_tools")
 local clock = require("agentwire._clock")
-local fields = require("agentwire._fields")
+local shape = require("agentwire._shape")
 local json = require("agentwire.json")
 local loop = require("agentwire.agent.loop")
 local protocol = require("agentwire.agent.protocol")
@@ -108,7 +108,7 @@ end
 --- Reads `config_json`: model, tools, options, max_turns, steering_mode,
 --- follow_up_mode. What it does not know is ignored.
 local function read_config(service, event)
-  local config, why, code = fields.decode_object(event.config_json,
+  local config, why, code = shape.decode_object(event.config_json,
     "config_json")
   if not config then
     return nil, why, code
@@ -128,8 +128,8 @@ local function read_config(service, event)
   end
   local model = options.model
   if options.allow_model ~= false then
-    model = fields.member(config, "model", "string")
-      or fields.member(config, "model", "table") or model
+    model = shape.member(config, "model", "string")
+      or shape.member(config, "model", "table") or model
   end
   if not model then
     return nil, "config_json: model is missing", "invalid_request"
@@ -155,7 +155,7 @@ local function build_loop(session, config, event, messages)
   local service = session.service
   local options = service._options
   local limit = options.max_turns or MAX_TURNS
-  local wanted = fields.member(config, "max_turns", "number") or limit
+  local wanted = shape.member(config, "max_turns", "number") or limit
   local tools = {}
   for index, source in ipairs(service._tools) do
     tools[index] = source
@@ -168,13 +168,13 @@ local function build_loop(session, config, event, messages)
     tools = tools,
     messages = messages,
     options = merged(options.options,
-      fields.member(config, "options", "table")),
+      shape.member(config, "options", "table")),
     max_turns = math.max(1, math.min(wanted, limit)),
     max_pending_messages = options.max_pending_messages,
     max_parallel_tools = options.max_parallel_tools,
     tool_timeout_ms = options.tool_timeout_ms,
-    steering_mode = fields.member(config, "steering_mode", "string"),
-    follow_up_mode = fields.member(config, "follow_up_mode", "string"),
+    steering_mode = shape.member(config, "steering_mode", "string"),
+    follow_up_mode = shape.member(config, "follow_up_mode", "string"),
     coalesce = options.coalesce ~= false,
     on_event = function(agent_event)
       session:_tell(agent_event)

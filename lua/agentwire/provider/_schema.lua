@@ -1,141 +1,13 @@
---- Checks of what a peer sent in the provider protocol. Each check is a
--- function(value) that returns nothing when the value fits, else a sentence
--- and the path below the value at which it does not. Paths are built on
--- failure only, so a good message costs no strings.
-local json = require "agentwire.json"
+--- What a peer sends in the provider protocol, as shapes.
+local shape = require "agentwire._shape"
 
-local null = json.null
+local text, filled, flag = shape.text, shape.filled, shape.flag
+local number, integer, count = shape.number, shape.integer, shape.count
+local object, array_of, by_member =
+  shape.object, shape.array_of, shape.by_member
+local optional, one_of, any = shape.optional, shape.one_of, shape.any
 
 local M = {}
-
-local function absent(value)
-  return value == nil or value == null
-end
-
-local function kind(name, article)
-  local problem = "must be " .. article .. " " .. name
-  return function(value)
-    if type(value) ~= name then
-      return problem
-    end
-  end
-end
-
-local text = kind("string", "a")
-local flag = kind("boolean", "a")
-local number = kind("number", "a")
-
-local function filled(value)
-  if type(value) ~= "string" or value == "" then
-    return "must be a string that is not empty"
-  end
-end
-
-local function integer(value)
-  if type(value) ~= "number" or value % 1 ~= 0 then
-    return "must be an integer"
-  end
-end
-
-local function count(value)
-  if type(value) ~= "number" or value % 1 ~= 0 or value < 0 then
-    return "must be an integer of 0 or more"
-  end
-end
-
-local function any(value)
-  if absent(value) then
-    return "is missing"
-  end
-end
-
-local function one_of(list)
-  local known, problem = {}, "must be one of " .. table.concat(list, ", ")
-  for _, name in ipairs(list) do
-    known[name] = true
-  end
-  return function(value)
-    if type(value) ~= "string" or not known[value] then
-      return problem
-    end
-  end
-end
-
-local function optional(check)
-  return function(value)
-    if not absent(value) then
-      return check(value)
-    end
-  end
-end
-
-local function join(name, below)
-  if not below or below == "" then
-    return name
-  end
-  return below:sub(1, 1) == "[" and name .. below or name .. "." .. below
-end
-
---- True for a table that reads as a JSON array; the empty table reads as both.
-local function is_list(value)
-  return type(value) == "table"
-    and (json.is_array(value) or next(value) == nil or value[1] ~= nil)
-end
-
-local function array_of(check)
-  return function(value)
-    if not is_list(value) then
-      return "must be an array"
-    end
-    for index = 1, #value do
-      local problem, below = check(value[index])
-      if problem then
-        return problem, join("[" .. (index - 1) .. "]", below)
-      end
-    end
-  end
-end
-
-local function is_object(value)
-  return type(value) == "table" and value[1] == nil
-end
-
--- fields: pairs of name and check, in a list so that the first bad field is
--- the same one on every run.
-local function object(fields)
-  return function(value)
-    if not is_object(value) then
-      return "must be an object"
-    end
-    for index = 1, #fields, 2 do
-      local name = fields[index]
-      local problem, below = fields[index + 1](value[name])
-      if problem then
-        return problem, join(name, below)
-      end
-    end
-  end
-end
-
--- Chooses the check by a member's value: blocks by `type`, messages by `role`.
-local function by_member(member, checks)
-  local names = {}
-  for name in pairs(checks) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  local known = one_of(names)
-  return function(value)
-    if not is_object(value) then
-      return "must be an object"
-    end
-    local problem = known(value[member])
-    if problem then
-      return problem, member
-    end
-    return checks[value[member]](value)
-  end
-end
 
 local model = object {
   "id", filled, "name", optional(text), "api", text, "provider", text,
@@ -166,7 +38,7 @@ local usage = object {
 local function text_or_parts(value)
   if type(value) ~= "string" then
     if type(value) ~= "table" then
-      return "must be a string or an array"
+      return "expected string or array"
     end
     return parts(value)
   end
@@ -189,9 +61,11 @@ local message = by_member("role", {
 })
 
 -- A schema travels as a JSON value here and as a string elsewhere.
+local any_object = object {}
+
 local function parameters_schema(value)
-  if type(value) ~= "string" and not is_object(value) then
-    return "must be an object or a string"
+  if type(value) ~= "string" and any_object(value) then
+    return "expected object or string"
   end
 end
 
@@ -313,8 +187,5 @@ M.payloads = {
     })),
   },
 }
-
-M.is_list = is_list
-M.absent = absent
 
 return M

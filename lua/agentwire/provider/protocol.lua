@@ -5,6 +5,7 @@ local clock = require "agentwire._clock"
 local json = require "agentwire.json"
 local model_ref = require "agentwire.provider.model_ref"
 local schema = require "agentwire.provider._schema"
+local shape = require "agentwire._shape"
 
 local M = { kind = "provider", key = "stream_id", restart = false }
 
@@ -124,27 +125,10 @@ end
 ---@return string|nil code invalid_request or not_implemented
 ---@return string|nil field path of the field, JSON style (`messages[0].role`)
 function M.check(kind, payload)
-  local check = schema.payloads[kind]
-  if not check then
+  if not schema.payloads[kind] then
     return nil, "unknown message type " .. tostring(kind), "not_implemented"
   end
-  local problem, field = check(payload)
-  if problem then
-    field = field or "payload"
-    return nil, field .. " " .. problem, "invalid_request", field
-  end
-  return true
-end
-
-local function drop_nulls(value)
-  if type(value) == "table" then
-    for key, member in pairs(value) do
-      if member == json.null then
-        value[key] = nil
-      end
-    end
-  end
-  return value
+  return shape.check(schema.payloads[kind], payload)
 end
 
 --- Checks a `stream_request` or `complete_request` and brings it into one
@@ -160,16 +144,15 @@ function M.read_request(kind, payload)
   if not ok then
     return nil, message, code, field
   end
-  drop_nulls(payload)
-  local model, context = drop_nulls(payload.model), drop_nulls(payload.context)
-  local options = drop_nulls(payload.options) or {}
+  local model, context = shape.drop_nulls(payload.model), shape.drop_nulls(payload.context)
+  local options = shape.drop_nulls(payload.options) or {}
   model.name = model.name or model.id
   model.base_url = model.base_url or ""
   for _, entry in ipairs(context.messages) do
-    drop_nulls(entry)
+    shape.drop_nulls(entry)
   end
   for _, tool in ipairs(context.tools or {}) do
-    drop_nulls(tool)
+    shape.drop_nulls(tool)
   end
   if type(options.tool_choice) == "string" then
     options.tool_choice = { type = options.tool_choice }
@@ -179,11 +162,10 @@ function M.read_request(kind, payload)
   return payload
 end
 
---- A `models_request` in one form: nulls dropped, defaults set.
+--- A `models_request` in one form, with its defaults.
 ---@param payload table one that was checked
 ---@return table query
 function M.read_query(payload)
-  drop_nulls(payload)
   payload.include_deprecated = payload.include_deprecated == true
   payload.include_login_required = payload.include_login_required ~= false
   return payload
@@ -217,7 +199,7 @@ function M.message_from_result(result)
     timestamp = result.timestamp,
     stop_reason = result.stop_reason,
     usage = M.usage(nested or result),
-    content = schema.is_list(result.content) and result.content
+    content = shape.is_list(result.content) and result.content
       or json.array {},
   }
 end

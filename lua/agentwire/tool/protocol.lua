@@ -1,9 +1,10 @@
 --- The tool protocol as data: message types, what each must hold, and what to
 --- answer to an envelope that was refused. Pure: no I/O, no tasks.
 
-local fields = require("agentwire._fields")
+local shape = require("agentwire._shape")
 
-local required, optional = fields.required, fields.optional
+local object, array_of, optional = shape.object, shape.array_of, shape.optional
+local text, flag, integer = shape.text, shape.flag, shape.integer
 
 local M = {
   kind = "tool",
@@ -57,66 +58,66 @@ M.codes = {
   permission_denied = true,
 }
 
-local METADATA = {
-  name = required("string"),
-  description = required("string"),
-  parameters_schema_json = required("string"),
-  version = optional("string"),
-  supports_streaming = optional("boolean"),
-  estimated_duration_ms = optional("integer"),
-  is_destructive = optional("boolean"),
-  required_permissions = optional("strings"),
+local METADATA = object {
+  "name", text,
+  "description", text,
+  "parameters_schema_json", text,
+  "version", optional(text),
+  "supports_streaming", optional(flag),
+  "estimated_duration_ms", optional(integer),
+  "is_destructive", optional(flag),
+  "required_permissions", optional(array_of(text)),
 }
 
 M.messages = {
-  tool_register = { tool = required("object"), callback_url = optional("string") },
-  tool_registered = { tool_id = required("string"), registered_at = required("integer") },
-  tool_unregister = { tool_id = required("string") },
-  tool_unregistered = { tool_id = required("string") },
-  tool_list = { prefix = optional("string"), supports_streaming = optional("boolean") },
-  tool_list_response = { tools = required("objects") },
-  tool_execute = {
-    execution_id = required("string"),
-    tool_call_id = required("string"),
-    tool_name = required("string"),
-    args_json = required("string"),
-    timeout_ms = optional("integer"),
-    stream_callback_url = optional("string"),
+  tool_register = object { "tool", object {}, "callback_url", optional(text) },
+  tool_registered = object { "tool_id", text, "registered_at", integer },
+  tool_unregister = object { "tool_id", text },
+  tool_unregistered = object { "tool_id", text },
+  tool_list = object { "prefix", optional(text), "supports_streaming", optional(flag) },
+  tool_list_response = object { "tools", array_of(object {}) },
+  tool_execute = object {
+    "execution_id", text,
+    "tool_call_id", text,
+    "tool_name", text,
+    "args_json", text,
+    "timeout_ms", optional(integer),
+    "stream_callback_url", optional(text),
   },
-  tool_stream = {
-    execution_id = required("string"),
-    tool_call_id = required("string"),
-    partial_result_json = required("string"),
-    progress = optional("integer"),
-    status = optional("string"),
+  tool_stream = object {
+    "execution_id", text,
+    "tool_call_id", text,
+    "partial_result_json", text,
+    "progress", optional(integer),
+    "status", optional(text),
   },
-  tool_result = {
-    execution_id = required("string"),
-    tool_call_id = required("string"),
-    result_json = required("string"),
-    is_error = required("boolean"),
-    error_message = optional("string"),
-    details_json = optional("string"),
-    duration_ms = required("integer"),
+  tool_result = object {
+    "execution_id", text,
+    "tool_call_id", text,
+    "result_json", text,
+    "is_error", flag,
+    "error_message", optional(text),
+    "details_json", optional(text),
+    "duration_ms", integer,
   },
-  tool_cancel = { execution_id = required("string"), reason = optional("string") },
-  tool_cancelled = { execution_id = required("string") },
-  tool_error = {
-    execution_id = required("string"),
-    code = required("string"),
-    message = required("string"),
+  tool_cancel = object { "execution_id", text, "reason", optional(text) },
+  tool_cancelled = object { "execution_id", text },
+  tool_error = object {
+    "execution_id", text,
+    "code", text,
+    "message", text,
   },
-  tool_status = { execution_id = required("string") },
-  tool_status_response = {
-    execution_id = required("string"),
-    tool_name = required("string"),
-    status = required("string"),
-    started_at = required("integer"),
-    completed_at = optional("integer"),
+  tool_status = object { "execution_id", text },
+  tool_status_response = object {
+    "execution_id", text,
+    "tool_name", text,
+    "status", text,
+    "started_at", integer,
+    "completed_at", optional(integer),
   },
-  ping = {},
-  pong = { ping_id = required("string") },
-  goodbye = { reason = optional("string") },
+  ping = object {},
+  pong = object { "ping_id", text },
+  goodbye = object { "reason", optional(text) },
 }
 
 --- Checks a received message against its type.
@@ -125,11 +126,10 @@ M.messages = {
 ---@return string? message names the field
 ---@return string? code invalid_request
 function M.check(event)
-  local spec = M.messages[event.type]
-  if not spec then
+  if not M.messages[event.type] then
     return nil, "unknown message type: " .. tostring(event.type), "invalid_request"
   end
-  return fields.check(spec, event)
+  return shape.check(M.messages[event.type], event)
 end
 
 --- Checks a tool's metadata.
@@ -138,7 +138,7 @@ end
 ---@return string? message
 ---@return string? code invalid_request
 function M.check_metadata(tool)
-  return fields.check(METADATA, tool)
+  return shape.check(METADATA, tool)
 end
 
 --- A code that may stand in a `tool_error`; an unknown one reads as
