@@ -17,6 +17,17 @@ bool aw_mux_may_fold(const aw_channel *channel) {
                                        !mux_has_window(mux, channel)));
 }
 
+/* The logs' bounds hold for a state as well, unless it makes them smaller. */
+bool mux_has_fold_room(const aw_draft *draft) {
+  const aw_mux *mux = draft->mux;
+  size_t freed = draft->mark;
+  size_t added = aw_buf_len(&draft->channel->log) - draft->mark;
+  return added <= freed ||
+         (mux->stats.log_bytes - freed + added <= mux->options.session_bytes &&
+          (mux->shared_log == NULL ||
+           *mux->shared_log - freed + added <= mux->shared_log_max));
+}
+
 /* The state is urgent: the credit that its reader gave ends before it. */
 void mux_fold(aw_draft *draft) {
   aw_channel *channel = draft->channel;

@@ -178,7 +178,8 @@ int aw_mux_begin(aw_channel *channel, const char *type, size_t type_len,
  * whole log. Who comes back and has not seen what it stands for is told of the
  * jump (`gap`) and goes on from the state. (docs/wire.md section 7)
  * begin_fold: AW_E_AGAIN unless aw_mux_may_fold, else as begin; a commit gives
- * AW_E_LIMIT for a state larger than a session's logs may be. */
+ * AW_E_LIMIT for a state that is larger than what it replaces and with which
+ * the session's or the process's logs would be over their bounds. */
 bool aw_mux_may_fold(const aw_channel *channel);
 int aw_mux_begin_fold(aw_channel *channel, const char *type, size_t type_len,
                       aw_draft *draft);

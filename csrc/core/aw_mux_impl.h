@@ -158,6 +158,7 @@ void mux_write_flow(aw_mux *mux);
 int mux_say_hello(aw_mux *mux);
 
 /* aw_fold.c */
+bool mux_has_fold_room(const aw_draft *draft);
 void mux_fold(aw_draft *draft); /* its entry takes the log's place */
 uint64_t mux_skip_folded(aw_channel *channel, uint64_t received);
 int mux_announce_gap(aw_channel *channel);

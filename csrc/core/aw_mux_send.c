@@ -198,11 +198,12 @@ static int commit_scope(aw_draft *draft) {
   aw_channel *channel = draft->channel;
   aw_mux *mux = draft->mux;
   size_t len = aw_buf_len(&channel->log) - draft->mark - sizeof(aw_entry);
-  if (draft->folds && len > mux->options.session_bytes) {
-    return AW_E_LIMIT;
-  }
-  if (is_session_full(mux) && !draft->urgent && !draft->folds &&
-      len > AW_MUX_SPARE_BYTES) {
+  if (draft->folds) {
+    if (!mux_has_fold_room(draft)) {
+      return AW_E_LIMIT;
+    }
+  } else if (is_session_full(mux) && !draft->urgent &&
+             len > AW_MUX_SPARE_BYTES) {
     return starve(mux, channel);
   }
   int rc = aw_channel_log_finish(channel, draft->mark, draft->urgent);

@@ -190,6 +190,28 @@ static void state_larger_than_a_sessions_logs_is_refused(void **state) {
   assert_true(mine->in.last > 0);
 }
 
+static void states_stay_within_the_bound_of_all_logs(void **state) {
+  size_t total = 30000; /* of other sessions */
+
+  (void)state;
+  char payload[1001];
+  memset(payload, ' ', 1000);
+  memcpy(payload, "{}", 2);
+  payload[1000] = '\0';
+  begin_anew();
+  p.server_options.log_messages = 2;
+  connect_with_scope();
+  aw_mux_share_log(p.server, &total, 31000);
+  pair_cut(&p);
+  kit_sends(theirs, "note", 2);
+  assert_int_equal(fold(theirs, payload), AW_E_LIMIT);
+  assert_int_equal(theirs->log_count, 2);
+  total -= 10000;
+  assert_int_equal(fold(theirs, payload), 0);
+  assert_int_equal(total, 20000 + aw_buf_len(&theirs->log));
+  aw_mux_share_log(p.server, NULL, 0);
+}
+
 /* ---------------------------------------------------------- coming back -- */
 
 static void gap_is_announced_and_the_state_follows(void **state) {
@@ -391,6 +413,7 @@ int main(void) {
       CASE(parked_sender_is_woken_to_fold),
       CASE(full_session_folds_what_is_worth_it),
       CASE(state_larger_than_a_sessions_logs_is_refused),
+      CASE(states_stay_within_the_bound_of_all_logs),
       CASE(gap_is_announced_and_the_state_follows),
       CASE(tail_follows_the_state),
       CASE(reader_that_lacks_the_state_alone_needs_no_gap),
