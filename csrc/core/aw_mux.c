@@ -219,6 +219,19 @@ static bool is_done(const aw_channel *channel) {
          (!let_go || (channel->told && channel->peer_gone));
 }
 
+/* The peer begins with the default credit and knows nothing of our options: a
+ * larger window is granted by the first flow, a smaller one holds behind it. */
+static aw_credit first_grant(const aw_mux_options *options) {
+  aw_credit grant = {AW_CHANNEL_WINDOW_MESSAGES, AW_CHANNEL_WINDOW_BYTES};
+  if (options->window_messages < grant.sequence) {
+    grant.sequence = options->window_messages;
+  }
+  if (options->window_bytes < grant.bytes) {
+    grant.bytes = options->window_bytes;
+  }
+  return grant;
+}
+
 int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
                     aw_channel **out) {
   if (mux->stats.open_scopes >= mux->options.scopes_max) {
@@ -244,8 +257,7 @@ int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
   }
   channel->allowed =
       (aw_credit){AW_CHANNEL_WINDOW_MESSAGES, AW_CHANNEL_WINDOW_BYTES};
-  channel->granted =
-      (aw_credit){mux->options.window_messages, mux->options.window_bytes};
+  channel->granted = first_grant(&mux->options);
   mux->stats.open_scopes++;
   mux->stats.opened++;
   *out = channel;

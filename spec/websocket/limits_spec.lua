@@ -79,6 +79,108 @@ describe("a limit on", function()
     end)
   end)
 
+  it("sessions sends the next one away with 1013", function()
+    server.run({ server = { sessions_max = 1 } }, hold,
+      function(_, _, listening)
+        local late = assert(aw.connect(listening.url, ONCE))
+        assert.equal(1013, end_of(late))
+      end)
+  end)
+
+  it("the depth of JSON refuses what is deeper, and nothing else", function()
+    server.run({ server = { depth_max = 5 } }, hold, function(client)
+      local channel = assert(client:open("provider"))
+      assert(channel:send("stream_request", { a = { b = { c = 1 } } }))
+      assert(channel:send("more", { a = { b = { c = { d = {} } } } }))
+      -- Unreadable, so it is attributed to nothing: an error frame answers.
+      local said
+      client:on_control("link", function(message)
+        said = message
+      end)
+      link.eventually(function()
+        return said
+      end)
+      assert.equal("error", said.type)
+      assert.truthy(said.message:find("depth", 1, true)
+        or said.message:find("nest", 1, true), said.message)
+      assert.is_true(client:is_open())
+    end)
+  end)
+
+  it("what a scope may have on its way is an option of its reader", function()
+    local sent = 0
+    local function push(size)
+      return function(conn)
+        conn:serve("provider", function(channel)
+          assert(channel:receive())
+          local text = ("x"):rep(size)
+          while channel:send("text_delta", { content_index = 0, delta = text })
+          do
+            sent = sent + 1
+          end
+        end)
+      end
+    end
+    local function assert_parked_at(expected, options, size, read)
+      sent = 0
+      server.run({ client = options }, push(size), function(client)
+        local channel = assert(client:open("provider"))
+        assert(channel:send("stream_request", {}))
+        for _ = 1, read do
+          assert(channel:receive(5000))
+        end
+        link.eventually(function()
+          return sent >= expected
+        end)
+        for _ = 1, 5 do -- whatever else they have to say to each other
+          assert(client:ping(5000))
+        end
+        assert.equal(expected, sent)
+      end)
+    end
+    assert_parked_at(64, {}, 1, 0)
+    assert_parked_at(64 + 200, { window_messages = 200 }, 1, 64)
+    -- 256 KiB to begin with: three of them, the third beyond. Then 1 MiB more.
+    assert_parked_at(3, {}, 100000, 0)
+    assert_parked_at(3 + 11, { window_bytes = 2 ^ 20 }, 100000, 3)
+  end)
+
+  it("unsequenced messages that wait is told to who would add to them",
+    function()
+      server.run({ client = { control_bytes = 2000 } }, hold, function(client)
+        local text, count = ("x"):rep(100), 0
+        local ok, _, code
+        repeat
+          ok, _, code = client:send_control("provider",
+            "00000000-0000-4000-8000-000000000001", "goodbye",
+            { reason = text })
+          count = count + 1
+        until not ok or count == 1000
+        assert.equal("would_block", code)
+        assert.truthy(count < 10)
+        link.eventually(function() -- there is room again
+          return client:ping(5000)
+        end)
+      end)
+    end)
+
+  it("kept trace lines drops what nobody takes in time", function()
+    server.run({ client = { trace = false } }, hold, function(client)
+      local lines, bytes = 0, 0
+      client:trace(function(line)
+        lines, bytes = lines + 1, bytes + #line + 1
+      end)
+      for _ = 1, 3000 do -- all written in one turn of the loop
+        assert(assert(client:open("provider")):try_send("stream_request", {}))
+      end
+      link.eventually(function()
+        return lines > 0
+      end)
+      assert.truthy(lines < 3000)
+      assert.truthy(bytes <= 65536 + 1024, bytes)
+    end)
+  end)
+
   it("open scopes refuses the next one in its protocol's form", function()
     server.run({ server = { scopes_max = 2 } }, hold, function(client)
       for _ = 1, 2 do

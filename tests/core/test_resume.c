@@ -470,6 +470,28 @@ static void sender_that_waits_for_two_things_is_woken(void **state) {
   assert_int_equal(kit_events(p.client, waiting), AW_CHANNEL_WRITABLE);
 }
 
+/* The peer begins with the default, so it must not wait for the delay of an
+ * acknowledgement once that is used up. */
+static void larger_window_is_granted_with_the_first_message(void **state) {
+  char payload[100000];
+
+  (void)state;
+  begin_anew();
+  p.client_options.window_bytes = 1u << 20;
+  pair_make(&p);
+  pair_connect(&p);
+  aw_channel *mine = open_at_both(AW_KIND_AGENT);
+  aw_channel *theirs = pair_at_server(&p, mine);
+  make_payload(payload, sizeof payload);
+  assert_int_equal(send_until_refused(theirs, payload), 3);
+  kit_write(p.server, &p.down, SIZE_MAX);
+  kit_deliver(p.client, p.client_generation, &p.down);
+  kit_consume(mine);
+  kit_write(p.client, &p.up, SIZE_MAX); /* no time has passed */
+  kit_deliver(p.server, p.server_generation, &p.up);
+  assert_true(theirs->allowed.bytes > 1u << 20);
+}
+
 /* What is taken is not what is done. */
 static void manual_confirmation_holds_the_credit_back(void **state) {
   (void)state;
@@ -664,6 +686,7 @@ int main(void) {
       TEST(connection_credit_bounds_what_nobody_reads),
       TEST(detached_log_is_bounded_and_wakes_its_sender),
       TEST(sender_that_waits_for_two_things_is_woken),
+      TEST(larger_window_is_granted_with_the_first_message),
       TEST(manual_confirmation_holds_the_credit_back),
       TEST(unconfirmed_messages_are_not_sent_again),
       TEST(letting_go_confirms_everything),

@@ -160,6 +160,26 @@ static void invalid_request_is_not_asked_about(void **state) {
   raw_free(&raw);
 }
 
+/* RFC 6455 section 4.1: a client sends nothing before it has the answer. */
+static void flood_before_the_answer_is_refused(void **state) {
+  test_stage *stage = *state;
+  char text[1000];
+  raw_peer raw;
+
+  stage_listen_with(stage, (aw_listener_options){0}, true);
+  raw_dial(&raw, stage->loop, stage->port);
+  raw_say(&raw, "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+                "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+  stage_until_requested(stage);
+  memset(text, 'x', sizeof text);
+  for (unsigned n = 0; n < 66; n++) { /* 64 KiB are forgiven */
+    raw_put_frame(&raw, 0x81, true, text, sizeof text);
+  }
+  assert_refused(&raw, "HTTP/1.1 400");
+  raw_free(&raw);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       STAGED(owner_sees_the_request_and_accepts_it_later),
@@ -171,6 +191,7 @@ int main(void) {
       STAGED(request_outlives_listener_and_loop),
       STAGED(owner_may_answer_inside_the_upcall),
       STAGED(invalid_request_is_not_asked_about),
+      STAGED(flood_before_the_answer_is_refused),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);
