@@ -82,9 +82,15 @@ void aw_lua_leave(member_box *box);
 /* Reads a table of options (at `arg`, may be nil) into mux options. */
 void aw_lua_mux_options(lua_State *L, int arg, loop_box *loop,
                         aw_mux_options *out);
-/* Option readers; absent gives the default; a wrong type raises. */
-lua_Integer aw_lua_opt_integer(lua_State *L, int arg, const char *key,
-                               lua_Integer otherwise);
+/* A size in an option; what is granted stays below 2^53 for as long as it
+ * matters. */
+#define AW_LUA_SIZE_MAX ((uint64_t)1 << 40)
+
+/* Option readers; absent gives the default, 0 or NULL; a wrong type or a
+ * number that is out of range raises. */
+unsigned aw_lua_opt_unsigned(lua_State *L, int arg, const char *key,
+                             unsigned otherwise);
+size_t aw_lua_opt_size(lua_State *L, int arg, const char *key);
 bool aw_lua_opt_boolean(lua_State *L, int arg, const char *key);
 const char *aw_lua_opt_string(lua_State *L, int arg, const char *key);
 

@@ -69,17 +69,29 @@ static bool get_option(lua_State *L, int arg, const char *key) {
   return true;
 }
 
-lua_Integer aw_lua_opt_integer(lua_State *L, int arg, const char *key,
-                               lua_Integer otherwise) {
+/* Fractions are cut off. NaN is no number here. */
+static uint64_t opt_number(lua_State *L, int arg, const char *key,
+                           uint64_t otherwise, uint64_t most) {
   if (!get_option(L, arg, key)) {
     return otherwise;
   }
-  if (lua_type(L, -1) != LUA_TNUMBER || lua_tonumber(L, -1) < 0) {
-    luaL_error(L, "option %s: expected a number that is not negative", key);
+  lua_Number number = lua_tonumber(L, -1);
+  bool fits = number >= 0 && number <= (lua_Number)most;
+  if (lua_type(L, -1) != LUA_TNUMBER || !fits) {
+    luaL_error(L, "option %s: expected a number from 0 to %f", key,
+               (lua_Number)most);
   }
-  lua_Integer value = (lua_Integer)lua_tonumber(L, -1);
   lua_pop(L, 1);
-  return value;
+  return (uint64_t)number;
+}
+
+unsigned aw_lua_opt_unsigned(lua_State *L, int arg, const char *key,
+                             unsigned otherwise) {
+  return (unsigned)opt_number(L, arg, key, otherwise, INT32_MAX);
+}
+
+size_t aw_lua_opt_size(lua_State *L, int arg, const char *key) {
+  return (size_t)opt_number(L, arg, key, 0, AW_LUA_SIZE_MAX);
 }
 
 bool aw_lua_opt_boolean(lua_State *L, int arg, const char *key) {
@@ -99,7 +111,11 @@ const char *aw_lua_opt_string(lua_State *L, int arg, const char *key) {
   if (lua_type(L, -1) != LUA_TSTRING) {
     luaL_error(L, "option %s: expected a string", key);
   }
-  const char *value = lua_tostring(L, -1);
+  size_t len = 0;
+  const char *value = lua_tolstring(L, -1, &len);
+  if (strlen(value) != len) {
+    luaL_error(L, "option %s: contains a zero byte", key);
+  }
   lua_pop(L, 1);
   return value;
 }
@@ -110,20 +126,21 @@ void aw_lua_mux_options(lua_State *L, int arg, loop_box *loop,
   for (int kind = 0; kind < AW_KIND_SCOPES; kind++) {
     out->types[kind] = &loop->types[kind];
   }
-#define AW_OPTION(field, type)                                                 \
-  out->field = (type)aw_lua_opt_integer(L, arg, #field, 0);
-  AW_OPTION(depth_max, unsigned)
-  AW_OPTION(scopes_max, size_t)
-  AW_OPTION(tombs_max, size_t)
-  AW_OPTION(window_messages, unsigned)
-  AW_OPTION(window_bytes, size_t)
-  AW_OPTION(inbound_bytes, size_t)
-  AW_OPTION(log_messages, unsigned)
-  AW_OPTION(log_bytes, size_t)
-  AW_OPTION(session_bytes, size_t)
-  AW_OPTION(control_bytes, size_t)
-  AW_OPTION(window_ms, unsigned)
-#undef AW_OPTION
+#define AW_COUNT(field) out->field = aw_lua_opt_unsigned(L, arg, #field, 0);
+#define AW_SIZE(field) out->field = aw_lua_opt_size(L, arg, #field);
+  AW_COUNT(depth_max)
+  AW_SIZE(scopes_max)
+  AW_SIZE(tombs_max)
+  AW_COUNT(window_messages)
+  AW_SIZE(window_bytes)
+  AW_SIZE(inbound_bytes)
+  AW_COUNT(log_messages)
+  AW_SIZE(log_bytes)
+  AW_SIZE(session_bytes)
+  AW_SIZE(control_bytes)
+  AW_COUNT(window_ms)
+#undef AW_COUNT
+#undef AW_SIZE
 }
 
 bool aw_lua_tls_options(lua_State *L, int arg, const char *key,

@@ -56,12 +56,10 @@ static int conn_connect(lua_State *L) {
   options.url = aw_lua_opt_string(L, 2, "url");
   options.protocols = aw_lua_opt_string(L, 2, "protocols");
   options.headers = aw_lua_opt_string(L, 2, "headers");
-  options.message_max = (size_t)aw_lua_opt_integer(L, 2, "message_max", 0);
-  options.handshake_ms = (unsigned)aw_lua_opt_integer(L, 2, "handshake_ms", 0);
-  options.ping_interval_ms =
-      (unsigned)aw_lua_opt_integer(L, 2, "ping_interval_ms", 0);
-  options.ping_deadline_ms =
-      (unsigned)aw_lua_opt_integer(L, 2, "ping_deadline_ms", 0);
+  options.message_max = aw_lua_opt_size(L, 2, "message_max");
+  options.handshake_ms = aw_lua_opt_unsigned(L, 2, "handshake_ms", 0);
+  options.ping_interval_ms = aw_lua_opt_unsigned(L, 2, "ping_interval_ms", 0);
+  options.ping_deadline_ms = aw_lua_opt_unsigned(L, 2, "ping_deadline_ms", 0);
   if (aw_lua_tls_options(L, 2, "tls", &tls)) {
     options.tls = &tls;
   }
@@ -109,9 +107,8 @@ static int conn_spawn(lua_State *L) {
   aw_process_options options = {0};
   options.cwd = aw_lua_opt_string(L, 2, "cwd");
   options.extended = !aw_lua_opt_boolean(L, 2, "base");
-  options.kill_after_ms =
-      (unsigned)aw_lua_opt_integer(L, 2, "kill_after_ms", 0);
-  options.line_max = (size_t)aw_lua_opt_integer(L, 2, "message_max", 0);
+  options.kill_after_ms = aw_lua_opt_unsigned(L, 2, "kill_after_ms", 0);
+  options.line_max = aw_lua_opt_size(L, 2, "message_max");
   options.argv = read_argv(L, 2);
   if (box->conn == NULL) {
     return aw_lua_closed(L);

@@ -74,9 +74,9 @@ static int loop_hub(lua_State *L) {
   aw_hub_options options = {0};
   lua_settop(L, 2);
   aw_lua_mux_options(L, 2, loop, &options.mux);
-  options.log_bytes = (size_t)aw_lua_opt_integer(L, 2, "process_bytes", 0);
-  options.sessions_max = (unsigned)aw_lua_opt_integer(L, 2, "sessions_max", 0);
-  options.greeting_ms = (unsigned)aw_lua_opt_integer(L, 2, "handshake_ms", 0);
+  options.log_bytes = aw_lua_opt_size(L, 2, "process_bytes");
+  options.sessions_max = aw_lua_opt_unsigned(L, 2, "sessions_max", 0);
+  options.greeting_ms = aw_lua_opt_unsigned(L, 2, "handshake_ms", 0);
   if (loop->loop == NULL) {
     return aw_lua_closed(L);
   }
@@ -130,17 +130,16 @@ static void read_listener_options(lua_State *L, aw_listener_options *out) {
   *out = (aw_listener_options){0};
   out->url = aw_lua_opt_string(L, 2, "url");
   out->protocols = aw_lua_opt_string(L, 2, "protocols");
-#define AW_OPTION(field, type)                                                 \
-  out->field = (type)aw_lua_opt_integer(L, 2, #field, 0);
-  AW_OPTION(message_max, size_t)
-  AW_OPTION(head_max, size_t)
-  AW_OPTION(handshake_ms, unsigned)
-  AW_OPTION(ping_interval_ms, unsigned)
-  AW_OPTION(ping_deadline_ms, unsigned)
-  AW_OPTION(connections_max, unsigned)
-  AW_OPTION(per_address_max, unsigned)
-  AW_OPTION(backlog, int)
-#undef AW_OPTION
+#define AW_COUNT(field) out->field = aw_lua_opt_unsigned(L, 2, #field, 0);
+  out->message_max = aw_lua_opt_size(L, 2, "message_max");
+  out->head_max = aw_lua_opt_size(L, 2, "head_max");
+  out->backlog = (int)aw_lua_opt_unsigned(L, 2, "backlog", 0);
+  AW_COUNT(handshake_ms)
+  AW_COUNT(ping_interval_ms)
+  AW_COUNT(ping_deadline_ms)
+  AW_COUNT(connections_max)
+  AW_COUNT(per_address_max)
+#undef AW_COUNT
 }
 
 /* hub:listen{url=, tls=, authenticate=bool, ...} -> port | nil, ... */
@@ -178,10 +177,10 @@ static int hub_stdio(lua_State *L) {
   hub_box *box = check_hub(L);
   lua_settop(L, 2);
   aw_stdio_options options = {.is_server = true};
-  options.in_fd = (int)aw_lua_opt_integer(L, 2, "in_fd", 0);
-  options.out_fd = (int)aw_lua_opt_integer(L, 2, "out_fd", 1);
+  options.in_fd = (int)aw_lua_opt_unsigned(L, 2, "in_fd", 0);
+  options.out_fd = (int)aw_lua_opt_unsigned(L, 2, "out_fd", 1);
   options.extended = !aw_lua_opt_boolean(L, 2, "base");
-  options.line_max = (size_t)aw_lua_opt_integer(L, 2, "message_max", 0);
+  options.line_max = aw_lua_opt_size(L, 2, "message_max");
   if (box->hub == NULL) {
     return aw_lua_closed(L);
   }

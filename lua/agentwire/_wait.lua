@@ -36,7 +36,7 @@ end
 local function waiting_task(level)
   local t = current
   if t == nil then
-    error("only a task can wait: use host.run or task.spawn", level + 1)
+    error("only a task can wait: call it inside agentwire.run", level + 1)
   end
   if coroutine_running() ~= t._coroutine then
     error("a coroutine inside a task cannot wait: spawn a task", level + 1)

@@ -542,8 +542,9 @@ local function await_open(self, timeout_ms)
   if self._state == "open" then
     self._options.reconnect = self._wanted
     return self
+  elseif self._state ~= "closed" then
+    note_loss(self) -- else the end has noted it, and another may follow
   end
-  note_loss(self)
   return nil, self._why, self._error == "ok" and "refused" or self._error
 end
 

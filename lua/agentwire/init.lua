@@ -78,6 +78,7 @@ function aw.connect(target, options)
   if type(merged.url) ~= "string" and type(merged.argv) ~= "table" then
     error("connect expects a URL or {argv = {...}}", 2)
   end
+  task.checkpoint() -- before anything is begun
   local conn, message, code = current_loop():conn(merged)
   if not conn then
     return nil, message, code
@@ -115,6 +116,12 @@ function aw.listen(options, on_connection)
   if type(options) == "string" then
     options = { url = options }
   end
+  if type(options) ~= "table"
+    or not (type(options.url) == "string" or options.stdio) then
+    error("listen expects a URL, or stdio = true", 2)
+  elseif type(on_connection) ~= "function" then
+    error("listen expects a function for each connection", 2)
+  end
   current_loop()
   return server.listen(options, on_connection)
 end
@@ -127,6 +134,10 @@ end
 ---@return string? message
 ---@return string? code
 function aw.serve(options)
+  if type(options) ~= "table"
+    or not (type(options.listen) == "string" or options.stdio) then
+    error("serve expects listen = URL, or stdio = true", 2)
+  end
   local parts = require("agentwire._parts").new(options)
   return aw.listen(with_url(options.listen, options), function(conn)
     parts:attach(conn)

@@ -39,4 +39,10 @@ function M.issue(folder, authority, name, subject, alternative)
     folder, authority, folder, authority, base, base)
 end
 
+--- A copy of a key under a passphrase: `LOCKED.key`.
+function M.lock(folder, name, locked)
+  run("openssl ec -in '%s/%s.key' -aes128 -passout pass:abcd -out '%s/%s.key'",
+    folder, name, folder, locked)
+end
+
 return M

@@ -53,6 +53,19 @@ describe("access to a server", function()
     end)
   end
 
+  it("is refused by a port where nobody listens", function()
+    link.run(function()
+      local server = assert(aw.listen("ws://127.0.0.1:0", echo))
+      server:close()
+      for _ = 1, 3 do
+        local conn, message, code = aw.connect(server.url)
+        assert.is_nil(conn)
+        assert.equal("refused", code)
+        assert.truthy(message:find("connection refused: 127.0.0.1", 1, true))
+      end
+    end)
+  end)
+
   it("is decided by a hook that may wait", function()
     local seen
     with_server({

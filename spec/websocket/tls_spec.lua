@@ -84,6 +84,44 @@ describe("TLS", function()
     end)
   end
 
+  it("names the file that cannot be used, and never asks for a passphrase",
+    function()
+      certificates.lock(folder, "server", "locked")
+      local junk = assert(io.open(path("junk.pem"), "w"))
+      junk:write("no PEM\n")
+      junk:close()
+      local function why(cert, key, ca)
+        local ok, message, code = aw.listen({ url = "wss://127.0.0.1:0", tls = {
+          cert_file = cert and path(cert), key_file = key and path(key),
+          ca_file = ca and path(ca), verify_peer = ca ~= nil,
+        } }, echo)
+        assert.is_nil(ok)
+        assert.equal("invalid_argument", code)
+        return message
+      end
+      link.run(function()
+        assert.equal("a TLS server needs a cert_file", why())
+        assert.equal("cert_file cannot be read", why("none.pem"))
+        assert.equal("cert_file holds no certificate in PEM form",
+          why("junk.pem"))
+        assert.equal("key_file cannot be read", why("server.pem", "none.key"))
+        local no_key = "key_file holds no private key in PEM form that needs "
+          .. "no passphrase"
+        assert.equal(no_key, why("server.pem", "junk.pem"))
+        assert.equal(no_key, why("server.pem", "locked.key"))
+        assert.equal("key_file is not the key of cert_file",
+          why("server.pem", "client.key"))
+        assert.equal("ca_file cannot be read",
+          why("server.pem", "server.key", "none.pem"))
+        assert.equal("ca_file holds no certificate in PEM form",
+          why("server.pem", "server.key", "junk.pem"))
+        local conn, message = aw.connect("wss://127.0.0.1:1",
+          { tls = { ca_file = path("none.pem") } })
+        assert.is_nil(conn)
+        assert.equal("ca_file cannot be read", message)
+      end)
+    end)
+
   it("asks for a client's certificate, and tells the hook whose it is",
     function()
       link.run(function()

@@ -25,12 +25,36 @@ static const char *last_reason(const char *otherwise) {
   return reason == NULL ? otherwise : reason;
 }
 
+/* Why a file of the options cannot be used: the option's name is told, and what
+ * OpenSSL says only where that is more than "no start line". */
+static int refuse_file(const char **why, const char *unreadable,
+                       const char *malformed) {
+  int lib = ERR_GET_LIB(ERR_peek_error());
+  const char *reason = last_reason(NULL);
+  if (lib == ERR_LIB_SYS || lib == ERR_LIB_BIO) {
+    *why = unreadable;
+  } else {
+    *why = lib == ERR_LIB_SSL && reason != NULL ? reason : malformed;
+  }
+  return AW_E_INVALID;
+}
+
+/* Without this OpenSSL would ask at the terminal, and the host would stand. */
+static int no_passphrase(char *buffer, int size, int writing, void *user) {
+  (void)buffer;
+  (void)size;
+  (void)writing;
+  (void)user;
+  return -1;
+}
+
 static SSL_CTX *new_context(const SSL_METHOD *method) {
   SSL_CTX *context = SSL_CTX_new(method);
   if (context == NULL) {
     return NULL;
   }
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+  SSL_CTX_set_default_passwd_cb(context, no_passphrase);
   /* Renegotiation lets a peer burn our time at will; TLS 1.3 has none. No
    * tickets: a resumed session would outlive a reload of the certificates. */
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET |
@@ -46,25 +70,32 @@ static int load_identity(SSL_CTX *context, const aw_tls_options *options,
                          const char **why) {
   const char *key =
       options->key_file != NULL ? options->key_file : options->cert_file;
+  ERR_clear_error();
   if (SSL_CTX_use_certificate_chain_file(context, options->cert_file) != 1) {
-    *why = last_reason("cannot use cert_file");
-    return AW_E_INVALID;
+    return refuse_file(why, "cert_file cannot be read",
+                       "cert_file holds no certificate in PEM form");
   }
-  if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1 ||
-      SSL_CTX_check_private_key(context) != 1) {
-    *why = last_reason("cannot use key_file");
-    return AW_E_INVALID;
+  if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1) {
+    if (ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_X509) {
+      (void)last_reason(NULL);
+      *why = "key_file is not the key of cert_file";
+      return AW_E_INVALID;
+    }
+    return refuse_file(why, "key_file cannot be read",
+                       "key_file holds no private key in PEM form that needs "
+                       "no passphrase");
   }
   return 0;
 }
 
 static int load_authorities(SSL_CTX *context, const char *file,
                             const char **why) {
+  ERR_clear_error();
   int ok = file == NULL ? SSL_CTX_set_default_verify_paths(context)
                         : SSL_CTX_load_verify_file(context, file);
   if (ok != 1) {
-    *why = last_reason("cannot use ca_file");
-    return AW_E_INVALID;
+    return refuse_file(why, "ca_file cannot be read",
+                       "ca_file holds no certificate in PEM form");
   }
   ERR_clear_error();
   return 0;

@@ -1,0 +1,60 @@
+-- Misuse is told to the caller; the process never dies of it.
+local aw = require("agentwire")
+local link = require("spec.support.link")
+local process = require("spec.support.process")
+
+describe("misuse", function()
+  after_each(process.stop_all)
+
+  for seed = 1, 8 do
+    it("of the core by chance does not end the process, seed " .. seed,
+      function()
+        local small = os.getenv("AW_SMALL") == "1"
+        local child = process.lua("spec/support/misuse.lua", seed,
+          small and 500 or 4000)
+        local line = child:line()
+        assert.equal("alive", line, child:errors())
+        assert.equal(0, child:wait())
+      end)
+  end
+
+  for what, case in pairs {
+    ["connecting outside of a task"] = { function()
+      aw.connect("ws://127.0.0.1:1")
+    end, "call it inside agentwire.run" },
+    ["connecting to nothing"] = { function()
+      aw.connect()
+    end, "connect expects a URL" },
+    ["listening nowhere"] = { function()
+      aw.listen({}, print)
+    end, "listen expects a URL, or stdio = true" },
+    ["listening for nobody"] = { function()
+      aw.listen("ws://127.0.0.1:0")
+    end, "listen expects a function" },
+    ["serving nowhere"] = { function()
+      aw.serve {}
+    end, "serve expects listen = URL, or stdio = true" },
+    ["serving nothing"] = { function()
+      aw.serve()
+    end, "serve expects listen = URL, or stdio = true" },
+    ["a size that is none"] = { function()
+      aw.listen({ url = "ws://127.0.0.1:0", log_bytes = 0 / 0 }, print)
+    end, "option log_bytes: expected a number" },
+    ["a text with a zero byte"] = { function()
+      aw.listen({ url = "ws://127.0.0.1:0\0x" }, print)
+    end, "option url: contains a zero byte" },
+  } do
+    it("by " .. what .. " is told", function()
+      local ok, message
+      if what:find("outside", 1, true) then
+        ok, message = pcall(case[1])
+      else
+        link.run(function()
+          ok, message = pcall(case[1])
+        end)
+      end
+      assert.is_false(ok)
+      assert.truthy(tostring(message):find(case[2], 1, true), message)
+    end)
+  end
+end)
