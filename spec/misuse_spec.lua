@@ -37,6 +37,33 @@ describe("misuse", function()
     ["serving nothing"] = { function()
       aw.serve()
     end, "serve expects listen = URL, or stdio = true" },
+    ["options that are none"] = { function()
+      aw.connect("ws://127.0.0.1:1", "token")
+    end, "options: expected a table" },
+    ["a token that is no text"] = { function()
+      aw.connect("ws://127.0.0.1:1", { token = {} })
+    end, "option token: expected a string" },
+    ["a policy that is none"] = { function()
+      aw.connect("ws://127.0.0.1:1", { reconnect = 5 })
+    end, "option reconnect: expected a table, or false" },
+    ["TLS options that are none"] = { function()
+      aw.connect("wss://127.0.0.1:1", { tls = "ca.pem" })
+    end, "option tls: expected a table" },
+    ["serving tools that are none"] = { function()
+      aw.serve { listen = "ws://127.0.0.1:0", tools = "all" }
+    end, "tools: a registry is expected" },
+    ["serving an agent that is none"] = { function()
+      aw.serve { listen = "ws://127.0.0.1:0", agent = "me" }
+    end, "agent: a service or its options are expected" },
+    ["a listener that is no function"] = { function()
+      aw.pair():on_state("open")
+    end, "on_state expects a function" },
+    ["a handler that is no function"] = { function()
+      aw.pair():serve("provider")
+    end, "serve expects a function" },
+    ["a kind that is none"] = { function()
+      aw.pair():serve("define", print)
+    end, "serve expects provider, agent, tool or link" },
     ["a size that is none"] = { function()
       aw.listen({ url = "ws://127.0.0.1:0", log_bytes = 0 / 0 }, print)
     end, "option log_bytes: expected a number" },

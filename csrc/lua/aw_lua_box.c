@@ -149,7 +149,9 @@ bool aw_lua_tls_options(lua_State *L, int arg, const char *key,
   if (!get_option(L, arg, key)) {
     return false;
   }
-  luaL_checktype(L, -1, LUA_TTABLE);
+  if (!lua_istable(L, -1)) {
+    luaL_error(L, "option %s: expected a table", key);
+  }
   int table = lua_gettop(L);
   out->ca_file = aw_lua_opt_string(L, table, "ca_file");
   out->cert_file = aw_lua_opt_string(L, table, "cert_file");

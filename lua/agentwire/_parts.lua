@@ -12,7 +12,9 @@ local function make_provider(provider)
 end
 
 local function make_agent(agent)
-  if getmetatable(agent) ~= nil then
+  if type(agent) ~= "table" then
+    error("agent: a service or its options are expected", 0)
+  elseif getmetatable(agent) ~= nil then
     return agent -- a service
   end
   local options = {}
@@ -25,13 +27,20 @@ local function make_agent(agent)
   return require("agentwire.agent.server").new(options)
 end
 
+local function check_tools(tools)
+  if type(tools) ~= "table" or not tools.add then
+    error("tools: a registry is expected", 0)
+  end
+  return tools
+end
+
 ---@param options table `provider`, `agent`, `tools`, and their options
 function M.new(options)
   local self = setmetatable({
     _options = options,
     _provider = options.provider and make_provider(options.provider),
     _agent = options.agent and make_agent(options.agent),
-    _tools = options.tools,
+    _tools = options.tools and check_tools(options.tools),
   }, Parts)
   return self
 end

@@ -69,6 +69,19 @@ local function new(core, options)
   return self
 end
 
+-- Called by what takes a function to call later, when nobody could be told.
+local function check_function(fn, whose)
+  if type(fn) ~= "function" then
+    error(whose .. " expects a function", 3)
+  end
+end
+
+local function check_kind(kind, whose)
+  if type(protocols[kind]) ~= "table" and kind ~= "link" then
+    error(whose .. " expects provider, agent, tool or link", 3)
+  end
+end
+
 -- State --------------------------------------------------------------------
 
 local function tell(self, event)
@@ -98,6 +111,7 @@ end
 ---reason=, code=, attempt=, delay_ms=}`. It must not wait.
 ---@param fn fun(event: table, connection: agentwire.Connection)
 function Connection:on_state(fn)
+  check_function(fn, "on_state")
   table.insert(self._listeners, fn)
 end
 
@@ -178,6 +192,8 @@ end
 ---@param kind "provider"|"agent"|"tool"
 ---@param handler fun(channel: agentwire.Channel)
 function Connection:serve(kind, handler)
+  check_kind(kind, "serve")
+  check_function(handler, "serve")
   self._servers[kind] = handler
 end
 
@@ -186,6 +202,8 @@ end
 ---@param kind "provider"|"agent"|"tool"|"link"
 ---@param fn fun(message: table)
 function Connection:on_control(kind, fn)
+  check_kind(kind, "on_control")
+  check_function(fn, "on_control")
   self._control[kind] = self._control[kind] or {}
   table.insert(self._control[kind], fn)
 end
@@ -517,8 +535,11 @@ end
 local function read_policy(policy)
   if policy == false then
     return false
+  elseif policy == nil or policy == true then
+    policy = {}
+  elseif type(policy) ~= "table" then
+    error("option reconnect: expected a table, or false", 0)
   end
-  policy = policy or {}
   return {
     attempts = policy.attempts or math.huge,
     min_ms = policy.min_ms or 100,
@@ -557,6 +578,7 @@ end
 ---@return string? message
 ---@return string? code
 function M.dial(core, dial, options)
+  local policy = read_policy(options.reconnect)
   local ok, message, code = dial(core)
   if not ok then
     core:free()
@@ -566,7 +588,7 @@ function M.dial(core, dial, options)
     dial = dial, reconnect = false, trace = options.trace,
     follow = options.follow,
   })
-  self._wanted = read_policy(options.reconnect)
+  self._wanted = policy
   self.peer = options.url
   if options.on_state then
     self:on_state(options.on_state)

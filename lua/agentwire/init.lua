@@ -45,6 +45,9 @@ local function current_loop()
 end
 
 local function with_url(target, options)
+  if options ~= nil and type(options) ~= "table" then
+    error("options: expected a table", 3)
+  end
   local merged = {}
   for key, value in pairs(options or {}) do
     merged[key] = value
@@ -57,6 +60,9 @@ local function with_url(target, options)
     merged.url = target
   end
   if merged.token then
+    if type(merged.token) ~= "string" then
+      error("option token: expected a string", 3)
+    end
     merged.headers = (merged.headers or "")
       .. "Authorization: Bearer " .. merged.token .. "\r\n"
   end
@@ -101,6 +107,9 @@ end
 ---@return agentwire.Connection client
 ---@return agentwire.Connection server
 function aw.pair(options)
+  if options ~= nil and type(options) ~= "table" then
+    error("options: expected a table", 2)
+  end
   local near, far = current_loop():pair(options)
   assert(near, far)
   return connection.accepted(near, options), connection.accepted(far, options)

@@ -250,6 +250,9 @@ local DEFAULT_MODELS = {
 ---@return agentwire.ScriptedProvider
 function M.new(options)
   options = options or {}
+  if type(options) ~= "table" then
+    error("scripted.new takes a table", 2)
+  end
   return setmetatable({
     name = options.name or "scripted",
     api = options.api or "scripted",
