@@ -117,6 +117,9 @@ size_t aw_channel_drop(aw_channel *channel) {
   channel->inbox_count--;
   aw_buf_consume(&channel->inbox, message->size);
   if (channel->inbox_count == 0) {
+    if (channel->in.last > channel->consumed) {
+      channel->consumed = channel->in.last; /* the rest had no reader */
+    }
     aw_buf_reset(&channel->inbox, AW_CHANNEL_KEEP);
   }
   return cost;

@@ -28,7 +28,8 @@ bool mux_has_fold_room(const aw_draft *draft) {
            *mux->shared_log - freed + added <= mux->shared_log_max));
 }
 
-/* The state is urgent: the credit that its reader gave ends before it. */
+/* The state is urgent: it follows the gap at once, while the credit that its
+ * reader gave ends before it. */
 void mux_fold(aw_draft *draft) {
   aw_channel *channel = draft->channel;
   aw_mux *mux = draft->mux;

@@ -158,11 +158,14 @@ void mux_write_flow(aw_mux *mux) {
   mux->flow_now = false;
   mux->flow_at = UINT64_MAX;
   drop_settled(mux);
+  /* Each scope once: what it has to say after that waits for the delay, as all
+   * does when there is no memory. */
+  size_t pages = mux->channels.count / AW_FLOW_PAGE + 1;
   while (!aw_queue_empty(&mux->flows) ||
          mux_grantable(mux) - mux->conn_granted >=
              mux->options.inbound_bytes / 2) {
-    if (write_flow_page(mux) != AW_OK) {
-      mux->flow_at = mux->now_ms + AW_FLOW_DELAY_MS; /* out of memory */
+    if (pages-- == 0 || write_flow_page(mux) != AW_OK) {
+      mux->flow_at = mux->now_ms + AW_FLOW_DELAY_MS;
       return;
     }
   }

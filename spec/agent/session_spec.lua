@@ -540,6 +540,8 @@ describe("an agent session", function()
       "not this session" },
     { "agent_message", { message_json = 1 },
       "message_json: expected string" },
+    { "tool_list", { session_id = 5 }, "not this session" },
+    { "tool_list", { session_id = {} }, "not this session" },
   }
   for _, case in ipairs(odd) do
     it("answers " .. case[1] .. ": " .. case[3], function()

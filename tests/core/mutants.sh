@@ -73,20 +73,19 @@ mutant incremental_credit aw_resume.c \
 mutant silent_gap aw_resume.c \
   's/if (!aw_channel_rewind(channel, from))/if (peer_received > channel->out.last)/'
 
-# A folded log's gap is not told, or its bytes are not, or its state waits for
-# a credit that ends before it.
+# A folded log's gap is not told, or its bytes are not.
 mutant gap_untold aw_resume.c \
   's/rc = mux_announce_gap(channel);/channel->jump_from = 0;/'
 mutant gap_without_bytes aw_fold.c \
   's/link_put_number(draft.out, channel->out_bytes.*/link_put_number(draft.out, 0, \&rc);/'
-mutant state_waits_for_credit aw_fold.c \
-  's/  channel->urgent_last = channel->out.last;/  ;/'
 
 # Further rules, each of which was broken once.
 mutant stale_hello_accepted aw_resume.c \
   's/return hello->attempt != 0 \&\& hello->attempt <= mux->attempt;/return false;/'
 mutant replay_opens_anew aw_mux_receive.c \
   's/envelope->sequence == 1 && !replayed;/envelope->sequence == 1;/'
+mutant floats_unacknowledged aw_channel.c \
+  's/      channel->consumed = channel->in.last;.*/      ;/'
 mutant crossing_ends_unacknowledged aw_mux_receive.c \
   's/^    channel->ended_here = false;/    ;/'
 

@@ -443,6 +443,47 @@ static void floating_messages_with_numbers_are_acknowledged(void **state) {
   assert_int_equal(pair_at_server(&p, mine)->in.last, 3);
 }
 
+/* ------------------------------------------------------ numbered floats -- */
+
+/* Nobody reads it, so it is through with what stands before it. */
+static void
+numbered_float_is_acknowledged_with_what_is_before_it(void **state) {
+  (void)state;
+  pair_connect(&p);
+  aw_channel *mine = open_at_both();
+  aw_channel *theirs = pair_at_server(&p, mine);
+  kit_consume_all(theirs);
+  kit_sends(mine, "note", 2);
+  kit_sends(mine, "ping", 1);
+  pair_settle(&p);
+  assert_int_equal(theirs->inbox_count, 2);
+  assert_int_equal(mine->log_count, 3);
+  kit_consume_all(theirs);
+  pair_settle(&p);
+  assert_int_equal(mine->log_count, 0);
+}
+
+/* Unread messages, a float behind them, and both ends let go: once the loop of
+ * the acknowledgements did not come to its end. */
+static void scope_with_an_unread_float_can_be_let_go(void **state) {
+  (void)state;
+  pair_connect(&p);
+  aw_channel *mine = open_at_both();
+  aw_channel *theirs = pair_at_server(&p, mine);
+  kit_sends(mine, "note", 2);
+  kit_sends(mine, "ping", 1);
+  kit_sends(theirs, "note", 2);
+  kit_sends(theirs, "ping", 1);
+  pair_settle(&p);
+  aw_mux_release(mine);
+  aw_mux_release(theirs);
+  pair_settle(&p);
+  assert_int_equal(aw_mux_stats_get(p.client)->open_scopes, 0);
+  assert_int_equal(aw_mux_stats_get(p.server)->open_scopes, 0);
+  assert_int_equal(aw_mux_stats_get(p.client)->log_bytes, 0);
+  assert_int_equal(aw_mux_stats_get(p.server)->log_bytes, 0);
+}
+
 /* ----------------------------------------------------------- gap, garbage --
  */
 
@@ -668,6 +709,8 @@ int main(void) {
       TEST(tombstones_wait_for_their_acknowledgement),
       TEST(scope_released_before_the_first_connection_ends),
       TEST(floating_messages_with_numbers_are_acknowledged),
+      TEST(numbered_float_is_acknowledged_with_what_is_before_it),
+      TEST(scope_with_an_unread_float_can_be_let_go),
       TEST(gap_makes_the_scope_jump_or_fail),
       TEST(malformed_link_messages_end_the_connection),
       TEST(hellos_are_read_strictly),

@@ -28,7 +28,11 @@ static void act(world *w, enum side side) {
     app_finish(w, side);
     break;
   case 3:
-    app_abort(w, side);
+    if (world_dice(w, 2) == 0) {
+      app_abort(w, side);
+    } else {
+      app_float(w, side);
+    }
     break;
   case 4:
   case 5:

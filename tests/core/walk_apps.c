@@ -41,8 +41,10 @@ static void put_payload(world *w, enum side side, scope *s, aw_buf *out) {
   life *l = &w->lives[s->life];
   unsigned padding = world_dice(w, 20) == 0 ? world_dice(w, 2000) : 0;
   int len = snprintf(payload, sizeof payload,
-                     "{\"life\":%d,\"n\":%u,\"process\":%u,\"pad\":\"%0*d\"}",
-                     s->life, l->sent[side] + 1, w->process, (int)padding, 0);
+                     "{\"life\":%d,\"n\":%u,\"process\":%u,\"before\":%u,"
+                     "\"pad\":\"%0*d\"}",
+                     s->life, l->sent[side] + 1, w->process, l->last[side],
+                     (int)padding, 0);
   world_demand(w, len > 0 && (size_t)len < sizeof payload, "payload");
   world_demand(w, aw_buf_append(out, payload, (size_t)len) == 0,
                "out of memory");
@@ -56,7 +58,7 @@ static bool fold(world *w, enum side side, scope *s) {
                "a log could not be folded");
   put_payload(w, side, s, draft.out);
   world_demand(w, aw_draft_commit(&draft) == 0, "a state could not be kept");
-  l->sent[side]++;
+  l->last[side] = ++l->sent[side];
   l->urgent[side] = true;
   s->blocked = false;
   world_note(w, "%s folds life %d at %u", names[side], s->life, l->sent[side]);
@@ -92,7 +94,7 @@ static bool send_one(world *w, enum side side, scope *s, const char *type,
     return strcmp(type, "note") == 0 && overflow(w, side, s);
   }
   world_demand(w, rc == AW_OK, "a send to an open scope failed");
-  l->sent[side]++;
+  l->last[side] = ++l->sent[side];
   l->urgent[side] |= urgent;
   return true;
 }
@@ -167,6 +169,20 @@ void app_abort(world *w, enum side side) {
   world_demand(w, send_one(w, side, s, "abort", true),
                "a scope could not be aborted");
   world_note(w, "%s aborts in life %d", names[side], s->life);
+}
+
+/* A base peer numbers what floats; here it counts, and nobody takes it. */
+void app_float(world *w, enum side side) {
+  scope *s = pick_sender(w, side);
+  if (s == NULL ||
+      (w->lives[s->life].opener == side && w->lives[s->life].sent[side] == 0)) {
+    return;
+  }
+  unsigned last = w->lives[s->life].last[side];
+  if (send_one(w, side, s, "ping", false)) {
+    w->lives[s->life].last[side] = last;
+    world_note(w, "%s floats in life %d", names[side], s->life);
+  }
 }
 
 static bool take_one(world *w, enum side side, scope *s) {
@@ -279,7 +295,7 @@ void app_forget(world *w, enum side side) {
   }
   for (unsigned i = 0; i < w->life_count; i++) {
     life *l = &w->lives[i];
-    l->sent[side] = l->taken[side] = 0;
+    l->sent[side] = l->taken[side] = l->last[side] = 0;
     l->ended[side] = l->released[side] = l->urgent[side] = false;
     l->given_up = false;
   }

@@ -20,6 +20,7 @@ typedef struct life {
   aw_uuid id;
   unsigned process;   /* the server's, when the life was opened */
   unsigned sent[2];   /* messages by this side */
+  unsigned last[2];   /* number of the last that is to be taken: none floats */
   unsigned taken[2];  /* messages that this side's application has had */
   unsigned taker[2];  /* process in which this side began to take, or 0 */
   bool ended[2];      /* this side sent its terminal message */
@@ -92,6 +93,7 @@ void app_send(world *w, enum side side);
 void app_finish(world *w, enum side side);
 void app_abort(world *w, enum side side);
 void app_take(world *w, enum side side, unsigned most);
+void app_float(world *w, enum side side);
 void app_release(world *w, enum side side, bool early);
 void app_listen(world *w, enum side side); /* polls all news */
 bool app_take_all(world *w);               /* false: there was nothing */

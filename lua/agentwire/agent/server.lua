@@ -389,8 +389,8 @@ local function dispatch(session, event)
     return
   end
   local ok, why, code = protocol.check(event)
-  if ok and event.session_id and event.session_id:lower() ~= session.channel.id
-  then
+  local named = event.session_id
+  if ok and named ~= nil and tostring(named):lower() ~= session.channel.id then
     ok, why, code = nil, "session_id: not this session", "invalid_request"
   end
   if not ok then
