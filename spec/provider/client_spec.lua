@@ -245,6 +245,35 @@ describe("provider client", function()
       end)
   end)
 
+  for what, options in pairs {
+    ["each"] = {}, ["merged"] = { coalesce = true },
+    ["without reconstruction"] = { plain = true },
+  } do
+    it("skips and counts deltas that are no text, " .. what, function()
+      against(sends {
+        { "text_start", { content_index = 0 } },
+        { "text_delta", { content_index = 0, delta = { "x" } } },
+        { "text_delta", { content_index = 0, delta = "a" } },
+        { "text_delta", { content_index = 0, delta = 5 } },
+        { "text_delta", { content_index = 0 } },
+        { "text_delta", { content_index = 0, delta = "b" } },
+        { "result", result_of("ab") },
+      }, function(client)
+        local request = { reconstruct = not options.plain }
+        for key, value in pairs(REQUEST) do
+          request[key] = value
+        end
+        local stream, text = assert(client:start_stream(request)), ""
+        for event in stream:events(options) do
+          text = text .. (event.delta or "")
+        end
+        assert.equal("ab", text)
+        assert.equal(3, stream.unknown)
+        assert.truthy(stream:result())
+      end)
+    end)
+  end
+
   it("keeps streams apart that fail, finish and are refused", function()
     local modes = { "result", "stream_error", "nack" }
     local count = 0

@@ -1,5 +1,6 @@
 -- A peer whose messages are well numbered and hold anything: whatever they say,
 -- they are answered, no handler breaks, and others are served.
+local anything = require("spec.support.anything")
 local aw = require("agentwire")
 local link = require("spec.support.link")
 local server = require("spec.support.server")
@@ -24,40 +25,7 @@ local TYPES = {
 
 local KINDS = { "provider", "agent", "tool" }
 
-local MEMBERS = {
-  "args_json", "blocks", "code", "config_json", "content", "content_index",
-  "context", "delta", "description", "event_json", "execution_id", "headers",
-  "id", "is_error", "max_turns", "message", "message_json", "messages",
-  "metadata", "model", "name", "options", "options_json",
-  "parameters_schema_json", "partial", "partial_json", "prefix", "provider",
-  "reason", "result_json", "retry", "role", "session_id", "system_prompt",
-  "target_stream_id", "text", "timeout_ms", "tool", "tool_call_id",
-  "tool_choice", "tool_id", "tool_name", "tools", "type",
-}
-
-local PLAIN = {
-  aw.json.null, 0, -1, 7, 1.5, 2 ^ 53, true, false, "", "x", "[", "scripted",
-  "scripted/scripted", "user", "assistant", "text",
-  '{"model":"scripted/scripted","role":"user","content":"hi","tools":[{}]}',
-}
-
-local function pick(list)
-  return list[math.random(#list)]
-end
-
-local function anything(ids, depth)
-  local dice = depth > 3 and 1 or math.random(6)
-  if dice <= 3 then
-    return pick(PLAIN)
-  elseif dice == 4 then
-    return pick(ids)
-  end
-  local value = dice == 5 and aw.json.array {} or {}
-  for index = 1, math.random(3) do
-    value[dice == 5 and index or pick(MEMBERS)] = anything(ids, depth + 1)
-  end
-  return value
-end
+local pick = anything.pick
 
 -- Payloads that get far.
 local GOOD = {}
@@ -94,11 +62,8 @@ function GOOD.tool_execute()
 end
 
 local function payload_of(type, ids)
-  local payload = GOOD[type] and math.random(2) == 1 and GOOD[type](ids) or {}
-  for _ = 1, math.random(0, 4) do
-    payload[pick(MEMBERS)] = anything(ids, 0)
-  end
-  return payload
+  return anything.payload(ids,
+    GOOD[type] and math.random(2) == 1 and GOOD[type](ids) or nil)
 end
 
 local OPENERS = {
@@ -161,6 +126,142 @@ local function serve_all(conn)
   require("agentwire.tool.executor").attach(conn, tools, { pool =
     aw.tool.pool and aw.tool.pool() })
 end
+
+-- What a server of each kind may say, and what it says last.
+local ANSWERS = {
+  provider = {
+    "ack", "nack", "start", "text_start", "text_delta", "text_end",
+    "thinking_start", "thinking_delta", "thinking_end", "toolcall_start",
+    "toolcall_delta", "toolcall_end", "done", "error", "keepalive", "result",
+    "stream_error", "models_response", "sync", "pong", "weird",
+  },
+  agent = {
+    "agent_started", "agent_event", "agent_result", "agent_stopped",
+    "agent_error", "session_info", "tool_list_response", "tool_execute",
+    "goodbye", "weird",
+  },
+  tool = {
+    "tool_registered", "tool_list_response", "tool_execute", "tool_stream",
+    "tool_result", "tool_cancelled", "tool_error", "tool_status_response",
+    "tool_list", "goodbye", "weird",
+  },
+}
+
+local LAST = {
+  provider = "stream_error", agent = "agent_stopped", tool = "goodbye",
+}
+
+local BLOCK = { delta = "d", id = "c", name = "n", arguments_json = "{}" }
+
+local function answer_of(type, channel, request, ids)
+  local payload = { session_id = channel.id }
+  if type:find("_start$") or type:find("_delta$") or type:find("_end$") then
+    payload.content_index = math.random(0, 3)
+    for key, value in pairs(BLOCK) do
+      payload[key] = value
+    end
+  end
+  if math.random(2) == 1 then
+    payload.execution_id = request.execution_id
+    payload.tool_call_id = request.tool_call_id
+  end
+  return anything.payload(ids, payload)
+end
+
+local function serve_lies(conn)
+  local ids = { "x" }
+  for _, kind in ipairs(KINDS) do
+    conn:serve(kind, function(channel)
+      local request = assert(channel:receive())
+      ids[#ids + 1] = request.execution_id or channel.id
+      if kind == "agent" and math.random(4) > 1 then
+        channel:send("agent_started", { session_id = channel.id },
+          channel:message_id())
+      end
+      for _ = 1, math.random(5, 60) do
+        local type = pick(ANSWERS[kind])
+        local payload = answer_of(type, channel, request, ids)
+        if math.random(12) == 1 then
+          conn:send_control(kind, channel.id, type, payload)
+        elseif not channel:try_send(type, payload,
+          math.random(2) == 1 and channel:message_id() or nil) then
+          break
+        end
+        if math.random(10) == 1 then
+          aw.task.yield()
+        end
+      end
+      channel:send(LAST[kind], { code = "internal_error", message = "enough",
+        session_id = channel.id })
+    end)
+  end
+end
+
+local ASK = { model = "a/b", messages = { { role = "user", content = "x" } } }
+
+local USES = {
+  function(client)
+    local stream = client:provider():start_stream(ASK)
+    for _ in stream:events { coalesce = math.random(2) == 1 } do
+      stream:partial()
+    end
+    stream:result(300)
+  end,
+  function(client)
+    aw.timeout(300, client.provider(client).complete, client:provider(), ASK)
+  end,
+  function(client)
+    client:provider():models { timeout_ms = 300 }
+  end,
+  function(client)
+    local tools = aw.tool.registry()
+    tools:add { name = "echo", description = "", handler = function(args)
+      return args
+    end }
+    aw.timeout(300, function()
+      local session = client:agent():start { model = "a/b", tools = tools }
+      if session then
+        for _ in session:prompt("hi") do
+          session:is_ended()
+        end
+        session:stop()
+      end
+    end)
+  end,
+  function(client)
+    aw.timeout(300, function()
+      client:tool():list()
+      client:tool():execute { name = "echo", id = "c", arguments = {} }
+    end)
+  end,
+}
+
+describe("a hostile server", function()
+  for seed = 1, 4 do
+    for _, spoken in ipairs { "agentwire.v1", "makai.v1" } do
+      it(("of %s breaks no client, seed %d"):format(spoken, seed), function()
+        math.randomseed(seed)
+        local reports = {}
+        server.run({ client = { protocols = spoken, reconnect = false } },
+          serve_lies, function(client)
+            link.host.on_error = function(message)
+              reports[#reports + 1] = message
+            end
+            local users = {}
+            for n = 1, server.scaled(60) do
+              users[n] = aw.spawn(pick(USES), client)
+            end
+            for _, user in ipairs(users) do
+              local _, message = user:join(5000)
+              assert.is_nil(message and tostring(message):match(
+                "%.lua:%d+: .*"))
+            end
+            assert.is_nil(reports[1])
+          end)
+      end)
+    end
+  end
+end)
 
 describe("a hostile peer", function()
   for seed = 1, 4 do

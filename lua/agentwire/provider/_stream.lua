@@ -13,7 +13,8 @@ local M = {}
 ---@class agentwire.Stream
 ---@field id string stream_id
 ---@field model table the model as it was asked for
----@field unknown integer messages of types this version does not know
+---@field unknown integer messages that were skipped: of types which this version
+-- does not know, or deltas that are no text
 local Stream = {}
 Stream.__index = Stream
 
@@ -25,6 +26,11 @@ local NO_CHANNEL = {
     return nil, "the stream has ended", "ended"
   end,
   close = function() end,
+}
+
+-- A reader joins these: one that is no text is kept from it.
+local DELTAS = {
+  text_delta = true, thinking_delta = true, toolcall_delta = true,
 }
 
 -- What `blocks` is while nothing is reconstructed.
@@ -160,6 +166,7 @@ end
 local function settle(stream, event)
   local kind = event.type
   local known = protocol.events[kind]
+    and (not DELTAS[kind] or type(event.delta) == "string")
   local handle = SETTLE[kind]
   if known then
     stream._accepted = true
@@ -257,7 +264,8 @@ end
 -- The same where nothing is reconstructed.
 local function advance_plain(stream)
   local event = stream._source:next()
-  if event and event.delta and protocol_events[event.type] then
+  if event and type(event.delta) == "string"
+    and protocol_events[event.type] then
     return event
   elseif event then
     event = settle(stream, event)
