@@ -236,15 +236,25 @@ size_t raw_head(raw_peer *raw) {
   return end == NULL ? 0 : (size_t)(end - raw->in) + 4;
 }
 
-void raw_upgrade(raw_peer *raw) {
+void raw_ask_upgrade(raw_peer *raw, const char *protocol) {
   raw_say(raw, "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
                "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-               "Sec-WebSocket-Protocol: makai.v1\r\n\r\n");
+               "Sec-WebSocket-Protocol: ");
+  raw_say(raw, protocol);
+  raw_say(raw, "\r\n\r\n");
+}
+
+void raw_upgrade_to(raw_peer *raw, const char *protocol) {
+  raw_ask_upgrade(raw, protocol);
   size_t len = raw_head(raw);
   assert_memory_equal(raw->in, "HTTP/1.1 101", 12);
   assert_non_null(strstr(raw->in, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
   raw_consume(raw, len);
+}
+
+void raw_upgrade(raw_peer *raw) {
+  raw_upgrade_to(raw, "makai.v1");
 }
 
 void raw_answer_upgrade(raw_peer *raw, const char *protocol) {

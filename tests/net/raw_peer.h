@@ -70,6 +70,8 @@ void raw_put_frame(raw_peer *raw, uint8_t first, bool masked, const char *bytes,
 /* The opening handshake as a client, and as a server that answers with this
  * subprotocol (NULL: none). */
 void raw_upgrade(raw_peer *raw);
+void raw_upgrade_to(raw_peer *raw, const char *protocol);
+void raw_ask_upgrade(raw_peer *raw, const char *protocol); /* no more */
 void raw_answer_upgrade(raw_peer *raw, const char *protocol);
 
 /* Waits for a whole head and returns its length. */

@@ -66,13 +66,7 @@ static int tear_down(void **state) {
 
 static void come(raw_peer *raw) {
   raw_dial(raw, h.loop, aw_listener_port(h.listener));
-  raw_say(raw, "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-               "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-               "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-               "Sec-WebSocket-Protocol: agentwire.v1\r\n\r\n");
-  size_t len = raw_head(raw);
-  assert_memory_equal(raw->in, "HTTP/1.1 101", 12);
-  raw_consume(raw, len);
+  raw_upgrade_to(raw, "agentwire.v1");
 }
 
 static void say(raw_peer *raw, const char *text) {

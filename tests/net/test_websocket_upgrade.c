@@ -168,9 +168,7 @@ static void flood_before_the_answer_is_refused(void **state) {
 
   stage_listen_with(stage, (aw_listener_options){0}, true);
   raw_dial(&raw, stage->loop, stage->port);
-  raw_say(&raw, "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-                "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+  raw_ask_upgrade(&raw, "makai.v1");
   stage_until_requested(stage);
   memset(text, 'x', sizeof text);
   for (unsigned n = 0; n < 66; n++) { /* 64 KiB are forgiven */
