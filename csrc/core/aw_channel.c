@@ -102,6 +102,12 @@ int aw_channel_store(aw_channel *channel, const aw_envelope *envelope,
   return AW_OK;
 }
 
+void aw_channel_pass_unread(aw_channel *channel) {
+  if (channel->inbox_count == 0 && channel->in.last > channel->consumed) {
+    channel->consumed = channel->in.last;
+  }
+}
+
 size_t aw_channel_drop(aw_channel *channel) {
   const aw_message *message = aw_channel_peek(channel);
   size_t cost = message->cost;
@@ -116,10 +122,8 @@ size_t aw_channel_drop(aw_channel *channel) {
   channel->consumed_bytes += cost;
   channel->inbox_count--;
   aw_buf_consume(&channel->inbox, message->size);
+  aw_channel_pass_unread(channel);
   if (channel->inbox_count == 0) {
-    if (channel->in.last > channel->consumed) {
-      channel->consumed = channel->in.last; /* the rest had no reader */
-    }
     aw_buf_reset(&channel->inbox, AW_CHANNEL_KEEP);
   }
   return cost;

@@ -100,7 +100,6 @@ struct aw_channel {
   uint64_t out_bytes;    /* cost numbered so far */
   uint64_t unsent_bytes; /* ... and not written yet */
   size_t folded;         /* size of the log's first entry if it is a state */
-  uint64_t jump_from;    /* a gap from here is to be announced, or 0 */
   size_t urgent_bytes;   /* cost of the urgent messages in the log */
   uint64_t urgent_last;  /* sequence of the last urgent message */
   aw_credit allowed;     /* what the peer allows us */
@@ -138,6 +137,10 @@ int aw_channel_store(aw_channel *channel, const aw_envelope *envelope,
 
 /* Drops the oldest message; returns its cost. */
 size_t aw_channel_drop(aw_channel *channel);
+
+/* Numbers that nobody reads (floats, what a gap skips) are consumed with what
+ * stands before them: to be called when such a number was counted. */
+void aw_channel_pass_unread(aw_channel *channel);
 
 /* Begins an entry in the log: the caller appends the envelope's text to
  * channel->log and calls finish with the offset that begin gave, or cancel. */

@@ -45,39 +45,30 @@ void aw_mux_give_up(aw_channel *channel) {
   }
 }
 
-/* The number behind which a peer that has `received` goes on. Marks the scope
- * if that is a jump. */
-uint64_t mux_skip_folded(aw_channel *channel, uint64_t received) {
-  channel->jump_from = 0;
-  if (channel->folded == 0 || received + 1 >= channel->first_logged) {
-    return received;
-  }
-  channel->jump_from = received + 1;
-  return channel->first_logged - 1;
+uint64_t mux_skip_folded(const aw_channel *channel, uint64_t received) {
+  uint64_t folded = channel->folded > 0 ? channel->first_logged - 1 : 0;
+  return folded > received ? folded : received;
 }
 
 /* Tells the peer of the jump. `bytes` makes both ends count alike behind it:
  * nobody knows any more how long the messages were that the peer never had. */
-int mux_announce_gap(aw_channel *channel) {
+int mux_announce_gap(aw_channel *channel, uint64_t received) {
   aw_draft draft;
   int rc = mux_begin_link(channel->mux, "gap", &draft);
   if (rc != AW_OK) {
     return rc;
   }
-  char id[AW_UUID_TEXT + 1] = {0};
-  aw_uuid_format(&channel->id, id);
   link_put(draft.out, "{\"kind\":\"", &rc);
   link_put(draft.out, aw_kind_name(channel->kind), &rc);
-  link_put(draft.out, "\",\"id\":\"", &rc);
-  link_put(draft.out, id, &rc);
-  link_put(draft.out, "\",\"from\":", &rc);
-  link_put_number(draft.out, channel->jump_from, &rc);
+  link_put(draft.out, "\",\"id\":", &rc);
+  link_put_uuid(draft.out, &channel->id, &rc);
+  link_put(draft.out, ",\"from\":", &rc);
+  link_put_number(draft.out, received + 1, &rc);
   link_put(draft.out, ",\"to\":", &rc);
   link_put_number(draft.out, channel->first_logged - 1, &rc);
   link_put(draft.out, ",\"bytes\":", &rc);
   link_put_number(draft.out, channel->out_bytes - channel->unsent_bytes, &rc);
   link_put(draft.out, ",\"next\":\"snapshot\"}", &rc);
-  channel->jump_from = 0;
   return mux_end_link(&draft, rc);
 }
 
@@ -87,9 +78,7 @@ static void jump(aw_channel *channel, uint64_t to, uint64_t bytes) {
   if (to > channel->in.last) {
     channel->granted.sequence += to - channel->in.last;
     channel->in.last = to;
-    if (channel->inbox_count == 0) {
-      channel->consumed = to;
-    }
+    aw_channel_pass_unread(channel);
   }
   if (bytes > channel->in_bytes) {
     uint64_t skipped = bytes - channel->in_bytes;
@@ -104,12 +93,9 @@ static void jump(aw_channel *channel, uint64_t to, uint64_t bytes) {
 int mux_receive_gap(aw_mux *mux, const link_reader *in) {
   size_t len = 0;
   uint64_t to = 0, bytes = 0;
+  enum aw_kind kind;
   aw_uuid id;
-  const char *name = link_string(in, "kind", &len);
-  int kind = name == NULL ? -1 : aw_kind_find(name, len);
-  const char *text = link_string(in, "id", &len);
-  if (!mux->options.is_client || kind < 0 || kind >= AW_KIND_SCOPES ||
-      text == NULL || aw_uuid_parse(&id, text, len) != AW_OK ||
+  if (!mux->options.is_client || !link_scope(in, &kind, &id) ||
       !link_number(in, "to", &to)) {
     return AW_E_REFUSED;
   }

@@ -84,16 +84,28 @@ bool link_item_number(const link_list *list, unsigned index, uint64_t *out) {
   return token_number(item_value(list, index), list->in->text, out);
 }
 
-bool link_item_scope(const link_list *list, enum aw_kind *kind, aw_uuid *id) {
-  size_t len = 0;
-  const char *name = link_item_string(list, 0, &len);
-  int found = name == NULL ? -1 : aw_kind_find(name, len);
+static bool read_scope(const char *name, size_t name_len, const char *text,
+                       size_t len, enum aw_kind *kind, aw_uuid *id) {
+  int found = name == NULL ? -1 : aw_kind_find(name, name_len);
   if (found < 0 || found >= AW_KIND_SCOPES) {
     return false;
   }
   *kind = (enum aw_kind)found;
-  const char *text = link_item_string(list, 1, &len);
   return text != NULL && aw_uuid_parse(id, text, len) == AW_OK;
+}
+
+bool link_scope(const link_reader *in, enum aw_kind *kind, aw_uuid *id) {
+  size_t name_len = 0, len = 0;
+  const char *name = link_string(in, "kind", &name_len);
+  const char *text = link_string(in, "id", &len);
+  return read_scope(name, name_len, text, len, kind, id);
+}
+
+bool link_item_scope(const link_list *list, enum aw_kind *kind, aw_uuid *id) {
+  size_t name_len = 0, len = 0;
+  const char *name = link_item_string(list, 0, &name_len);
+  const char *text = link_item_string(list, 1, &len);
+  return read_scope(name, name_len, text, len, kind, id);
 }
 
 void link_put(aw_buf *out, const char *text, int *rc) {
@@ -108,16 +120,19 @@ void link_put_number(aw_buf *out, uint64_t value, int *rc) {
   }
 }
 
+void link_put_uuid(aw_buf *out, const aw_uuid *id, int *rc) {
+  char text[AW_UUID_TEXT + 3] = {'"'};
+  aw_uuid_format(id, text + 1);
+  text[AW_UUID_TEXT + 1] = '"';
+  link_put(out, text, rc);
+}
+
 void link_put_scope(aw_buf *out, enum aw_kind kind, const aw_uuid *id,
                     int *rc) {
-  char text[AW_UUID_TEXT + 1];
-  aw_uuid_format(id, text);
-  text[AW_UUID_TEXT] = '\0';
   link_put(out, "[\"", rc);
   link_put(out, aw_kind_name(kind), rc);
-  link_put(out, "\",\"", rc);
-  link_put(out, text, rc);
-  link_put(out, "\"", rc);
+  link_put(out, "\",", rc);
+  link_put_uuid(out, id, rc);
 }
 
 void link_put_hex(aw_buf *out, const uint8_t *bytes, size_t len, int *rc) {

@@ -222,7 +222,7 @@ static bool is_done(const aw_channel *channel) {
 /* The peer begins with the default credit and knows nothing of our options: a
  * larger window is granted by the first flow, a smaller one holds behind it. */
 static aw_credit first_grant(const aw_mux_options *options) {
-  aw_credit grant = {AW_CHANNEL_WINDOW_MESSAGES, AW_CHANNEL_WINDOW_BYTES};
+  aw_credit grant = MUX_FIRST_CREDIT;
   if (options->window_messages < grant.sequence) {
     grant.sequence = options->window_messages;
   }
@@ -255,8 +255,7 @@ int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
     aw_channel_free(channel, mux->mem);
     return rc;
   }
-  channel->allowed =
-      (aw_credit){AW_CHANNEL_WINDOW_MESSAGES, AW_CHANNEL_WINDOW_BYTES};
+  channel->allowed = MUX_FIRST_CREDIT;
   channel->granted = first_grant(&mux->options);
   mux->stats.open_scopes++;
   mux->stats.opened++;

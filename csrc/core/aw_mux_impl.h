@@ -8,6 +8,10 @@
 #include "aw_mux.h"
 #include <string.h>
 
+/* What every scope may send to begin with, whatever anybody's options are. */
+#define MUX_FIRST_CREDIT                                                       \
+  ((aw_credit){AW_CHANNEL_WINDOW_MESSAGES, AW_CHANNEL_WINDOW_BYTES})
+
 /* How far the current connection has come. */
 enum aw_link_state {
   AW_LINK_DETACHED,
@@ -160,8 +164,10 @@ int mux_say_hello(aw_mux *mux);
 /* aw_fold.c */
 bool mux_has_fold_room(const aw_draft *draft);
 void mux_fold(aw_draft *draft); /* its entry takes the log's place */
-uint64_t mux_skip_folded(aw_channel *channel, uint64_t received);
-int mux_announce_gap(aw_channel *channel);
+/* The number behind which a peer that has `received` goes on: itself, or that
+ * to which a state stands for all; then the gap has to be announced. */
+uint64_t mux_skip_folded(const aw_channel *channel, uint64_t received);
+int mux_announce_gap(aw_channel *channel, uint64_t received);
 struct link_reader;
 int mux_receive_gap(aw_mux *mux, const struct link_reader *in);
 

@@ -286,9 +286,7 @@ static void count_floating(aw_channel *channel, const aw_envelope *envelope,
   }
   channel->in_bytes += len;
   channel->consumed_bytes += len;
-  if (channel->inbox_count == 0) {
-    channel->consumed = envelope->sequence;
-  }
+  aw_channel_pass_unread(channel);
   if (mux_resumable(channel->mux)) {
     mux_queue_flow(channel, false);
   }

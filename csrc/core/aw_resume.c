@@ -244,11 +244,8 @@ static void put_hello_scope(aw_buf *out, aw_channel *channel, int *rc) {
     link_put_number(out, numbers[i], rc);
   }
   if (!aw_uuid_is_nil(&channel->birth)) {
-    char birth[AW_UUID_TEXT + 1] = {0};
-    aw_uuid_format(&channel->birth, birth);
-    link_put(out, ",\"", rc);
-    link_put(out, birth, rc);
-    link_put(out, "\"", rc);
+    link_put(out, ",", rc);
+    link_put_uuid(out, &channel->birth, rc);
   }
   link_put(out, "]", rc);
   channel->awaiting = true;
@@ -349,7 +346,7 @@ static bool resume_channel(aw_channel *channel, uint64_t peer_received,
 }
 
 static bool restart_channel(aw_channel *channel) {
-  aw_credit start = {AW_CHANNEL_WINDOW_MESSAGES, AW_CHANNEL_WINDOW_BYTES};
+  aw_credit start = MUX_FIRST_CREDIT;
   if (channel->in.last > 0) {
     return false;
   }
@@ -424,14 +421,15 @@ static void put_welcome_scope(welcome_page *page, enum aw_kind kind,
   link_put(out, "]", &page->rc);
 }
 
+/* `received`: what the peer has; where it goes on may be further. */
 static void put_live_scope(welcome_page *page, aw_channel *channel,
-                           uint64_t from) {
+                           uint64_t received) {
+  uint64_t from = mux_skip_folded(channel, received);
+  const char *status = channel->state == AW_CHANNEL_OVER ? "done" : "live";
   grant(channel);
   put_welcome_scope(page, channel->kind, &channel->id,
-                    channel->jump_from > 0              ? "snapshot"
-                    : channel->state == AW_CHANNEL_OVER ? "done"
-                                                        : "live",
-                    from, channel->in.last, &channel->granted);
+                    from > received ? "snapshot" : status, from,
+                    channel->in.last, &channel->granted);
 }
 
 /* Is the scope that the client named the one that we have? The id may have been
@@ -463,7 +461,7 @@ static void answer_scope(welcome_page *page, const aw_hello_scope *scope,
     /* The control queue is one buffer: resume first writes nothing to it. */
     if (resume_channel(channel, scope->received, &scope->limit)) {
       channel->awaiting = true; /* named: keep_unnamed passes it over */
-      put_live_scope(page, channel, channel->next_unsent - 1);
+      put_live_scope(page, channel, scope->received);
       return;
     }
   }
@@ -479,8 +477,7 @@ static void answer_scope(welcome_page *page, const aw_hello_scope *scope,
 /* Scopes of ours that the client did not name: those that it cannot have seen
  * yet are sent from the start, the others it has let go of. */
 static void keep_unnamed(welcome_page *page) {
-  static const aw_credit start = {AW_CHANNEL_WINDOW_MESSAGES,
-                                  AW_CHANNEL_WINDOW_BYTES};
+  const aw_credit start = MUX_FIRST_CREDIT;
   size_t cursor = 0;
   aw_channel *channel = NULL;
   aw_queue gone;
@@ -513,8 +510,9 @@ static int announce_gaps(aw_mux *mux, const aw_hello *hello) {
   for (size_t i = 0; i < hello->count && rc == AW_OK; i++) {
     const aw_hello_scope *scope = &hello->scopes[i];
     aw_channel *channel = aw_map_get(&mux->channels, scope->kind, &scope->id);
-    if (channel != NULL && channel->jump_from > 0) {
-      rc = mux_announce_gap(channel);
+    if (channel != NULL &&
+        mux_skip_folded(channel, scope->received) > scope->received) {
+      rc = mux_announce_gap(channel, scope->received);
     }
   }
   return rc;

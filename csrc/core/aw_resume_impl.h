@@ -16,6 +16,7 @@ typedef struct link_reader {
  * escapes read as absent: nothing in a link message needs one. */
 bool link_number(const link_reader *in, const char *key, uint64_t *out);
 bool link_true(const link_reader *in, const char *key);
+bool link_scope(const link_reader *in, enum aw_kind *kind, aw_uuid *id);
 const char *link_string(const link_reader *in, const char *key, size_t *len);
 
 /* A list of lists: scopes: [[kind, id, ...], ...]. */
@@ -35,6 +36,7 @@ const char *link_item_string(const link_list *list, unsigned index,
 /* Writers; errors stick in *rc (checked once at the end). */
 void link_put(aw_buf *out, const char *text, int *rc);
 void link_put_number(aw_buf *out, uint64_t value, int *rc);
+void link_put_uuid(aw_buf *out, const aw_uuid *id, int *rc); /* quoted */
 void link_put_scope(aw_buf *out, enum aw_kind kind, const aw_uuid *id, int *rc);
 void link_put_hex(aw_buf *out, const uint8_t *bytes, size_t len, int *rc);
 

@@ -93,6 +93,7 @@ unsigned aw_lua_opt_unsigned(lua_State *L, int arg, const char *key,
 size_t aw_lua_opt_size(lua_State *L, int arg, const char *key);
 bool aw_lua_opt_boolean(lua_State *L, int arg, const char *key);
 const char *aw_lua_opt_string(lua_State *L, int arg, const char *key);
+const char *aw_lua_need_string(lua_State *L, int arg, const char *key);
 
 /* Pushes a new, empty conn box linked to the loop at stack index `loop`. */
 conn_box *aw_lua_new_conn(lua_State *L, int loop);

@@ -120,6 +120,14 @@ const char *aw_lua_opt_string(lua_State *L, int arg, const char *key) {
   return value;
 }
 
+const char *aw_lua_need_string(lua_State *L, int arg, const char *key) {
+  const char *value = aw_lua_opt_string(L, arg, key);
+  if (value == NULL) {
+    luaL_error(L, "option %s: expected a string", key);
+  }
+  return value;
+}
+
 void aw_lua_mux_options(lua_State *L, int arg, loop_box *loop,
                         aw_mux_options *out) {
   *out = (aw_mux_options){0};

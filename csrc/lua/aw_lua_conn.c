@@ -53,7 +53,7 @@ static int conn_connect(lua_State *L) {
   conn_box *box = aw_lua_check_conn(L, 1);
   aw_websocket_options options = {0};
   aw_tls_options tls;
-  options.url = aw_lua_opt_string(L, 2, "url");
+  options.url = aw_lua_need_string(L, 2, "url");
   options.protocols = aw_lua_opt_string(L, 2, "protocols");
   options.headers = aw_lua_opt_string(L, 2, "headers");
   options.message_max = aw_lua_opt_size(L, 2, "message_max");

@@ -128,7 +128,7 @@ static void listener_requested(void *user, aw_upgrade *upgrade) {
 
 static void read_listener_options(lua_State *L, aw_listener_options *out) {
   *out = (aw_listener_options){0};
-  out->url = aw_lua_opt_string(L, 2, "url");
+  out->url = aw_lua_need_string(L, 2, "url");
   out->protocols = aw_lua_opt_string(L, 2, "protocols");
 #define AW_COUNT(field) out->field = aw_lua_opt_unsigned(L, 2, #field, 0);
   out->message_max = aw_lua_opt_size(L, 2, "message_max");

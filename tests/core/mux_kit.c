@@ -232,3 +232,21 @@ void kit_say(wire *w, const char *key, const aw_uuid *id, const char *type,
   assert_true(len > 0 && (size_t)len < sizeof text);
   wire_put(w, text, (size_t)len);
 }
+
+unsigned kit_fill(aw_channel *channel, const char *payload) {
+  unsigned sent = 0;
+  int rc = 0;
+  while ((rc = kit_send(channel, "note", payload)) == 0) {
+    sent++;
+  }
+  assert_int_equal(rc, AW_E_AGAIN);
+  return sent;
+}
+
+unsigned kit_poll_all(aw_mux *mux) {
+  unsigned count = 0, events = 0;
+  while (aw_mux_poll(mux, &events) != NULL) {
+    count++;
+  }
+  return count;
+}

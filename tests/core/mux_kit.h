@@ -58,6 +58,8 @@ int kit_send_urgent(aw_channel *channel, const char *type);
 int kit_send_control(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
                      const char *type);
 void kit_sends(aw_channel *channel, const char *type, unsigned count);
+/* Sends notes until one has no room; how many went. */
+unsigned kit_fill(aw_channel *channel, const char *payload);
 
 /* Opens a scope with its opening message. */
 aw_channel *kit_open(aw_mux *mux, enum aw_kind kind, const aw_uuid *id);
@@ -70,6 +72,7 @@ unsigned kit_consume_all(aw_channel *channel);
 /* Polls one channel; fails when another or none has news. Returns events. */
 unsigned kit_events(aw_mux *mux, const aw_channel *channel);
 void kit_no_events(aw_mux *mux);
+unsigned kit_poll_all(aw_mux *mux); /* how many had news */
 
 /* An envelope as a peer would send it. */
 void kit_say(wire *w, const char *key, const aw_uuid *id, const char *type,

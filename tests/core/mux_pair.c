@@ -27,6 +27,11 @@ void pair_fini(pair *p) {
   kit_fini(&p->kit);
 }
 
+void pair_anew(pair *p) {
+  pair_fini(p);
+  pair_prepare(p, aw_mem_default());
+}
+
 void pair_greet(pair *p) {
   assert_int_equal(aw_mux_attach(p->client, true, &p->client_generation), 0);
   kit_write(p->client, &p->up, SIZE_MAX);

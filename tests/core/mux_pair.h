@@ -18,6 +18,7 @@ void pair_prepare(pair *p, const aw_mem *mem);
 void pair_make(pair *p);
 void pair_init(pair *p); /* prepare and make, with the default allocator */
 void pair_fini(pair *p);
+void pair_anew(pair *p); /* fini and prepare, for a test's own options */
 
 /* Attaches the client, takes its hello to the server and writes the welcome;
  * nothing else is delivered. */

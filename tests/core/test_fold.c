@@ -33,22 +33,6 @@ static int tear_down(void **state) {
   return 0;
 }
 
-static void begin_anew(void) {
-  pair_fini(&p);
-  pair_prepare(&p, aw_mem_default());
-}
-
-static unsigned fill(aw_channel *channel) {
-  unsigned sent = 0;
-  int rc;
-
-  while ((rc = kit_send(channel, "note", "{}")) == 0) {
-    sent++;
-  }
-  assert_int_equal(rc, AW_E_AGAIN);
-  return sent;
-}
-
 static int fold(aw_channel *channel, const char *payload) {
   aw_draft draft;
   int rc = aw_mux_begin_fold(channel, "sync", 4, &draft);
@@ -58,15 +42,6 @@ static int fold(aw_channel *channel, const char *payload) {
   }
   assert_int_equal(aw_buf_append(draft.out, payload, strlen(payload)), 0);
   return aw_draft_commit(&draft);
-}
-
-static unsigned poll_all(void) {
-  unsigned count = 0, events = 0;
-
-  while (aw_mux_poll(p.server, &events) != NULL) {
-    count++;
-  }
-  return count;
 }
 
 static bool is_state(const aw_channel *channel) {
@@ -79,7 +54,7 @@ static bool is_state(const aw_channel *channel) {
 /* The peer goes away, and its scope's log is filled and folded. */
 static void fold_while_away(void) {
   pair_cut(&p);
-  fill(theirs);
+  kit_fill(theirs, "{}");
   assert_int_equal(theirs->log_count, LOG);
   assert_int_equal(fold(theirs, "{}"), 0);
 }
@@ -90,7 +65,7 @@ static void full_log_of_who_is_away_may_be_folded(void **state) {
   (void)state;
   pair_cut(&p);
   assert_false(aw_mux_may_fold(theirs));
-  fill(theirs);
+  kit_fill(theirs, "{}");
   assert_true(aw_mux_may_fold(theirs));
   assert_int_equal(fold(theirs, "{}"), 0);
   assert_int_equal(theirs->log_count, 1);
@@ -100,12 +75,12 @@ static void full_log_of_who_is_away_may_be_folded(void **state) {
   /* Not at once again: there is room now. */
   assert_false(aw_mux_may_fold(theirs));
   assert_int_equal(fold(theirs, "{}"), AW_E_AGAIN);
-  assert_int_equal(fill(theirs), LOG - 1);
+  assert_int_equal(kit_fill(theirs, "{}"), LOG - 1);
 }
 
 static void log_is_never_folded_while_its_reader_is_there(void **state) {
   (void)state;
-  assert_int_equal(fill(theirs), AW_CHANNEL_WINDOW_MESSAGES);
+  assert_int_equal(kit_fill(theirs, "{}"), AW_CHANNEL_WINDOW_MESSAGES);
   assert_false(aw_mux_may_fold(theirs));
   assert_int_equal(fold(theirs, "{}"), AW_E_AGAIN);
 }
@@ -113,8 +88,7 @@ static void log_is_never_folded_while_its_reader_is_there(void **state) {
 static void client_never_folds(void **state) {
   (void)state;
   pair_cut(&p);
-  while (kit_send(mine, "note", "{}") == 0) {
-  }
+  kit_fill(mine, "{}");
   assert_false(aw_mux_may_fold(mine));
 }
 
@@ -122,7 +96,7 @@ static void scope_that_the_peer_cannot_know_is_not_folded(void **state) {
   (void)state;
   pair_cut(&p);
   aw_channel *unseen = kit_open(p.server, AW_KIND_AGENT, NULL);
-  fill(unseen);
+  kit_fill(unseen, "{}");
   assert_false(aw_mux_may_fold(unseen));
 }
 
@@ -131,7 +105,7 @@ static void only_a_state_takes_the_place_of_a_log(void **state) {
 
   (void)state;
   pair_cut(&p);
-  fill(theirs);
+  kit_fill(theirs, "{}");
   uint64_t last = theirs->out.last;
   assert_int_equal(aw_mux_begin_fold(theirs, "note", 4, &draft), AW_E_INVALID);
   assert_int_equal(theirs->out.last, last);
@@ -140,11 +114,11 @@ static void only_a_state_takes_the_place_of_a_log(void **state) {
 
 static void parked_sender_is_woken_to_fold(void **state) {
   (void)state;
-  begin_anew();
+  pair_anew(&p);
   p.server_options.log_messages = 8; /* full before the credit is used up */
   connect_with_scope();
-  assert_int_equal(fill(theirs), 8);
-  poll_all();
+  assert_int_equal(kit_fill(theirs, "{}"), 8);
+  kit_poll_all(p.server);
   pair_cut(&p);
   assert_int_equal(kit_events(p.server, theirs), AW_CHANNEL_WRITABLE);
   assert_true(aw_mux_may_fold(theirs));
@@ -153,7 +127,7 @@ static void parked_sender_is_woken_to_fold(void **state) {
 /* Where the session's logs are full, a short log gains nothing. */
 static void full_session_folds_what_is_worth_it(void **state) {
   (void)state;
-  begin_anew();
+  pair_anew(&p);
   p.server_options.session_bytes = 20000;
   connect_with_scope();
   aw_channel *other = kit_open(p.client, AW_KIND_AGENT, NULL);
@@ -161,23 +135,23 @@ static void full_session_folds_what_is_worth_it(void **state) {
   aw_channel *brief = pair_at_server(&p, other);
   pair_cut(&p);
   kit_sends(brief, "note", 5);
-  assert_true(fill(theirs) >= AW_CHANNEL_FOLD_MESSAGES);
+  assert_true(kit_fill(theirs, "{}") >= AW_CHANNEL_FOLD_MESSAGES);
   assert_int_equal(kit_send(brief, "note", "{}"), AW_E_AGAIN);
   assert_false(aw_mux_may_fold(brief));
   assert_true(aw_mux_may_fold(theirs));
-  poll_all();
+  kit_poll_all(p.server);
   assert_int_equal(fold(theirs, "{}"), 0);
-  assert_true(poll_all() > 0);
+  assert_true(kit_poll_all(p.server) > 0);
   assert_int_equal(kit_send(brief, "note", "{}"), 0);
 }
 
 static void state_larger_than_a_sessions_logs_is_refused(void **state) {
   (void)state;
-  begin_anew();
+  pair_anew(&p);
   p.server_options.session_bytes = 20000;
   connect_with_scope();
   pair_cut(&p);
-  unsigned sent = fill(theirs);
+  unsigned sent = kit_fill(theirs, "{}");
   char *payload = malloc(30000);
   memset(payload, ' ', 30000);
   memcpy(payload, "{}", 2);
@@ -198,7 +172,7 @@ static void states_stay_within_the_bound_of_all_logs(void **state) {
   memset(payload, ' ', 1000);
   memcpy(payload, "{}", 2);
   payload[1000] = '\0';
-  begin_anew();
+  pair_anew(&p);
   p.server_options.log_messages = 2;
   connect_with_scope();
   aw_mux_share_log(p.server, &total, 31000);
@@ -254,15 +228,15 @@ static void tail_follows_the_state(void **state) {
   assert_int_equal(mine->in_bytes, mine->consumed_bytes);
   assert_int_equal(mine->granted.sequence, theirs->allowed.sequence);
   assert_int_equal(theirs->log_count, 0);
-  assert_int_equal(fill(theirs), AW_CHANNEL_WINDOW_MESSAGES);
+  assert_int_equal(kit_fill(theirs, "{}"), AW_CHANNEL_WINDOW_MESSAGES);
 }
 
 static void reader_that_lacks_the_state_alone_needs_no_gap(void **state) {
   (void)state;
-  begin_anew();
+  pair_anew(&p);
   p.server_options.log_messages = AW_CHANNEL_WINDOW_MESSAGES;
   connect_with_scope();
-  fill(theirs);
+  kit_fill(theirs, "{}");
   pair_settle(&p); /* received, not consumed: the log keeps them */
   pair_cut(&p);
   assert_int_equal(fold(theirs, "{}"), 0);
@@ -305,7 +279,7 @@ static void later_state_takes_the_place_of_an_earlier_one(void **state) {
   pair_greet(&p); /* sent, but never received */
   pair_cut(&p);
   for (unsigned n = 0; n < 5; n++) {
-    fill(theirs);
+    kit_fill(theirs, "{}");
     assert_int_equal(fold(theirs, "{}"), 0);
     assert_int_equal(theirs->log_count, 1);
   }
@@ -378,7 +352,7 @@ static void state_without_a_number_floats(void **state) {
 static void scope_that_is_given_up_is_lost_at_both_ends(void **state) {
   (void)state;
   pair_cut(&p);
-  fill(theirs);
+  kit_fill(theirs, "{}");
   aw_mux_give_up(theirs);
   assert_int_equal(theirs->error, AW_E_LOST);
   assert_int_equal(kit_send(theirs, "note", "{}"), AW_E_LOST);

@@ -18,29 +18,12 @@ static int tear_down(void **state) {
   return 0;
 }
 
-/* For tests whose options differ: set them between these two. */
-static void begin_anew(void) {
-  pair_fini(&p);
-  pair_prepare(&p, aw_mem_default());
-}
-
 static aw_channel *open_at_both(enum aw_kind kind) {
   aw_channel *channel = kit_open(p.client, kind, NULL);
 
   pair_settle(&p);
   assert_non_null(pair_at_server(&p, channel));
   return channel;
-}
-
-static unsigned send_until_refused(aw_channel *channel, const char *payload) {
-  unsigned sent = 0;
-  int rc;
-
-  while ((rc = kit_send(channel, "note", payload)) == 0) {
-    sent++;
-  }
-  assert_int_equal(rc, AW_E_AGAIN);
-  return sent;
 }
 
 static void make_payload(char *out, size_t size) {
@@ -209,7 +192,7 @@ static void sender_stops_at_the_window_and_flows_move_it_on(void **state) {
   last = 1;
   pair_settle(&p);
   kit_no_events(p.client);
-  assert_int_equal(send_until_refused(mine, "{}"), 64);
+  assert_int_equal(kit_fill(mine, "{}"), 64);
   pair_settle(&p);
   assert_int_equal(theirs->inbox_count, 64);
   kit_no_events(p.client);
@@ -221,7 +204,7 @@ static void sender_stops_at_the_window_and_flows_move_it_on(void **state) {
   assert_true(aw_mux_writable(p.server));
   pair_settle(&p);
   assert_int_equal(kit_events(p.client, mine), AW_CHANNEL_WRITABLE);
-  assert_int_equal(send_until_refused(mine, "{}"), 32);
+  assert_int_equal(kit_fill(mine, "{}"), 32);
   pair_settle(&p);
   pair_consume(theirs, &last);
   assert_int_equal(last, 97);
@@ -238,15 +221,15 @@ static void bytes_use_up_the_window_too(void **state) {
   aw_channel *theirs = pair_at_server(&p, mine);
   kit_consume_all(theirs);
   pair_settle(&p);
-  assert_int_equal(send_until_refused(mine, payload), 4);
+  assert_int_equal(kit_fill(mine, payload), 4);
   pair_settle(&p);
   pair_consume(theirs, &last);
   pair_settle(&p);
   assert_int_equal(kit_events(p.client, mine), AW_CHANNEL_WRITABLE);
-  assert_int_equal(send_until_refused(mine, payload), 4);
+  assert_int_equal(kit_fill(mine, payload), 4);
   /* What was logged while detached is bound to the same credit. */
   pair_cut(&p);
-  assert_true(send_until_refused(mine, payload) > 8);
+  assert_true(kit_fill(mine, payload) > 8);
   pair_connect(&p);
   assert_int_equal(theirs->inbox_count, 4);
   while (last < mine->out.last) {
@@ -310,7 +293,7 @@ static void flows_may_be_lost_repeated_and_reordered(void **state) {
   for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
     char *flows[3];
 
-    begin_anew();
+    pair_anew(&p);
     pair_make(&p);
     pair_connect(&p);
     aw_channel *mine = open_at_both(AW_KIND_AGENT);
@@ -381,7 +364,7 @@ static void connection_credit_bounds_what_nobody_reads(void **state) {
   aw_channel *theirs[8];
 
   (void)state;
-  begin_anew();
+  pair_anew(&p);
   p.client_options.inbound_bytes = 50000;
   pair_make(&p);
   pair_connect(&p);
@@ -425,7 +408,7 @@ static void detached_log_is_bounded_and_wakes_its_sender(void **state) {
   uint64_t last = 1;
 
   (void)state;
-  begin_anew();
+  pair_anew(&p);
   p.client_options.log_messages = 100;
   pair_make(&p);
   pair_connect(&p);
@@ -433,7 +416,7 @@ static void detached_log_is_bounded_and_wakes_its_sender(void **state) {
   kit_consume_all(pair_at_server(&p, mine));
   pair_settle(&p);
   pair_cut(&p);
-  assert_int_equal(send_until_refused(mine, "{}"), 100);
+  assert_int_equal(kit_fill(mine, "{}"), 100);
   kit_no_events(p.client);
   pair_connect(&p);
   pair_consume(pair_at_server(&p, mine), &last);
@@ -450,13 +433,13 @@ static void sender_that_waits_for_two_things_is_woken(void **state) {
   char payload[60000];
 
   (void)state;
-  begin_anew();
+  pair_anew(&p);
   p.client_options.session_bytes = 40000;
   pair_make(&p);
   pair_connect(&p);
   make_payload(payload, sizeof payload);
   aw_channel *waiting = open_at_both(AW_KIND_AGENT);
-  send_until_refused(waiting, "{}");
+  kit_fill(waiting, "{}");
   aw_channel *full = open_at_both(AW_KIND_AGENT);
   assert_int_equal(kit_send(full, "note", payload), 0);
   pair_settle(&p);
@@ -476,14 +459,14 @@ static void larger_window_is_granted_with_the_first_message(void **state) {
   char payload[100000];
 
   (void)state;
-  begin_anew();
+  pair_anew(&p);
   p.client_options.window_bytes = 1u << 20;
   pair_make(&p);
   pair_connect(&p);
   aw_channel *mine = open_at_both(AW_KIND_AGENT);
   aw_channel *theirs = pair_at_server(&p, mine);
   make_payload(payload, sizeof payload);
-  assert_int_equal(send_until_refused(theirs, payload), 3);
+  assert_int_equal(kit_fill(theirs, payload), 3);
   kit_write(p.server, &p.down, SIZE_MAX);
   kit_deliver(p.client, p.client_generation, &p.down);
   kit_consume(mine);
@@ -499,7 +482,7 @@ static void manual_confirmation_holds_the_credit_back(void **state) {
   aw_channel *mine = open_at_both(AW_KIND_AGENT);
   aw_channel *theirs = pair_at_server(&p, mine);
   aw_mux_confirm_manually(mine);
-  unsigned sent = send_until_refused(theirs, "{}");
+  unsigned sent = kit_fill(theirs, "{}");
   assert_int_equal(sent, AW_CHANNEL_WINDOW_MESSAGES);
   pair_settle(&p);
   assert_int_equal(kit_consume_all(mine), sent);
@@ -510,7 +493,7 @@ static void manual_confirmation_holds_the_credit_back(void **state) {
   aw_mux_confirm(mine);
   pair_settle(&p);
   assert_int_equal(theirs->log_count, 0);
-  assert_int_equal(send_until_refused(theirs, "{}"), sent);
+  assert_int_equal(kit_fill(theirs, "{}"), sent);
 }
 
 /* It is the peer's log that keeps it; nothing comes twice for that. */

@@ -27,13 +27,6 @@ static aw_channel *open_at_both(void) {
   return channel;
 }
 
-static void poll_all(aw_mux *mux) {
-  unsigned events = 0;
-
-  while (aw_mux_poll(mux, &events) != NULL) {
-  }
-}
-
 /* Connects and returns what the welcome says of the scope. */
 static const char *connect_for_status(const aw_uuid *id) {
   static char status[16];
@@ -92,7 +85,7 @@ static void scope_that_a_new_process_cannot_continue_is_lost(void **state) {
   kit_sends(pair_at_server(&p, heard), "note", 1);
   kit_consume_all(pair_at_server(&p, acked));
   pair_settle(&p);
-  poll_all(p.client);
+  kit_poll_all(p.client);
   pair_restart_server(&p);
   pair_connect(&p);
   assert_int_equal(heard->error, AW_E_LOST);
@@ -320,7 +313,7 @@ static void replay_of_what_has_ended_is_acknowledged(void **state) {
   aw_channel *mine = aw_mux_find(p.client, AW_KIND_TOOL, &id);
   assert_int_equal(kit_consume_all(mine), 2);
   aw_mux_release(mine);
-  poll_all(p.client);
+  kit_poll_all(p.client);
   uint64_t opened = aw_mux_stats_get(p.client)->opened;
   pair_cut(&p);
   pair_connect(&p);
@@ -362,7 +355,7 @@ static void released_scope_keeps_its_peer_sending(void **state) {
   aw_channel *theirs = pair_at_server(&p, mine);
   kit_sends(theirs, "note", 1); /* unacknowledged: it has not let go yet */
   aw_mux_release(theirs);
-  poll_all(p.client);
+  kit_poll_all(p.client);
   unsigned sent = 0;
   for (int rc = 0; sent < 400; pair_settle(&p)) {
     while (sent < 400 && (rc = kit_send(mine, "note", "{}")) == 0) {
@@ -385,8 +378,7 @@ static void released_scope_keeps_its_peer_sending(void **state) {
  * room when theirs has gone. */
 static void tombstones_wait_for_their_acknowledgement(void **state) {
   (void)state;
-  pair_fini(&p);
-  pair_prepare(&p, aw_mem_default());
+  pair_anew(&p);
   p.client_options.tombs_max = 4;
   pair_make(&p);
   pair_connect(&p);

@@ -417,8 +417,7 @@ static int start_later(dial *d, const aw_websocket_options *o) {
 int aw_websocket_connect(aw_loop *loop, const aw_websocket_options *options,
                          aw_transport **out, const char **why) {
   aw_http_url url;
-  const char *text = options->url != NULL ? options->url : "";
-  int rc = aw_http_parse_url(&url, text, strlen(text), why);
+  int rc = aw_http_parse_url(&url, options->url, strlen(options->url), why);
   if (rc != AW_OK) {
     return rc;
   }

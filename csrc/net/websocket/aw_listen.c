@@ -266,8 +266,7 @@ int aw_listener_new(aw_loop *loop, const aw_listener_options *options,
                     const aw_listener_sink *sink, void *user, aw_listener **out,
                     const char **why) {
   aw_http_url url;
-  const char *text = options->url != NULL ? options->url : "";
-  int rc = aw_http_parse_url(&url, text, strlen(text), why);
+  int rc = aw_http_parse_url(&url, options->url, strlen(options->url), why);
   if (rc != AW_OK) {
     return rc;
   }
