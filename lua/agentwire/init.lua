@@ -44,10 +44,14 @@ local function current_loop()
   return loop
 end
 
-local function with_url(target, options)
+local function check_options(options, level)
   if options ~= nil and type(options) ~= "table" then
-    error("options: expected a table", 3)
+    error("options: expected a table", level + 1)
   end
+end
+
+local function with_url(target, options)
+  check_options(options, 3)
   local merged = {}
   for key, value in pairs(options or {}) do
     merged[key] = value
@@ -107,9 +111,7 @@ end
 ---@return agentwire.Connection client
 ---@return agentwire.Connection server
 function aw.pair(options)
-  if options ~= nil and type(options) ~= "table" then
-    error("options: expected a table", 2)
-  end
+  check_options(options, 2)
   local near, far = current_loop():pair(options)
   assert(near, far)
   return connection.accepted(near, options), connection.accepted(far, options)

@@ -123,8 +123,8 @@ local function serve_all(conn)
   agent.attach(conn, agent.new {
     provider = aw.provider.loopback(model), tools = tools,
   })
-  require("agentwire.tool.executor").attach(conn, tools, { pool =
-    aw.tool.pool and aw.tool.pool() })
+  require("agentwire.tool.executor").attach(conn, tools,
+    { pool = aw.tool.pool() })
 end
 
 -- What a server of each kind may say, and what it says last.
@@ -208,7 +208,8 @@ local USES = {
     stream:result(300)
   end,
   function(client)
-    aw.timeout(300, client.provider(client).complete, client:provider(), ASK)
+    local provider = client:provider()
+    aw.timeout(300, provider.complete, provider, ASK)
   end,
   function(client)
     client:provider():models { timeout_ms = 300 }
