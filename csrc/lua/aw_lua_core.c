@@ -4,6 +4,7 @@
 #include "aw_lua_json.h"
 #include <lauxlib.h>
 #include <time.h>
+#include <unistd.h>
 
 __attribute__((visibility("default"))) int luaopen_agentwire_core(lua_State *L);
 
@@ -22,6 +23,12 @@ static int monotonic_us(lua_State *L) {
   return 1;
 }
 
+/* is_terminal(fd) -> boolean */
+static int is_terminal(lua_State *L) {
+  lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+  return 1;
+}
+
 int luaopen_agentwire_core(lua_State *L) {
   lua_newtable(L);
   aw_lua_open_loop(L);
@@ -34,5 +41,7 @@ int luaopen_agentwire_core(lua_State *L) {
   lua_setfield(L, -2, "wall_ms");
   lua_pushcfunction(L, monotonic_us);
   lua_setfield(L, -2, "monotonic_us");
+  lua_pushcfunction(L, is_terminal);
+  lua_setfield(L, -2, "is_terminal");
   return 1;
 }

@@ -4,11 +4,14 @@
 local connection = require("agentwire.connection")
 local core = require("agentwire.core")
 local host = require("agentwire.host")
+local log = require("agentwire.log")
 local protocols = require("agentwire.protocols")
 local server = require("agentwire.server")
 local task = require("agentwire.task")
 
 local aw = {
+  _VERSION = "0.1.0",
+  log = log,
   json = core.json,
   null = core.json.null,
   task = task,

@@ -104,6 +104,11 @@ function M.lua(script, ...)
   return M.start(words, options)
 end
 
+--- Starts a few lines of Lua with the interpreter of the spec.
+function M.run_text(text)
+  return M.start { M.interpreter(), "-e", text }
+end
+
 --- What it wrote to stderr so far.
 function Process:errors()
   if self._status ~= nil then
