@@ -53,14 +53,15 @@ static void on_alarm(uv_timer_t *alarm) {
   uv_stop(alarm->loop);
 }
 
-/* Neither handle keeps the loop alive: only what others open counts. */
+/* Neither keeps the loop alive, only what others open counts: the alarm is
+ * active during a wait alone. It has to count then, because libuv does not
+ * block for a timer that does not, and a wait for nothing else would spin. */
 static void start_handles(aw_loop *loop) {
   uv_prepare_init(&loop->uv, &loop->prepare);
   loop->prepare.data = loop;
   uv_prepare_start(&loop->prepare, on_prepare);
   uv_unref((uv_handle_t *)&loop->prepare);
   uv_timer_init(&loop->uv, &loop->alarm);
-  uv_unref((uv_handle_t *)&loop->alarm);
 }
 
 int aw_loop_new(aw_loop **out, const aw_mem *mem) {

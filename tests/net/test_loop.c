@@ -218,6 +218,18 @@ static double cpu_ms(void) {
          (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e3;
 }
 
+/* Whoever waits has timers of its own; nothing else need be open. */
+static void wait_for_a_timeout_alone_costs_no_time(void **state) {
+  uint64_t start = now_ms();
+  double cpu = cpu_ms();
+
+  (void)state;
+  assert_false(aw_loop_wait(loop, 300));
+  assert_in_range(now_ms() - start, 299, 3000);
+  assert_true(cpu_ms() - cpu < 50);
+  assert_int_equal(aw_loop_timeout_ms(loop), -1);
+}
+
 static void timeout_counts_from_now_not_from_the_last_turn(void **state) {
   static counter c;
   static uv_timer_t timer;
@@ -505,6 +517,7 @@ int main(void) {
       WITH_LOOP(source_raised_by_a_due_timer_ends_the_wait),
       WITH_LOOP(sources_come_in_order_with_their_events_merged),
       WITH_LOOP(wait_ends_at_its_timeout),
+      WITH_LOOP(wait_for_a_timeout_alone_costs_no_time),
       WITH_LOOP(timeout_counts_from_now_not_from_the_last_turn),
       WITH_LOOP(wait_ends_although_a_flush_took_longer),
       cmocka_unit_test(free_runs_what_was_registered_for_it),

@@ -242,7 +242,9 @@ local function block(self)
     return true
   end
   local ms = idle_ms(self)
-  if again_ms and (ms < 0 or again_ms < ms) then
+  if again_ms and ms < 0 and not self._loop:wait(0) then
+    return false -- a report alone is nothing to wait for
+  elseif again_ms and (ms < 0 or again_ms < ms) then
     ms = again_ms
   end
   return self._loop:wait(ms) or self._timer_count > 0
