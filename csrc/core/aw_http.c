@@ -274,6 +274,10 @@ int aw_http_check_request(aw_http_head *head) {
   if (count_named(head, "Host") != 1) {
     return fail(head, 400, "not exactly one Host header");
   }
+  if (count_named(head, "Origin") > 1) {
+    /* RFC 6454 section 7.3; whoever asks for "the" Origin must get all. */
+    return fail(head, 400, "more than one Origin header");
+  }
   if (has_body(head)) {
     return fail(head, 400, "request has a body");
   }

@@ -1,4 +1,6 @@
 ---Who may connect: bearer tokens, the browser's Origin, a hook of one's own.
+local origin = require("agentwire._origin")
+
 local M = {}
 
 ---Compares two secrets in a time that depends on the length of `given` alone.
@@ -41,26 +43,8 @@ function M.bearer(tokens)
   end
 end
 
-local function is_loopback(url)
-  local name = url:match("^%w+://%[([^%]]*)%]") or url:match("^%w+://([^:/]*)")
-  return name == "localhost" or name == "::1"
-    or (name ~= nil and name:match("^127%.") ~= nil)
-end
-
----Browsers send an Origin, other clients do not: a page of anybody's must not
----reach a server by way of its reader's browser.
 local function check_origin(request, options)
-  local origin = request.headers["origin"]
-  if origin == nil then
-    return true
-  end
-  for _, allowed in ipairs(options.origins or {}) do
-    if allowed == "*" or allowed == origin then
-      return true
-    end
-  end
-  if options.origins == nil and is_loopback(options.url)
-    and is_loopback(origin) then
+  if origin.admits(request.headers["origin"], options.origins, options.url) then
     return true
   end
   return false, { status = 403, message = "this origin is not allowed" }
@@ -94,7 +78,7 @@ end
 ---@param options table
 ---@return boolean warned
 function M.warn(options)
-  local open = options.url and not is_loopback(options.url)
+  local open = options.url and not origin.serves_loopback(options.url)
     and not options.authenticate and not options.tokens
     and not (options.tls and options.tls.verify_peer)
   if open and not options.quiet then

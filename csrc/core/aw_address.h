@@ -1,0 +1,30 @@
+/* IP addresses as values: read whole, compared as numbers, never as text. An
+ * IPv4 address is kept as its IPv4-mapped IPv6 form (RFC 4291 section 2.5.5.2),
+ * so that the two forms are one address. */
+#ifndef AW_ADDRESS_H
+#define AW_ADDRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct aw_address aw_address;
+
+struct aw_address {
+  uint8_t bytes[16]; /* network order */
+};
+
+/* "127.0.0.1" or "::1", all of the text: four decimal numbers without leading
+ * zeros, or RFC 4291 without brackets and zone. AW_E_INVALID for anything else,
+ * the octal, hexadecimal and short forms of inet_aton included. */
+int aw_address_parse(aw_address *out, const char *text, size_t len);
+
+/* 127.0.0.0/8 (RFC 1122 section 3.2.1.3) in both forms, and ::1. */
+bool aw_address_is_loopback(const aw_address *address);
+
+/* Is this host, a name or an address without brackets, this machine for
+ * certain? Loopback addresses, "localhost" and whatever ends in ".localhost"
+ * (RFC 6761 section 6.3), in any case, with or without the root's dot. */
+bool aw_address_host_is_loopback(const char *host, size_t len);
+
+#endif
