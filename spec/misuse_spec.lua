@@ -51,10 +51,10 @@ describe("misuse", function()
     end, "option tls: expected a table" },
     ["serving tools that are none"] = { function()
       aw.serve { listen = "ws://127.0.0.1:0", tools = "all" }
-    end, "tools: a registry is expected" },
+    end, "option tools: expected a tool source" },
     ["serving an agent that is none"] = { function()
       aw.serve { listen = "ws://127.0.0.1:0", agent = "me" }
-    end, "agent: a service or its options are expected" },
+    end, "option agent: expected an agent service" },
     ["a listener that is no function"] = { function()
       aw.pair():on_state("open")
     end, "on_state expects a function" },
@@ -66,7 +66,7 @@ describe("misuse", function()
     end, "serve expects provider, agent, tool or link" },
     ["a size that is none"] = { function()
       aw.listen({ url = "ws://127.0.0.1:0", log_bytes = 0 / 0 }, print)
-    end, "option log_bytes: expected a number" },
+    end, "option log_bytes: expected an integer" },
     ["a text with a zero byte"] = { function()
       aw.listen({ url = "ws://127.0.0.1:0\0x" }, print)
     end, "option url: contains a zero byte" },

@@ -1,66 +1,130 @@
 ---What a server gives each of its connections: a provider, an agent, tools.
+local agent_server = require("agentwire.agent.server")
+local executor = require("agentwire.tool.executor")
+local misuse = require("agentwire._misuse")
+local options_of = require("agentwire._options")
+local provider_server = require("agentwire.provider.server")
+local server = require("agentwire.server")
+
 local M = {}
 
 local Parts = {}
 Parts.__index = Parts
 
-local function make_provider(provider)
-  if type(provider) == "table" and provider.stream then
-    return provider
+-- As of a service, whose provider has to be a client; here it may be local.
+local AGENT = options_of.spec("agent", {
+  provider = provider_server.PROVIDER,
+}, agent_server.OPTIONS)
+
+local SERVED = {
+  provider = provider_server.PROVIDER,
+  provider_options = provider_server.OPTIONS,
+  agent = options_of.either(agent_server.SERVICE, AGENT),
+  tools = executor.SOURCE,
+  pool = executor.POOL,
+  tool_options = executor.OPTIONS,
+  on_connection = options_of.func,
+}
+
+local OPTIONS = options_of.spec("serve", SERVED, server.OPTIONS, options_of.spec(
+  "serve", { listen = options_of.string }))
+
+local function copy(from)
+  local to = {}
+  for name, value in pairs(from) do
+    to[name] = value
   end
-  error("provider: an adapter, a router or a provider client is expected", 0)
+  return to
 end
 
-local function make_agent(agent)
-  if type(agent) ~= "table" then
-    error("agent: a service or its options are expected", 0)
-  elseif getmetatable(agent) ~= nil then
-    return agent -- a service
+---The options of `listen` among those of `serve`.
+local function listen_options(options)
+  local listen = copy(options)
+  for name in pairs(SERVED) do
+    listen[name] = nil
   end
-  local options = {}
-  for key, value in pairs(agent) do
-    options[key] = value
+  listen.url, listen.listen = options.listen, nil
+  return listen
+end
+
+local function check_served(options)
+  for _, name in ipairs { "provider", "agent", "tools", "pool",
+    "on_connection" } do
+    if options[name] then
+      return
+    end
   end
+  misuse.raise("serve: nothing is served: give provider, agent, tools, pool or "
+    .. "on_connection")
+end
+
+local function check_companions(options)
+  if options.provider_options and not options.provider then
+    misuse.raise("serve: option provider_options: there is no provider")
+  elseif options.tool_options and not (options.tools or options.pool) then
+    misuse.raise("serve: option tool_options: there are no tools and no pool")
+  end
+end
+
+---@class agentwire.ServeOptions: agentwire.ListenOptions
+---@field listen string? URL
+---@field provider table? an adapter, a router or a provider client
+---@field provider_options agentwire.ProviderServerOptions?
+---@field agent agentwire.AgentService|agentwire.AgentServiceOptions|nil
+---@field tools table? a tool source
+---@field pool agentwire.ToolPool? takes the tools that peers register
+---@field tool_options agentwire.ExecutorOptions?
+---@field on_connection fun(conn: agentwire.Connection)|nil after the others
+
+---Checks the options of `serve` and takes them apart.
+---@param options agentwire.ServeOptions
+---@return table parts `make` them, then `attach` them to each connection
+---@return table listen options of `listen`
+function M.read(options)
+  if type(options) ~= "table"
+    or options.listen == nil and not options.stdio then
+    misuse.raise("serve expects listen = URL, or stdio = true")
+  end
+  OPTIONS:check(options)
+  if options.url ~= nil then
+    misuse.raise("serve: unknown option url; did you mean listen?")
+  end
+  check_served(options)
+  check_companions(options)
+  local listen = listen_options(options)
+  server.check("serve", listen)
+  return setmetatable({ _options = options, _agent = nil }, Parts), listen
+end
+
+local function make_agent(given)
+  if agent_server.SERVICE.accepts(given) then
+    return given
+  end
+  local options = copy(given)
   if options.provider and not options.provider.start_stream then
     options.provider = require("agentwire.provider").loopback(options.provider)
   end
-  return require("agentwire.agent.server").new(options)
+  return agent_server.new(options)
 end
 
-local function check_tools(tools)
-  if type(tools) ~= "table" or not tools.add then
-    error("tools: a registry is expected", 0)
-  end
-  return tools
-end
-
----@param options table `provider`, `agent`, `tools`, and their options
-function M.new(options)
-  local self = setmetatable({
-    _options = options,
-    _provider = options.provider and make_provider(options.provider),
-    _agent = options.agent and make_agent(options.agent),
-    _tools = options.tools and check_tools(options.tools),
-  }, Parts)
-  return self
+---Makes what all connections share; needs a running host.
+function Parts:make()
+  self._agent = self._options.agent and make_agent(self._options.agent)
 end
 
 ---@param conn agentwire.Connection
 function Parts:attach(conn)
   local options = self._options
-  if self._provider then
-    require("agentwire.provider.server")
-      .attach(conn, self._provider, options.provider_options)
+  if options.provider then
+    provider_server.attach(conn, options.provider, options.provider_options)
   end
   if self._agent then
-    require("agentwire.agent.server").attach(conn, self._agent)
+    agent_server.attach(conn, self._agent)
   end
-  if self._tools or options.pool then
-    local settings = { pool = options.pool }
-    for key, value in pairs(options.tool_options or {}) do
-      settings[key] = value
-    end
-    require("agentwire.tool.executor").attach(conn, self._tools, settings)
+  if options.tools or options.pool then
+    local settings = copy(options.tool_options or {})
+    settings.pool = options.pool
+    executor.attach(conn, options.tools, settings)
   end
   if options.on_connection then
     options.on_connection(conn)

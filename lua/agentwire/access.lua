@@ -1,7 +1,55 @@
 ---Who may connect: bearer tokens, the browser's Origin, a hook of one's own.
+local misuse = require("agentwire._misuse")
+local options_of = require("agentwire._options")
 local origin = require("agentwire._origin")
 
 local M = {}
+
+---@class agentwire.AccessOptions
+---@field tokens string|string[]|nil bearer tokens
+---@field authenticate (fun(request: table): boolean, table?)|nil a hook of yours
+---@field origins string[]? of browsers; "*": any
+---@field access false|nil false: everybody comes in unasked
+---@field quiet boolean? do not warn of a server that asks nobody
+
+M.OPTIONS = options_of.spec("access", {
+  tokens = options_of.either(options_of.filled,
+    options_of.list_of(options_of.filled)),
+  authenticate = options_of.func,
+  origins = options_of.list_of(options_of.string),
+  access = options_of.constant(false),
+  quiet = options_of.boolean,
+})
+
+-- What decides who may come in; a process that was started by its one peer
+-- asks nobody, and has no socket to guard.
+local DOORS = { "tokens", "authenticate", "origins", "access", "tls" }
+
+local function refuse_both(title, options, one, other, why)
+  if options[one] ~= nil and options[other] ~= nil then
+    misuse.raise("%s: options %s and %s contradict each other: %s", title, one,
+      other, why)
+  end
+end
+
+---Raises for options that contradict each other.
+---@param title string the entry point
+---@param options table
+function M.check(title, options)
+  refuse_both(title, options, "tokens", "authenticate",
+    "the hook would never be asked; compare tokens in it")
+  for _, name in ipairs { "tokens", "authenticate", "origins" } do
+    refuse_both(title, options, "access", name, "access = false asks nobody")
+  end
+  if not options.stdio then
+    return
+  end
+  for _, name in ipairs(DOORS) do
+    refuse_both(title, options, "stdio", name,
+      "whoever started the process is its peer")
+  end
+end
+
 
 ---Compares two secrets in a time that depends on the length of `given` alone.
 ---@param given string

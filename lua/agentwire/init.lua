@@ -5,6 +5,7 @@ local connection = require("agentwire.connection")
 local core = require("agentwire.core")
 local host = require("agentwire.host")
 local log = require("agentwire.log")
+local misuse = require("agentwire._misuse")
 local protocols = require("agentwire.protocols")
 local server = require("agentwire.server")
 local task = require("agentwire.task")
@@ -121,7 +122,7 @@ function aw.pair(options)
 end
 
 ---Listens; `on_connection(conn)` decides what each connection is given.
----@param options table|string URL, or options as in docs/server.md
+---@param options agentwire.ListenOptions|string URL, or options (docs/server.md)
 ---@param on_connection fun(conn: agentwire.Connection)
 ---@return agentwire.Server? server
 ---@return string? message
@@ -129,12 +130,12 @@ end
 function aw.listen(options, on_connection)
   if type(options) == "string" then
     options = { url = options }
+  elseif type(options) ~= "table" then
+    misuse.raise("listen expects a URL, or stdio = true")
   end
-  if type(options) ~= "table"
-    or not (type(options.url) == "string" or options.stdio) then
-    error("listen expects a URL, or stdio = true", 2)
-  elseif type(on_connection) ~= "function" then
-    error("listen expects a function for each connection", 2)
+  server.check("listen", options)
+  if type(on_connection) ~= "function" then
+    misuse.raise("listen expects a function for each connection")
   end
   current_loop()
   return server.listen(options, on_connection)
@@ -143,17 +144,15 @@ end
 ---Serves what is given, each part optional: `provider` (an adapter, a router or
 ---a provider client), `agent` (a service or its options), `tools` (a registry).
 ---`listen` is a URL; `stdio = true` serves this process's stdin and stdout.
----@param options table see docs/server.md
+---@param options agentwire.ServeOptions see docs/server.md
 ---@return agentwire.Server? server
 ---@return string? message
 ---@return string? code
 function aw.serve(options)
-  if type(options) ~= "table"
-    or not (type(options.listen) == "string" or options.stdio) then
-    error("serve expects listen = URL, or stdio = true", 2)
-  end
-  local parts = require("agentwire._parts").new(options)
-  return aw.listen(with_url(options.listen, options), function(conn)
+  local parts, listen = require("agentwire._parts").read(options)
+  current_loop()
+  parts:make()
+  return server.listen(listen, function(conn)
     parts:attach(conn)
   end)
 end

@@ -3,6 +3,9 @@
 local access = require("agentwire.access")
 local connection = require("agentwire.connection")
 local host = require("agentwire.host")
+local limits = require("agentwire._limits")
+local misuse = require("agentwire._misuse")
+local options_of = require("agentwire._options")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
@@ -11,9 +14,63 @@ local M = {}
 -- Bits of the core's events (csrc/lua/aw_lua_hub.c).
 local ACCEPTED, REQUESTED = 1, 2
 
+local COUNT = limits.COUNT
+
+local TLS = options_of.spec("tls", {
+  ca_file = options_of.filled,
+  cert_file = options_of.filled,
+  key_file = options_of.filled,
+  verify_peer = options_of.boolean,
+})
+
+M.OPTIONS = options_of.spec("listen", {
+  url = options_of.string,
+  protocols = options_of.filled,
+  tls = TLS,
+  handshake_ms = COUNT,
+  ping_interval_ms = COUNT,
+  ping_deadline_ms = COUNT,
+  backlog = COUNT,
+  connections_max = COUNT,
+  per_address_max = COUNT,
+  sessions_max = COUNT,
+  head_max = limits.SIZE,
+  process_bytes = limits.SIZE,
+  trace = options_of.either(options_of.boolean, options_of.func),
+  stdio = options_of.boolean,
+  in_fd = COUNT,
+  out_fd = COUNT,
+  base = options_of.boolean,
+}, access.OPTIONS, limits.MUX)
+
 local function has(events, bit)
   return events % (2 * bit) >= bit
 end
+
+---@class agentwire.ListenOptions: agentwire.AccessOptions, agentwire.Limits
+---@field url string? ws:// or wss://; port 0: any
+---@field protocols string? subprotocols, picked in this order
+---@field tls agentwire.ServerTls? for wss://
+---@field handshake_ms integer? until a connection is open, 10000
+---@field ping_interval_ms integer? silence before a ping, 15000
+---@field ping_deadline_ms integer? further silence before the end, 15000
+---@field backlog integer? connections that the system holds for us, 511
+---@field connections_max integer? 10000
+---@field per_address_max integer? none
+---@field sessions_max integer? 10000
+---@field head_max integer? bytes of a request's head, 8 KiB
+---@field process_bytes integer? logs of all sessions together, 256 MiB
+---@field trace boolean|fun(line: string)|nil as `conn:trace`
+---@field stdio boolean? serve this process's stdin and stdout instead
+---@field in_fd integer? 0
+---@field out_fd integer? 1
+---@field base boolean? on stdio: do not offer agentwire.v1
+
+---@class agentwire.ServerTls
+---@field ca_file string? PEM; vouches for client certificates
+---@field cert_file string PEM chain
+---@field key_file string PEM
+---@field verify_peer boolean? demand a client certificate
 
 ---@class agentwire.Server
 ---@field port integer? bound port
@@ -104,21 +161,80 @@ local function with_port(url, port)
   return scheme .. name .. ":" .. port .. path
 end
 
+local function listen(hub, options, admit)
+  if options.stdio then
+    return hub:stdio(options)
+  end
+  local given = {}
+  for name, value in pairs(options) do
+    given[name] = value
+  end
+  given.authenticate = admit ~= nil
+  return hub:listen(given)
+end
+
+---Closes itself when the host's main task has ended.
+local function keep(self)
+  self._keeper = self._host:spawn(function()
+    task.defer(function()
+      self:close()
+    end)
+    self._closed:wait()
+  end)
+  self._keeper.name = "server " .. tostring(self.url or "on stdio")
+end
+
+---Options of a socket mean nothing on stdio, and the other way round.
+local function check_lines(title, options)
+  for _, name in ipairs { "in_fd", "out_fd", "base" } do
+    if options[name] ~= nil and not options.stdio then
+      misuse.raise("%s: option %s: only with stdio = true", title, name)
+    end
+  end
+  for _, name in ipairs { "protocols", "backlog", "connections_max",
+    "per_address_max", "head_max" } do
+    if options[name] ~= nil and options.stdio then
+      misuse.raise("%s: option %s: not with stdio", title, name)
+    end
+  end
+end
+
+---Raises what is wrong with options of `listen`.
+---@param title string the entry point
+---@param options table
+function M.check(title, options)
+  local problem = M.OPTIONS:problem(options)
+  if problem then
+    misuse.raise("%s: %s", title, problem)
+  elseif not options.stdio and options.url == nil then
+    misuse.raise("%s expects a URL, or stdio = true", title)
+  elseif options.stdio and options.url ~= nil then
+    misuse.raise("%s: a URL and stdio contradict each other: there is one peer "
+      .. "on stdio; call %s twice", title, title)
+  end
+  check_lines(title, options)
+  access.check(title, options)
+end
+
 ---Listens. `on_connection(conn)` attaches what is served; it must not wait.
----@param options table url or stdio; tls, access, limits (docs/server.md)
+---@param options agentwire.ListenOptions checked
 ---@param on_connection fun(conn: agentwire.Connection)
 ---@return agentwire.Server? server
 ---@return string? message
 ---@return string? code
 function M.listen(options, on_connection)
   local current = host.current()
-  local loop = current:loop()
   local admit = access.new(options)
   access.warn(options)
-  local hub = loop:hub(options)
+  local hub = current:loop():hub(options)
+  local ok, message, code = listen(hub, options, admit)
+  if not ok then
+    hub:close()
+    return nil, message, code
+  end
   local self = setmetatable({
-    port = nil,
-    url = nil,
+    port = not options.stdio and ok or nil,
+    url = not options.stdio and with_port(options.url, ok) or nil,
     _host = current,
     _hub = hub,
     _handle = hub:handle(),
@@ -129,38 +245,10 @@ function M.listen(options, on_connection)
     _closed = wait.latch("the end of a server"),
     _keeper = nil,
   }, Server)
-  local ok, message, code
-  if options.stdio then
-    ok, message, code = hub:stdio(options)
-  else
-    ok, message, code = hub:listen {
-      url = options.url, protocols = options.protocols, tls = options.tls,
-      authenticate = admit ~= nil, message_max = options.message_max,
-      head_max = options.head_max, handshake_ms = options.handshake_ms,
-      ping_interval_ms = options.ping_interval_ms,
-      ping_deadline_ms = options.ping_deadline_ms,
-      connections_max = options.connections_max,
-      per_address_max = options.per_address_max, backlog = options.backlog,
-    }
-  end
-  if not ok then
-    hub:close()
-    return nil, message, code
-  end
-  if not options.stdio then
-    self.port = ok
-    self.url = with_port(options.url, ok)
-  end
   current:watch(self._handle, function(_, events)
     on_ready(self, events)
   end)
-  self._keeper = current:spawn(function()
-    task.defer(function()
-      self:close()
-    end)
-    self._closed:wait()
-  end)
-  self._keeper.name = "server " .. tostring(self.url or "on stdio")
+  keep(self)
   return self
 end
 
@@ -185,6 +273,7 @@ end
 ---@return string? message
 ---@return string? code
 function Server:reload_tls(tls)
+  TLS:check(tls)
   return self._hub:reload_tls(tls)
 end
 

@@ -14,10 +14,12 @@ local function with_service(turns, options, body)
     local env = { adapter = script.adapter(turns) }
     options.provider, env.provider_connection = script.client(env.adapter)
     options.model = options.model or "script/tiny"
+    local client_options = options.client
+    options.client = nil
     env.service = agent_server.new(options)
     env.near, env.far = link.pair()
     agent_server.attach(env.far, env.service)
-    body(agent_client.new(env.near, options.client), env)
+    body(agent_client.new(env.near, client_options), env)
     env.near:close()
     env.provider_connection:close()
   end)

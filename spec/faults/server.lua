@@ -74,6 +74,7 @@ aw.run(function()
   end
   options.provider_options.overflow = options.overflow
     or options.provider_options.overflow
+  options.overflow = nil
   server = assert(aw.serve(options))
   print("port " .. server.port)
   io.stdout:flush()

@@ -43,12 +43,15 @@ end
 
 --- Runs `body(client, env)` against an executor over a pair.
 local function with_tools(body, options)
+  options = options or {}
+  local client_options = options.client
+  options.client = nil
   link.run(function()
     local near, far = link.pair()
     local env = { near = near, far = far, log = {}, gate = wait.latch() }
     env.tools = new_tools(env.gate, env.log)
     env.runs = executor.attach(far, env.tools, options)
-    body(tool_client.new(near, options and options.client), env)
+    body(tool_client.new(near, client_options), env)
     near:close()
   end)
 end

@@ -314,7 +314,8 @@ describe("a stream whose client is away for longer than its log", function()
       assert.has_error(function()
         provider_server.attach(conn, new_model(new_stage(1)),
           { overflow = "drop" })
-      end, 'overflow is "fold", "pause" or "fail"')
+      end, "provider.attach: option overflow: expected one of fold, pause, fail, "
+        .. "got a string")
       local channel = assert(client:open("provider"))
       assert.has_error(function()
         channel:on_overflow("fold")

@@ -6,6 +6,8 @@ local clock = require("agentwire._clock")
 local shape = require("agentwire._shape")
 local json = require("agentwire.json")
 local loop = require("agentwire.agent.loop")
+local misuse = require("agentwire._misuse")
+local options_of = require("agentwire._options")
 local protocol = require("agentwire.agent.protocol")
 local task = require("agentwire.task")
 
@@ -18,6 +20,31 @@ local MAX_SESSIONS = 256
 local MAX_CLIENT_TOOLS = 128
 
 local MAX_TURNS = 50
+
+local SOURCE = options_of.having("a tool source", "execute")
+
+M.OPTIONS = options_of.spec("agent.service", {
+  provider = options_of.having("a provider client", "start_stream"),
+  tools = options_of.either(SOURCE, options_of.list_of(SOURCE)),
+  model = options_of.either(options_of.filled, options_of.table),
+  allow_model = options_of.boolean,
+  system_prompt = options_of.string,
+  options = options_of.table,
+  max_turns = options_of.count,
+  max_sessions = options_of.count,
+  max_pending_messages = options_of.count,
+  max_client_tools = options_of.integer(0, 2 ^ 31 - 1),
+  max_parallel_tools = options_of.count,
+  tool_timeout_ms = options_of.duration_ms,
+  coalesce = options_of.boolean,
+  store = options_of.having("a store with load and save", "save"),
+})
+
+---What `new` returns, for options that take one.
+M.SERVICE = options_of.kind("an agent service", function(value)
+  return type(value) == "table" and rawget(value, "_sessions") ~= nil
+    and type(value.stop) == "function"
+end)
 
 -- Service ---------------------------------------------------------------------
 
@@ -48,8 +75,9 @@ Service.__index = Service
 ---@param options agentwire.AgentServiceOptions
 ---@return agentwire.AgentService
 function M.new(options)
-  if type(options) ~= "table" or not options.provider then
-    error("an agent service needs a provider", 2)
+  options = M.OPTIONS:check(options)
+  if not options.provider then
+    misuse.raise("agent.service: option provider: a provider client is expected")
   end
   return setmetatable({
     _options = options,

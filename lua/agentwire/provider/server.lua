@@ -1,6 +1,7 @@
 --- Server of the provider protocol: one adapter, or a router over several,
 -- made available to the peer of a connection.
 local clock = require "agentwire._clock"
+local options_of = require "agentwire._options"
 local protocol = require "agentwire.provider.protocol"
 local reconstruct = require "agentwire.provider.reconstruct"
 local router = require "agentwire.provider._router"
@@ -9,6 +10,21 @@ local task = require "agentwire.task"
 local M = { router = router.new }
 
 local KIND = protocol.kind
+
+---An adapter, a router or a provider client.
+M.PROVIDER = options_of.having("an adapter, a router or a provider client",
+  "stream")
+
+---What `aw.serve` takes as `provider_options`.
+M.OPTIONS = options_of.spec("provider_options", {
+  max_streams = options_of.count,
+  keepalive_ms = options_of.duration_ms,
+  max_message_bytes = options_of.bytes,
+  cache_max_age_ms = options_of.duration_ms,
+  overflow = options_of.one_of { "fold", "pause", "fail" },
+})
+
+local ATTACH = options_of.spec("provider.attach", {}, M.OPTIONS)
 
 -- Streams at once for one connection; more are refused with `rate_limited`.
 local MAX_STREAMS = 1000
@@ -611,25 +627,23 @@ function Server:abort_all(reason)
   end
 end
 
+---@class agentwire.ProviderServerOptions
+---@field max_streams integer? streams and completions at once, 1000
+---@field keepalive_ms number? silence after which the client hears of it, 0: none
+---@field max_message_bytes integer? of an answer, 16 MiB
+---@field cache_max_age_ms number? of model lists, an hour
+---@field overflow "fold"|"pause"|"fail"|nil of a stream whose log is full while
+--- its client is away: "fold" it into the message so far, "pause" the adapter
+
 --- Serves a provider to the peer of a connection.
--- Options: `max_streams` (1000 at once, streams and completions together),
--- `keepalive_ms` (0: none), `max_message_bytes` (16 MiB an answer),
--- `cache_max_age_ms` of model lists; `overflow`: what becomes of a stream whose
--- log is full while the client is away ("fold" it into the message so far,
--- "pause" the adapter, "fail").
 ---@param connection table
 ---@param provider table an adapter, a router or a provider client
----@param options? table
+---@param options? agentwire.ProviderServerOptions
 ---@return agentwire.ProviderServer
 function M.attach(connection, provider, options)
-  options = options or {}
-  if type(provider) ~= "table" or not provider.stream then
-    error("a provider adapter is expected", 2)
-  end
+  options = ATTACH:check(options)
+  options_of.argument("provider.attach", "provider", M.PROVIDER, provider)
   local overflow = options.overflow or "fold"
-  if overflow ~= "fold" and overflow ~= "pause" and overflow ~= "fail" then
-    error("overflow is \"fold\", \"pause\" or \"fail\"", 2)
-  end
   local server = setmetatable({
     _connection = connection,
     _router = provider.route and provider or router.new { provider },

@@ -4,6 +4,8 @@
 local calls = require("agentwire.tool._calls")
 local host = require("agentwire.host")
 local json = require("agentwire.json")
+local misuse = require("agentwire._misuse")
+local options_of = require("agentwire._options")
 local pool = require("agentwire.tool.pool")
 local protocol = require("agentwire.tool.protocol")
 local runs = require("agentwire.tool._runs")
@@ -11,6 +13,27 @@ local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
 local M = {}
+
+---A registry, a client, a pool, or whatever has `list` and `execute`.
+M.SOURCE = options_of.having("a tool source", "execute")
+
+M.POOL = options_of.having("a pool made by tool.pool", "remove_all")
+
+local RUNS = options_of.spec("tool.register", {
+  max_executions = options_of.count,
+  max_finished = options_of.count,
+  max_finished_bytes = options_of.bytes,
+  timeout_ms = options_of.duration_ms,
+})
+
+---What `aw.serve` takes as `tool_options`.
+M.OPTIONS = options_of.spec("tool_options", {
+  max_open = options_of.count,
+  max_updates = options_of.count,
+  grace_ms = options_of.duration_ms,
+}, RUNS)
+
+local ATTACH = options_of.spec("tool.attach", { pool = M.POOL }, M.OPTIONS)
 
 -- How long a registration waits for its answer.
 local TIMEOUT_MS = 30000
@@ -133,7 +156,10 @@ local function serve_scope(scope)
 end
 
 ---@class agentwire.ExecutorOptions
----@field pool agentwire.ToolPool? takes the tools that the peer registers
+---@field pool agentwire.ToolPool? takes the tools that the peer registers (attach)
+---@field max_open integer? calls of the peer's tools at once, 1024 (attach)
+---@field max_updates integer? updates kept for each of them, 256 (attach)
+---@field grace_ms integer? for their time-outs to be reported, 5000 (attach)
 ---@field max_executions integer? running at once, 64
 ---@field max_finished integer? ended ones that a repeated id finds, 256
 ---@field max_finished_bytes integer? what their results hold, 4 MiB
@@ -147,11 +173,12 @@ end
 ---@param options? agentwire.ExecutorOptions
 ---@return agentwire.ToolRuns runs for its counters
 function M.attach(connection, source, options)
-  options = options or {}
+  options = ATTACH:check(options)
   source = source or options.pool
   if not source then
-    error("an executor needs a tool source or a pool", 2)
+    misuse.raise("tool.attach: a tool source or a pool is expected")
   end
+  options_of.argument("tool.attach", "source", M.SOURCE, source)
   local running = runs.new(source, options)
   connection:serve("tool", function(channel)
     serve_scope(new_scope(channel, source, running, options))
@@ -192,7 +219,8 @@ end
 ---@return string? message
 ---@return string? code
 function M.register(connection, source, options)
-  options = options or {}
+  options = RUNS:check(options)
+  options_of.argument("tool.register", "source", M.SOURCE, source)
   local channel, why, code = connection:open("tool")
   if not channel then
     return nil, why, code

@@ -2,12 +2,15 @@
 --- A tool goes when its peer takes it back or its connection ends.
 
 local clock = require("agentwire._clock")
+local options_of = require("agentwire._options")
 local protocol = require("agentwire.tool.protocol")
 
 local M = {}
 
 -- Registered tools of all peers together.
 local MAX_TOOLS = 1024
+
+local OPTIONS = options_of.spec("tool.pool", { max_tools = options_of.count })
 
 -- What a call says whose scope is no more.
 local GONE = { closed = true, ended = true, lost = true }
@@ -16,15 +19,19 @@ local GONE = { closed = true, ended = true, lost = true }
 local Pool = {}
 Pool.__index = Pool
 
----@param options? table {max_tools 1024}
+---@class agentwire.ToolPoolOptions
+---@field max_tools integer? tools of all peers together, 1024
+
+---@param options? agentwire.ToolPoolOptions
 ---@return agentwire.ToolPool
 function M.new(options)
+  options = OPTIONS:check(options)
   return setmetatable({
     _by_name = {}, -- name -> entries, the newest last
     _names = {},
     _count = 0,
     _serial = 0,
-    _max_tools = options and options.max_tools or MAX_TOOLS,
+    _max_tools = options.max_tools or MAX_TOOLS,
   }, Pool)
 end
 
