@@ -39,13 +39,13 @@ describe("misuse", function()
     end, "serve expects listen = URL, or stdio = true" },
     ["options that are none"] = { function()
       aw.connect("ws://127.0.0.1:1", "token")
-    end, "options: expected a table" },
+    end, "options: expected a table, got a string" },
     ["a token that is no text"] = { function()
       aw.connect("ws://127.0.0.1:1", { token = {} })
     end, "option token: expected a string" },
     ["a policy that is none"] = { function()
       aw.connect("ws://127.0.0.1:1", { reconnect = 5 })
-    end, "option reconnect: expected a table, or false" },
+    end, "option reconnect: expected true or false, or a table, got the number 5" },
     ["TLS options that are none"] = { function()
       aw.connect("wss://127.0.0.1:1", { tls = "ca.pem" })
     end, "option tls: expected a table" },
@@ -57,13 +57,13 @@ describe("misuse", function()
     end, "option agent: expected an agent service" },
     ["a listener that is no function"] = { function()
       aw.pair():on_state("open")
-    end, "on_state expects a function" },
+    end, "on_state: fn: expected a function, got a string" },
     ["a handler that is no function"] = { function()
       aw.pair():serve("provider")
-    end, "serve expects a function" },
+    end, "serve: handler: expected a function, got nothing" },
     ["a kind that is none"] = { function()
       aw.pair():serve("define", print)
-    end, "serve expects provider, agent, tool or link" },
+    end, "serve: kind: expected one of provider, agent, tool" },
     ["a size that is none"] = { function()
       aw.listen({ url = "ws://127.0.0.1:0", log_bytes = 0 / 0 }, print)
     end, "option log_bytes: expected an integer" },

@@ -123,6 +123,13 @@ function M.either(...)
   return either
 end
 
+---How ids are written: 8-4-4-4-12 hexadecimal digits.
+M.uuid = kind("a UUID", function(value)
+  return type(value) == "string" and #value == 36
+    and value:find("^%x+%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x+$") == 1
+    and value:sub(9, 9) == "-"
+end)
+
 ---The one value given.
 function M.constant(value)
   return kind(tostring(value), function(given)
@@ -274,6 +281,31 @@ function M.argument(title, name, expected, value)
       misuse.describe(value))
   end
   return value
+end
+
+---The same for an argument that may be left out.
+---@generic T
+---@param title string the entry point
+---@param name string the argument
+---@param expected agentwire.OptionKind
+---@param value T?
+---@return T? value
+function M.optional(title, name, expected, value)
+  if value ~= nil then
+    M.argument(title, name, expected, value)
+  end
+  return value
+end
+
+-- What is left of a deadline may be negative, and is no time then.
+local TIMEOUT = kind("a duration in milliseconds", is_number)
+
+---Checks an entry point's last argument, how long it may wait.
+---@param title string the entry point
+---@param value number?
+---@return number? value
+function M.timeout(title, value)
+  return M.optional(title, "timeout_ms", TIMEOUT, value)
 end
 
 return M

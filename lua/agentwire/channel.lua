@@ -1,5 +1,7 @@
 ---One scope of a connection, as a script sees it: send, receive, close. The
 ---numbering, the queues and the credit are C (`agentwire.core`).
+local misuse = require("agentwire._misuse")
+local options = require("agentwire._options")
 local wait = require("agentwire._wait")
 
 local M = {}
@@ -50,7 +52,8 @@ end
 ---@param how "pause"|"fail"|fun(type: string): string, table, boolean?
 function Channel:on_overflow(how)
   if how ~= "pause" and how ~= "fail" and type(how) ~= "function" then
-    error("on_overflow takes \"pause\", \"fail\" or a function", 2)
+    misuse.raise("on_overflow takes \"pause\", \"fail\" or a function, got %s",
+      misuse.describe(how))
   end
   self._overflow = how ~= "pause" and how or nil
 end
@@ -69,6 +72,17 @@ local function make_room(self, kind)
   return core:fold(state, payload) == true, covers
 end
 
+-- Asked for each message, so it asks for no more than what the core would
+-- raise about.
+local function check_message(title, type_name, in_reply_to)
+  if type(type_name) ~= "string" then
+    misuse.raise("%s: type: expected a string, got %s", title,
+      misuse.describe(type_name))
+  elseif in_reply_to ~= nil then
+    options.argument(title, "in_reply_to", options.uuid, in_reply_to)
+  end
+end
+
 ---Sends the next message of the scope; waits while its window is full.
 ---@async
 ---@param type string
@@ -78,6 +92,7 @@ end
 ---@return string? message
 ---@return string? code "closed", "ended", "lost", "json_*", "limit"
 function Channel:send(type, payload, in_reply_to)
+  check_message("send", type, in_reply_to)
   local core, urgent = self._core, self._urgent[type]
   while true do
     local ok, message, code =
@@ -102,6 +117,7 @@ end
 ---@return string? message
 ---@return string? code as send, and "would_block"
 function Channel:try_send(type, payload, in_reply_to)
+  check_message("try_send", type, in_reply_to)
   return self._core:send(type, payload, in_reply_to, self._urgent[type])
 end
 
@@ -140,6 +156,7 @@ end
 ---@return string? message
 ---@return string? code "ended", "lost", "closed" or "timeout"
 function Channel:receive(timeout_ms)
+  options.timeout("receive", timeout_ms)
   while true do
     local event = self._core:next()
     if event then

@@ -2,6 +2,7 @@
 ---survives the loss of its transport where the peer speaks agentwire.v1.
 local channel = require("agentwire.channel")
 local host = require("agentwire.host")
+local options = require("agentwire._options")
 local protocols = require("agentwire.protocols")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
@@ -35,14 +36,14 @@ function Connection:__tostring()
   return "connection to " .. (self.peer or "its peer")
 end
 
-local function new(core, options)
+local function new(core, given)
   local self = setmetatable({
     peer = nil,
     _core = core,
     _handle = core:handle(),
-    _options = options,
+    _options = given,
     _host = host.current(),
-    _state = options.is_server and "open" or "connecting",
+    _state = given.is_server and "open" or "connecting",
     _why = nil, -- of the last loss or end
     _code = nil,
     _channels = {}, -- by slot
@@ -51,7 +52,7 @@ local function new(core, options)
     _control = {}, -- by kind
     _clients = {}, -- by kind
     _pings = {}, -- latches by message id
-    _listeners = {},
+    _listeners = { given.on_state },
     _tracer = nil,
     _keeper = nil,
     _changed = nil,
@@ -61,26 +62,18 @@ local function new(core, options)
   self._changed = wait.signal("a change of", self)
   self._idle = wait.signal("the last scope of", self)
   self._closed = wait.latch("the end of a connection")
-  if options.trace then
-    self:trace(options.trace)
+  if given.trace then
+    self:trace(given.trace)
   elseif os.getenv("AGENTWIRE_TRACE") == "1" then
     core:trace("stderr")
   end
   return self
 end
 
--- Called by what takes a function to call later, when nobody could be told.
-local function check_function(fn, whose)
-  if type(fn) ~= "function" then
-    error(whose .. " expects a function", 3)
-  end
-end
-
-local function check_kind(kind, whose)
-  if type(protocols[kind]) ~= "table" and kind ~= "link" then
-    error(whose .. " expects provider, agent, tool or link", 3)
-  end
-end
+local TRACE = options.either(options.boolean, options.func)
+local SCOPED = options.one_of { "provider", "agent", "tool" }
+local CLOSE_CODE = options.integer(1000, 4999)
+local SPOKEN = options.one_of { "provider", "agent", "tool", "link" }
 
 -- State --------------------------------------------------------------------
 
@@ -111,7 +104,7 @@ end
 ---reason=, code=, attempt=, delay_ms=}`. It must not wait.
 ---@param fn fun(event: table, connection: agentwire.Connection)
 function Connection:on_state(fn)
-  check_function(fn, "on_state")
+  options.argument("on_state", "fn", options.func, fn)
   table.insert(self._listeners, fn)
 end
 
@@ -145,6 +138,7 @@ end
 ---to stderr, a function is called with each (it must not wait), false stops.
 ---@param to boolean|fun(line: string)
 function Connection:trace(to)
+  options.argument("trace", "to", TRACE, to)
   self._tracer = type(to) == "function" and to or nil
   self._core:trace(self._tracer and "keep" or to and "stderr" or "off")
 end
@@ -180,6 +174,8 @@ end
 ---@return string? message
 ---@return string? code "exists", "limit" or "closed"
 function Connection:open(kind, id)
+  options.argument("open", "kind", SCOPED, kind)
+  options.optional("open", "id", options.uuid, id)
   local core, slot, made_id = self._core:open(kind, id)
   if not core then
     return nil, slot, made_id
@@ -192,8 +188,8 @@ end
 ---@param kind "provider"|"agent"|"tool"
 ---@param handler fun(channel: agentwire.Channel)
 function Connection:serve(kind, handler)
-  check_kind(kind, "serve")
-  check_function(handler, "serve")
+  options.argument("serve", "kind", SCOPED, kind)
+  options.argument("serve", "handler", options.func, handler)
   self._servers[kind] = handler
 end
 
@@ -202,8 +198,8 @@ end
 ---@param kind "provider"|"agent"|"tool"|"link"
 ---@param fn fun(message: table)
 function Connection:on_control(kind, fn)
-  check_kind(kind, "on_control")
-  check_function(fn, "on_control")
+  options.argument("on_control", "kind", SPOKEN, kind)
+  options.argument("on_control", "fn", options.func, fn)
   self._control[kind] = self._control[kind] or {}
   table.insert(self._control[kind], fn)
 end
@@ -218,6 +214,12 @@ end
 ---@return string? message
 ---@return string? code "closed" or "would_block" (64 KiB wait already)
 function Connection:send_control(kind, id, type, payload, in_reply_to)
+  options.argument("send_control", "kind", SPOKEN, kind)
+  if kind ~= "link" then
+    options.argument("send_control", "id", options.uuid, id)
+  end
+  options.argument("send_control", "type", options.filled, type)
+  options.optional("send_control", "in_reply_to", options.uuid, in_reply_to)
   return self._core:send_control(kind, id, type, payload, in_reply_to)
 end
 
@@ -520,11 +522,11 @@ end
 ---A connection over a core connection that a server accepted, or that is one
 ---end of a pair.
 ---@param core userdata
----@param options table?
+---@param given table?
 ---@return agentwire.Connection
-function M.accepted(core, options)
+function M.accepted(core, given)
   local merged = { is_server = true, reconnect = false }
-  for key, value in pairs(options or {}) do
+  for key, value in pairs(given or {}) do
     merged[key] = value
   end
   local self = new(core, merged)
@@ -537,8 +539,6 @@ local function read_policy(policy)
     return false
   elseif policy == nil or policy == true then
     policy = {}
-  elseif type(policy) ~= "table" then
-    error("option reconnect: expected a table, or false", 0)
   end
   return {
     attempts = policy.attempts or math.huge,
@@ -573,28 +573,25 @@ end
 ---@async
 ---@param core userdata
 ---@param dial fun(core: userdata): boolean|nil, string?, string?
----@param options table
+---@param given table
 ---@return agentwire.Connection? connection
 ---@return string? message
 ---@return string? code
-function M.dial(core, dial, options)
-  local policy = read_policy(options.reconnect)
+function M.dial(core, dial, given)
+  local policy = read_policy(given.reconnect)
   local ok, message, code = dial(core)
   if not ok then
     core:free()
     return nil, message, code
   end
   local self = new(core, {
-    dial = dial, reconnect = false, trace = options.trace,
-    follow = options.follow,
+    dial = dial, reconnect = false, trace = given.trace,
+    follow = given.follow, on_state = given.on_state,
   })
   self._wanted = policy
-  self.peer = options.url
-  if options.on_state then
-    self:on_state(options.on_state)
-  end
+  self.peer = given.url
   start(self)
-  return await_open(self, options.timeout_ms)
+  return await_open(self, given.timeout_ms)
 end
 
 ---Waits until the connection is over.
@@ -604,6 +601,7 @@ end
 ---@return string? message
 ---@return string? code
 function Connection:wait_closed(timeout_ms)
+  options.timeout("wait_closed", timeout_ms)
   return self._closed:wait(timeout_ms)
 end
 
@@ -614,6 +612,7 @@ end
 ---@return string? message
 ---@return string? code "timeout"
 function Connection:wait_idle(timeout_ms)
+  options.timeout("wait_idle", timeout_ms)
   while next(self._channels) ~= nil do
     local _, message, code = self._idle:wait(timeout_ms)
     if code then
@@ -628,6 +627,8 @@ end
 ---@param reason string?
 ---@param code integer? WebSocket close code, default 1000
 function Connection:close(reason, code)
+  options.optional("close", "reason", options.string, reason)
+  options.optional("close", "code", CLOSE_CODE, code)
   if self._leaving then
     return
   end
@@ -639,6 +640,7 @@ end
 ---knows that a network is gone.
 ---@param reason string?
 function Connection:cut(reason)
+  options.optional("cut", "reason", options.string, reason)
   self._core:cut(reason)
 end
 
@@ -664,6 +666,7 @@ end
 ---@return string? message
 ---@return string? code "timeout" or "closed"
 function Connection:ping(timeout_ms)
+  options.timeout("ping", timeout_ms)
   local ok, id, code = self._core:send_ping(NIL_ID)
   if not ok then
     return nil, id, code

@@ -260,11 +260,12 @@ describe("provider client", function()
         { "result", result_of("ab") },
       }, function(client)
         local request = { reconstruct = not options.plain }
+        local how = { coalesce = options.coalesce }
         for key, value in pairs(REQUEST) do
           request[key] = value
         end
         local stream, text = assert(client:start_stream(request)), ""
-        for event in stream:events(options) do
+        for event in stream:events(how) do
           text = text .. (event.delta or "")
         end
         assert.equal("ab", text)

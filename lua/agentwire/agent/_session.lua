@@ -3,6 +3,8 @@
 
 local host = require("agentwire.host")
 local json = require("agentwire.json")
+local misuse = require("agentwire._misuse")
+local options = require("agentwire._options")
 local protocol = require("agentwire.agent.protocol")
 local registry = require("agentwire.tool.registry")
 local task = require("agentwire.task")
@@ -72,19 +74,19 @@ Session.__index = Session
 
 ---@param client table
 ---@param channel table
----@param options table {routes, on_event, max_executions, max_queued_events, timeout_ms}
+---@param given table {routes, on_event, max_executions, max_queued_events, timeout_ms}
 ---@return agentwire.Session
-function M.new(client, channel, options)
+function M.new(client, channel, given)
   return setmetatable({
     id = channel.id,
     unknown = 0,
     _client = client,
     _channel = channel,
-    _routes = options.routes,
-    _on_event = options.on_event,
-    _timeout_ms = options.timeout_ms,
-    _max_queued = options.max_queued_events or MAX_QUEUED,
-    _max_executions = options.max_executions or MAX_EXECUTIONS,
+    _routes = given.routes,
+    _on_event = given.on_event,
+    _timeout_ms = given.timeout_ms,
+    _max_queued = given.max_queued_events or MAX_QUEUED,
+    _max_executions = given.max_executions or MAX_EXECUTIONS,
     _prompted = {}, -- runs whose first event has not come, in order
     _current = nil, -- the run whose events come now
     _last = nil, -- the run that was begun last
@@ -407,13 +409,16 @@ end
 
 -- What a caller does --------------------------------------------------------------------
 
-local function send_message(session, message, mode)
+local MESSAGE = options.either(options.string, options.table)
+
+local function send_message(session, title, message, mode)
+  options.argument(title, "message", MESSAGE, message)
   if session._ended then
     return nil, "the session has ended", "ended"
   end
   local text, why = json.encode(protocol.user_message(message))
   if not text then
-    error("the message has no JSON form: " .. why, 3)
+    misuse.raise("%s: the message has no JSON form: %s", title, why)
   end
   return session._channel:send("agent_message", {
     session_id = session.id,
@@ -430,7 +435,7 @@ end
 ---@return agentwire.SessionRun run
 function Session:prompt(message)
   local run = new_run(self._max_queued)
-  local ok, why, code = send_message(self, message)
+  local ok, why, code = send_message(self, "session:prompt", message)
   self._last = run
   if ok then
     run.message_id = self._channel:sent_id()
@@ -449,6 +454,7 @@ end
 ---@return string? message
 ---@return string? code the agent protocol's; closed; ended; timeout: it runs on
 function Session:result(timeout_ms)
+  options.timeout("session:result", timeout_ms)
   local run = self._last
   if not run then
     return nil, "nothing was prompted", "ended"
@@ -471,7 +477,7 @@ end
 ---@return string? message
 ---@return string? code
 function Session:steer(message)
-  return send_message(self, message, "steer")
+  return send_message(self, "session:steer", message, "steer")
 end
 
 --- Has a message answered when the agent would otherwise stop; else as `steer`.
@@ -481,7 +487,7 @@ end
 ---@return string? message
 ---@return string? code
 function Session:follow_up(message)
-  return send_message(self, message, "follow_up")
+  return send_message(self, "session:follow_up", message, "follow_up")
 end
 
 --- Ends the current run, not the session; its result has stop_reason
@@ -492,6 +498,7 @@ end
 ---@return string? message
 ---@return string? code
 function Session:cancel(reason)
+  options.optional("session:cancel", "reason", options.string, reason)
   if self._ended then
     return nil, "the session has ended", "ended"
   end
@@ -508,6 +515,7 @@ end
 ---@return string? message
 ---@return string? code
 function Session:status(timeout_ms)
+  options.timeout("session:status", timeout_ms)
   return request(self, "agent_status", { session_id = self.id },
     "session_info", timeout_ms)
 end
@@ -520,6 +528,8 @@ end
 ---@return string? message
 ---@return string? code
 function Session:tools(prefix, timeout_ms)
+  options.optional("session:tools", "prefix", options.string, prefix)
+  options.timeout("session:tools", timeout_ms)
   local event, message, code = request(self, "tool_list", { prefix = prefix },
     "tool_list_response", timeout_ms)
   if not event then
@@ -536,6 +546,8 @@ end
 ---@return string? message
 ---@return string? code
 function Session:stop(reason, timeout_ms)
+  options.optional("session:stop", "reason", options.string, reason)
+  options.timeout("session:stop", timeout_ms)
   if self._ended then
     return true
   end

@@ -2,6 +2,8 @@
 
 local json = require("agentwire.json")
 local loop = require("agentwire.agent.loop")
+local misuse = require("agentwire._misuse")
+local options = require("agentwire._options")
 local session = require("agentwire.agent._session")
 
 local M = {}
@@ -12,20 +14,43 @@ local TIMEOUT_MS = 30000
 -- Ended sessions that stay known by id.
 local MAX_ENDED = 256
 
+---@class agentwire.AgentClientOptions
+---@field timeout_ms number? how long a request waits for its answer, 30 000
+---@field max_ended integer? ended sessions that stay known by id, 256
+---@field max_queued_events integer? of a run that wait to be iterated, 256
+
+local OPTIONS = options.spec("agent.client", {
+  timeout_ms = options.duration_ms,
+  max_ended = options.integer(0, 2 ^ 31),
+  max_queued_events = options.count,
+})
+
+local START = options.spec("agent:start", {
+  system_prompt = options.string,
+  model = options.either(options.string, options.table),
+  tools = options.table,
+  config = options.table,
+  resume_session_id = options.filled,
+  id = options.uuid,
+  on_event = options.func,
+  max_executions = options.count,
+  timeout_ms = options.duration_ms,
+})
+
 ---@class agentwire.AgentClient
 local Client = {}
 Client.__index = Client
 
----@param connection table
----@param options? table {timeout_ms 30000, max_ended 256, max_queued_events 256}
+---@param connection agentwire.Connection
+---@param given? agentwire.AgentClientOptions
 ---@return agentwire.AgentClient
-function M.new(connection, options)
-  options = options or {}
+function M.new(connection, given)
+  given = OPTIONS:check(given)
   local self = setmetatable({
     _connection = connection,
-    _options = options,
-    _timeout_ms = options.timeout_ms or TIMEOUT_MS,
-    _max_ended = options.max_ended or MAX_ENDED,
+    _options = given,
+    _timeout_ms = given.timeout_ms or TIMEOUT_MS,
+    _max_ended = given.max_ended or MAX_ENDED,
     _sessions = {}, -- by id
     _ended = {}, -- the oldest first
   }, Client)
@@ -87,54 +112,54 @@ local function offered_tools(sources)
   return tools, routes
 end
 
-local function build_start(options, tools)
+local function build_start(given, tools)
   local config = {}
-  for name, value in pairs(options.config or {}) do
+  for name, value in pairs(given.config or {}) do
     config[name] = value
   end
-  config.model = options.model or config.model
+  config.model = given.model or config.model
   if #tools > 0 then
     config.tools = json.array(tools)
   end
   local text, why = json.encode(config)
   if not text then
-    error("config has no JSON form: " .. why, 3)
+    misuse.raise("agent:start: config has no JSON form: %s", why)
   end
   return {
     config_json = text,
-    system_prompt = options.system_prompt,
-    resume_session_id = options.resume_session_id,
+    system_prompt = given.system_prompt,
+    resume_session_id = given.resume_session_id,
   }
 end
 
 --- Starts a session.
 ---@async
----@param options? agentwire.AgentStart
+---@param given? agentwire.AgentStart
 ---@return agentwire.Session|nil session
 ---@return string? message
 ---@return string? code the agent protocol's; closed; timeout
-function Client:start(options)
-  options = options or {}
-  local tools, routes, code = offered_tools(loop.sources(options.tools))
+function Client:start(given)
+  given = START:check(given)
+  local tools, routes, code = offered_tools(loop.sources(given.tools))
   if not tools then
     return nil, routes, code
   end
-  local payload = build_start(options, tools)
+  local payload = build_start(given, tools)
   local channel, why
-  channel, why, code = self._connection:open("agent", options.id)
+  channel, why, code = self._connection:open("agent", given.id)
   if not channel then
     return nil, why, code
   end
   local started = session.new(self, channel, {
     routes = routes,
-    on_event = options.on_event,
-    max_executions = options.max_executions,
+    on_event = given.on_event,
+    max_executions = given.max_executions,
     max_queued_events = self._options.max_queued_events,
     timeout_ms = self._timeout_ms,
   })
   self._sessions[channel.id] = started
   local ok
-  ok, why, code = started:_start(payload, options.timeout_ms)
+  ok, why, code = started:_start(payload, given.timeout_ms)
   if not ok then
     started:_finish(why, code)
     return nil, why, code

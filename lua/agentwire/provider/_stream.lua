@@ -1,4 +1,5 @@
 --- One model stream as its client sees it.
+local options = require "agentwire._options"
 local protocol = require "agentwire.provider.protocol"
 local reconstruct = require "agentwire.provider.reconstruct"
 local task = require "agentwire.task"
@@ -9,6 +10,8 @@ local protocol_events = protocol.events
 local type = type -- asked for each delta
 
 local M = {}
+
+local EVENTS = options.spec("stream:events", { coalesce = options.boolean })
 
 ---@class agentwire.Stream
 ---@field id string stream_id
@@ -322,11 +325,11 @@ end
 -- `result` tells which. With `coalesce`, adjacent deltas of a block that have
 -- arrived are merged into one event.
 ---@async
----@param options? { coalesce: boolean? }
+---@param given? { coalesce: boolean? }
 ---@return fun(stream: agentwire.Stream): table|nil iterator
 ---@return agentwire.Stream stream
-function Stream:events(options)
-  if options and options.coalesce then
+function Stream:events(given)
+  if given ~= nil and EVENTS:check(given).coalesce then
     return advance_coalesced, self
   end
   if self._held then
@@ -343,6 +346,7 @@ end
 ---@return string|nil message
 ---@return string|nil code
 function Stream:next(timeout_ms)
+  options.timeout("stream:next", timeout_ms)
   local event = self._held
   if event then
     self._held = nil
@@ -390,6 +394,7 @@ end
 ---@return string|nil text
 ---@return string|nil code aborted, closed, timeout or one of the protocol's
 function Stream:result(timeout_ms)
+  options.timeout("stream:result", timeout_ms)
   if not self._ended then
     local _, text, code = await_end(self, timeout_ms)
     if not self._ended then
@@ -425,6 +430,7 @@ end
 ---@return string|nil message
 ---@return string|nil code closed
 function Stream:abort(reason)
+  options.optional("stream:abort", "reason", options.string, reason)
   if self._ended or self._aborted then
     return true
   end
@@ -451,22 +457,22 @@ end
 
 --- A stream over a channel on which its request was sent.
 ---@param channel table
----@param options table model, reconstruct, include_partial, max_bytes, on_end (a
+---@param given table model, reconstruct, include_partial, max_bytes, on_end (a
 -- function)
 ---@return agentwire.Stream
-function M.new(channel, options)
-  local rec = options.reconstruct
-    and reconstruct.new { max_bytes = options.max_bytes } or nil
+function M.new(channel, given)
+  local rec = given.reconstruct
+    and reconstruct.new { max_bytes = given.max_bytes } or nil
   return setmetatable({
     id = channel.id,
-    model = options.model,
+    model = given.model,
     unknown = 0,
     _channel = channel,
     _source = channel._core, -- what Channel:next asks, or what came to replay
-    _on_end = options.on_end,
+    _on_end = given.on_end,
     _request_id = channel:sent_id(),
     _rec = rec,
-    _with_partial = options.include_partial,
+    _with_partial = given.include_partial,
     _blocks = rec and rec.blocks or NO_BLOCKS,
     _accepted = false,
     _aborted = false,

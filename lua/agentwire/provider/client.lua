@@ -1,4 +1,6 @@
 --- Client of the provider protocol: model streams over one connection.
+local misuse = require "agentwire._misuse"
+local options = require "agentwire._options"
 local protocol = require "agentwire.provider.protocol"
 local streams = require "agentwire.provider._stream"
 local task = require "agentwire.task"
@@ -15,6 +17,67 @@ local MAX_ENDED = 256
 local SYNC_TIMEOUT_MS = 5000
 
 local KIND = protocol.kind
+
+---@class agentwire.ProviderClientOptions
+---@field max_ended integer? ended streams that stay known by id, 256
+---@field max_message_bytes integer? of one reconstructed message, 16 MiB
+---@field on_goodbye fun(goodbye: table)? called with the peer's goodbye
+
+local OPTIONS = options.spec("provider.client", {
+  max_ended = options.integer(0, 2 ^ 31),
+  max_message_bytes = options.bytes,
+  on_goodbye = options.func,
+})
+
+---@class agentwire.CompleteRequest
+---@field model string|table "provider/model", a model reference or a table
+---@field messages table[]? this or `context`
+---@field context table? `{messages, system_prompt, tools}`
+---@field system_prompt string?
+---@field tools table[]?
+---@field options table? handed on to the provider
+---@field id string? a UUID
+---@field timeout_ms number? of `complete` alone
+
+---@class agentwire.StreamRequest: agentwire.CompleteRequest
+---@field include_partial boolean? have events carry the message so far
+---@field reconstruct boolean? false: only the server's own result is wanted
+
+local TEXT_OR_TABLE = options.either(options.string, options.table)
+
+local REQUEST = {
+  model = TEXT_OR_TABLE,
+  messages = options.table,
+  context = options.table,
+  system_prompt = options.string,
+  tools = options.table,
+  options = options.table,
+  include_partial = options.boolean,
+  reconstruct = options.boolean,
+  id = options.uuid,
+}
+
+local START = options.spec("start_stream", REQUEST)
+local COMPLETE = options.spec("complete", {
+  timeout_ms = options.duration_ms,
+}, options.spec("complete", REQUEST))
+
+---@class agentwire.ModelQuery
+---@field provider_id string?
+---@field api string?
+---@field model_id string?
+---@field include_deprecated boolean? false
+---@field include_login_required boolean? true
+---@field timeout_ms number?
+
+local QUERY = options.spec("models", {
+  provider_id = options.string,
+  api = options.string,
+  model_id = options.string,
+  include_deprecated = options.boolean,
+  include_login_required = options.boolean,
+  timeout_ms = options.duration_ms,
+})
 
 ---@class agentwire.ProviderClient
 ---@field goodbye table|nil the peer's last goodbye: reason, resume, after_ms
@@ -59,25 +122,25 @@ local function open(client, kind, payload, id)
   return channel
 end
 
+-- The payload of a request; what cannot be one is the caller's mistake.
+local function build(spec, request)
+  spec:check(request or {})
+  local payload, problem = protocol.build_request(request or {})
+  if not payload then
+    misuse.raise("%s: %s", spec.title, problem)
+  end
+  return payload
+end
+
 --- Starts a model stream. Returns at once: a refusal by the server comes out of
 -- `next` and `result` as nil, message, code.
---
--- `model`: "provider/model", a model reference or a table; `messages` (or
--- `context`), `system_prompt`, `tools`, `options`, `include_partial`; `id` a
--- UUID; `reconstruct = false` when only the server's own result is wanted.
 ---@async
----@param request table
+---@param request agentwire.StreamRequest
 ---@return agentwire.Stream|nil stream
 ---@return string|nil message
 ---@return string|nil code
 function Client:start_stream(request)
-  if type(request) ~= "table" then
-    error("start_stream takes a table", 2)
-  end
-  local payload, problem = protocol.build_request(request)
-  if not payload then
-    error(problem, 2)
-  end
+  local payload = build(START, request)
   local channel, text, code = open(self, "stream_request", payload, request.id)
   if not channel then
     return nil, text, code
@@ -142,21 +205,14 @@ local function ask(client, kind, payload, wanted, timeout_ms)
   return reply, text, code
 end
 
---- Asks for a whole answer at once. Takes what `start_stream` takes, and
--- `timeout_ms`.
+--- Asks for a whole answer at once.
 ---@async
----@param request table
+---@param request agentwire.CompleteRequest
 ---@return table|nil message assistant message
 ---@return string|nil text
 ---@return string|nil code
 function Client:complete(request)
-  if type(request) ~= "table" then
-    error("complete takes a table", 2)
-  end
-  local payload, problem = protocol.build_request(request)
-  if not payload then
-    error(problem, 2)
-  end
+  local payload = build(COMPLETE, request)
   payload.include_partial = nil
   local result, text, code =
     ask(self, "complete_request", payload, "result", request.timeout_ms)
@@ -166,15 +222,14 @@ function Client:complete(request)
   return protocol.message_from_result(result)
 end
 
---- Lists models. The query may have `provider_id`, `api`, `model_id`,
--- `include_deprecated` (false), `include_login_required` (true), `timeout_ms`.
+--- Lists models.
 ---@async
----@param query? table
+---@param query? agentwire.ModelQuery
 ---@return table[]|nil models descriptors
 ---@return string|table message the whole response on success
 ---@return string|nil code
 function Client:models(query)
-  query = query or {}
+  query = QUERY:check(query)
   local response, text, code = ask(self, "models_request", {
     provider_id = query.provider_id,
     api = query.api,
@@ -211,6 +266,8 @@ function Client:resolve(query)
   return models[1]
 end
 
+local STREAM = options.kind("a stream or its id", options.uuid.accepts)
+
 local function id_of(stream)
   return type(stream) == "table" and stream.id or stream
 end
@@ -223,6 +280,8 @@ end
 ---@return string|nil text
 ---@return string|nil code timeout, stream_not_found
 function Client:sync(stream, timeout_ms)
+  options.argument("sync", "stream", STREAM, id_of(stream))
+  options.timeout("sync", timeout_ms)
   local id = id_of(stream)
   local latch = self._syncs[id]
   if not latch then
@@ -407,13 +466,11 @@ function Client:stream(request, emit)
 end
 
 --- A client of the provider at the other end of a connection.
--- Options: `max_ended` (256 ended streams known by id), `max_message_bytes`
--- (16 MiB for one reconstructed message), `on_goodbye` (called with it).
----@param connection table
----@param options? table
+---@param connection agentwire.Connection
+---@param given? agentwire.ProviderClientOptions
 ---@return agentwire.ProviderClient
-function M.new(connection, options)
-  options = options or {}
+function M.new(connection, given)
+  given = OPTIONS:check(given)
   local client = setmetatable({
     goodbye = nil,
     _connection = connection,
@@ -422,9 +479,9 @@ function M.new(connection, options)
     _ended = {},
     _ended_first = 1,
     _ended_last = 0,
-    _max_ended = options.max_ended or MAX_ENDED,
-    _max_message_bytes = options.max_message_bytes,
-    _on_goodbye = options.on_goodbye,
+    _max_ended = given.max_ended or MAX_ENDED,
+    _max_message_bytes = given.max_message_bytes,
+    _on_goodbye = given.on_goodbye,
     _syncs = {},
   }, Client)
   client._retire = function(stream)

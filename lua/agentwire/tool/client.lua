@@ -3,25 +3,55 @@
 
 local calls = require("agentwire.tool._calls")
 local host = require("agentwire.host")
+local options = require("agentwire._options")
 
 local M = {}
 
 -- How long a list or status request waits for its answer.
 local TIMEOUT_MS = 30000
 
+---@class agentwire.ToolClientOptions
+---@field timeout_ms number? of list and status, 30 000
+---@field max_open integer? executions at once, 1024
+---@field max_updates integer? of an execution, kept for its reader, 256
+---@field grace_ms number? beyond a call's timeout, for its answer, 5000
+
+local OPTIONS = options.spec("tool.client", {
+  timeout_ms = options.duration_ms,
+  max_open = options.count,
+  max_updates = options.count,
+  grace_ms = options.duration_ms,
+})
+
+local CALL = options.spec("a tool call", {
+  name = options.filled,
+  args = options.table,
+  args_json = options.string,
+  tool_call_id = options.string,
+  execution_id = options.string,
+  timeout_ms = options.duration_ms,
+  on_update = options.func,
+})
+
+local function check_call(title, call)
+  options.argument(title, "call", options.table, call)
+  CALL:check(call)
+  options.argument(title, "name", options.filled, call.name)
+end
+
 ---@class agentwire.ToolClient
 local Client = {}
 Client.__index = Client
 
----@param connection table
----@param options? table {timeout_ms: for list and status, max_open, max_updates, grace_ms}
+---@param connection agentwire.Connection
+---@param given? agentwire.ToolClientOptions
 ---@return agentwire.ToolClient
-function M.new(connection, options)
-  options = options or {}
+function M.new(connection, given)
+  given = OPTIONS:check(given)
   return setmetatable({
     _connection = connection,
-    _options = options,
-    _timeout_ms = options.timeout_ms or TIMEOUT_MS,
+    _options = given,
+    _timeout_ms = given.timeout_ms or TIMEOUT_MS,
     _calls = nil,
     _channel = nil,
   }, Client)
@@ -68,6 +98,7 @@ end
 ---@return string? message
 ---@return string? code
 function Client:start(call)
+  check_call("tool:start", call)
   local open, message, code = ready(self)
   if not open then
     return nil, message, code
@@ -82,6 +113,7 @@ end
 ---@return string? message
 ---@return string? code the tool protocol's; cancelled; closed
 function Client:execute(call)
+  check_call("tool:execute", call)
   local open, message, code = ready(self)
   if not open then
     return nil, message, code
@@ -96,6 +128,7 @@ end
 ---@return string? message
 ---@return string? code
 function Client:list(prefix)
+  options.optional("tool:list", "prefix", options.string, prefix)
   local open, message, code = ready(self)
   if not open then
     return nil, message, code
@@ -116,6 +149,7 @@ end
 ---@return string? message
 ---@return string? code
 function Client:status(execution_id)
+  options.argument("tool:status", "execution_id", options.filled, execution_id)
   local open, message, code = ready(self)
   if not open then
     return nil, message, code
@@ -128,6 +162,7 @@ end
 ---@async
 ---@param reason? string
 function Client:close(reason)
+  options.optional("tool:close", "reason", options.string, reason)
   local channel = self._channel
   if not channel then
     return
