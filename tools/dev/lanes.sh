@@ -218,7 +218,10 @@ fuzz_one() {
   mkdir -p "$inputs"
   seeds=tests/fuzz/corpus/$1
   [ -d "$seeds" ] || seeds=
-  "$BUILD/fuzz/tests/$1" -max_total_time="$FUZZ_SECONDS" -timeout=20 \
+  sizes=
+  # Its inputs are choices, and a conversation takes some hundred of them.
+  [ "$1" != fuzz_payload ] || sizes="-len_control=0 -max_len=600"
+  "$BUILD/fuzz/tests/$1" -max_total_time="$FUZZ_SECONDS" -timeout=20 $sizes \
     -rss_limit_mb=2048 -artifact_prefix="$BUILD/fuzz/$1-" "$inputs" $seeds
 }
 
