@@ -13,13 +13,17 @@ struct aw_conn {
   aw_transport *transport;
   uint32_t generation; /* of the transport's attach; 0: not attached yet */
   uv_timer_t *timer;   /* the mux's deadline */
-  bool is_client, up, closing, closed, paused;
-  bool failed; /* we are closing the transport for a violation */
+  enum aw_conn_state state;
+  bool is_client;
+  bool paused; /* the transport reads nothing */
   aw_conn_end end;
   aw_buf trace; /* kept lines */
-  void (*changed)(void *owner, aw_conn *conn);
-  void *owner;
+  aw_watch *watch;
 };
+
+static bool is_up(const aw_conn *conn) {
+  return conn->state == AW_CONN_IS_UP;
+}
 
 static void raise_events(aw_conn *conn, unsigned events) {
   aw_source_raise(&conn->source, events);
@@ -68,7 +72,7 @@ static void set_paused(aw_conn *conn, bool paused) {
  * has room. */
 static void run_flush(aw_flush *flush) {
   aw_conn *conn = AW_CONTAINER(flush, aw_conn, flush);
-  if (!conn->up) {
+  if (!is_up(conn)) {
     return;
   }
   aw_conn_clock(conn);
@@ -90,14 +94,14 @@ static void run_flush(aw_flush *flush) {
 }
 
 void aw_conn_touch(aw_conn *conn) {
-  if (conn->up) {
+  if (is_up(conn)) {
     aw_loop_mark(conn->loop, &conn->flush);
   }
 }
 
 int aw_conn_inject(aw_conn *conn, const char *bytes, size_t len) {
-  return conn->up ? aw_transport_send(conn->transport, bytes, len)
-                  : AW_E_CLOSED;
+  return is_up(conn) ? aw_transport_send(conn->transport, bytes, len)
+                     : AW_E_CLOSED;
 }
 
 static void note_end(aw_conn *conn, int error, int code, const char *reason) {
@@ -106,25 +110,28 @@ static void note_end(aw_conn *conn, int error, int code, const char *reason) {
            reason == NULL ? "" : reason);
 }
 
-static void tell_owner(aw_conn *conn) {
-  if (conn->changed != NULL) {
-    conn->changed(conn->owner, conn);
+/* Nobody is called here: whoever watches looks at a moment of its own. */
+static void tell_watch(aw_conn *conn) {
+  aw_watch *watch = conn->watch;
+  if (watch != NULL) {
+    if (!aw_node_queued(&watch->node)) {
+      aw_queue_push(watch->changes, &watch->node);
+    }
+    aw_loop_mark(conn->loop, watch->flush);
   }
 }
 
 static void finish(aw_conn *conn, int error) {
-  if (conn->closed) {
-    return;
-  }
-  conn->closed = true;
+  conn->state = AW_CONN_IS_OVER;
   aw_mux_abandon(conn->mux, error == AW_OK ? AW_E_CLOSED : error);
   raise_events(conn, AW_CONN_CLOSED | AW_CONN_NEWS);
-  tell_owner(conn);
+  tell_watch(conn);
 }
 
 /* The transport is no longer ours: the mux keeps what the next one needs. */
 static void lose_transport(aw_conn *conn, int error) {
-  conn->up = false;
+  bool over = conn->state == AW_CONN_IS_CLOSING;
+  conn->state = AW_CONN_IS_IDLE;
   conn->paused = false;
   if (conn->generation != 0) {
     aw_mux_detach(conn->mux, conn->generation,
@@ -132,10 +139,10 @@ static void lose_transport(aw_conn *conn, int error) {
   }
   conn->generation = 0;
   raise_events(conn, AW_CONN_DOWN | AW_CONN_NEWS);
-  if (conn->closing) {
+  if (over) {
     finish(conn, error);
   } else {
-    tell_owner(conn);
+    tell_watch(conn);
   }
 }
 
@@ -168,13 +175,12 @@ static void fail_transport(aw_conn *conn, int error) {
   note_end(conn, error, code, reason);
   aw_mux_detach(conn->mux, conn->generation, error);
   conn->generation = 0;
-  conn->up = false;
-  conn->failed = true;
+  conn->state = AW_CONN_IS_FAILING;
   aw_transport_close(conn->transport, code, reason);
 }
 
 void aw_conn_feed(aw_conn *conn, char *bytes, size_t len) {
-  if (!conn->up) {
+  if (!is_up(conn)) {
     return;
   }
   int rc = aw_mux_receive(conn->mux, conn->generation, bytes, len);
@@ -197,12 +203,15 @@ static void on_message(void *user, char *bytes, size_t len) {
 
 static void on_open(void *user, const aw_transport_info *info) {
   aw_conn *conn = user;
+  if (conn->state != AW_CONN_IS_OPENING) {
+    return;
+  }
   aw_conn_clock(conn);
   if (aw_mux_attach(conn->mux, info->extended, &conn->generation) != AW_OK) {
     aw_transport_close(conn->transport, 1011, "out of memory");
     return;
   }
-  conn->up = true;
+  conn->state = AW_CONN_IS_UP;
   raise_events(conn, AW_CONN_UP);
   aw_loop_mark(conn->loop, &conn->flush);
 }
@@ -210,7 +219,7 @@ static void on_open(void *user, const aw_transport_info *info) {
 static void on_garbage(void *user, int error, const char *what) {
   aw_conn *conn = user;
   (void)error;
-  if (conn->up) {
+  if (is_up(conn)) {
     (void)aw_mux_send_error(conn->mux, "unknown_envelope", what, strlen(what));
     aw_loop_mark(conn->loop, &conn->flush);
   }
@@ -225,15 +234,14 @@ static void on_writable(void *user) {
  * server's base connection has nothing left to come back for. */
 static void on_closed(void *user, int error, int code, const char *reason) {
   aw_conn *conn = user;
-  if (!conn->failed) {
+  if (conn->state != AW_CONN_IS_FAILING) {
     note_end(conn, error, code, reason);
   }
-  conn->failed = false;
   drop_transport(conn);
   bool extended = aw_mux_is_extended(conn->mux);
   if ((extended && error == AW_OK && code == 1000) ||
       (!extended && !conn->is_client)) {
-    conn->closing = true;
+    conn->state = AW_CONN_IS_CLOSING;
   }
   lose_transport(conn, conn->end.error);
 }
@@ -295,8 +303,11 @@ void aw_conn_free(aw_conn *conn) {
     return;
   }
   const aw_mem *mem = aw_loop_mem(conn->loop);
-  conn->closed = true;
-  tell_owner(conn);
+  conn->state = AW_CONN_IS_OVER;
+  tell_watch(conn);
+  if (conn->watch != NULL) {
+    conn->watch->conn = NULL;
+  }
   drop_transport(conn);
   aw_node_remove(&conn->flush.node);
   aw_source_fini(&conn->source);
@@ -319,7 +330,7 @@ aw_source *aw_conn_source(aw_conn *conn) {
 }
 
 static int take_transport(aw_conn *conn, aw_transport *transport) {
-  if (conn->closed || conn->closing) {
+  if (conn->state >= AW_CONN_IS_CLOSING) {
     aw_transport_free(transport);
     return AW_E_CLOSED;
   }
@@ -331,6 +342,7 @@ static int take_transport(aw_conn *conn, aw_transport *transport) {
     aw_transport_retire(old, AW_CLOSE_SUPERSEDED, "superseded");
   }
   conn->end = (aw_conn_end){0};
+  conn->state = AW_CONN_IS_OPENING;
   conn->transport = transport;
   transport->sink = sink;
   transport->user = conn;
@@ -351,26 +363,28 @@ int aw_conn_accept(aw_conn *conn, aw_transport *transport,
   rc = aw_mux_accept(conn->mux, hello, epoch, &conn->generation);
   if (rc != AW_OK) {
     conn->generation = 0;
+    conn->state = AW_CONN_IS_FAILING;
+    note_end(conn, rc, 1011, "cannot resume");
     aw_transport_close(transport, 1011, "cannot resume");
     return rc;
   }
-  conn->up = true;
+  conn->state = AW_CONN_IS_UP;
   raise_events(conn, AW_CONN_UP | AW_CONN_NEWS);
   aw_loop_mark(conn->loop, &conn->flush);
   return AW_OK;
 }
 
 void aw_conn_close(aw_conn *conn, int code, const char *reason) {
-  if (conn->closing || conn->closed) {
+  if (conn->state >= AW_CONN_IS_CLOSING) {
     return;
   }
-  conn->closing = true;
   if (conn->transport == NULL) {
     note_end(conn, AW_OK, code, reason);
     finish(conn, AW_OK);
     return;
   }
   run_flush(&conn->flush);
+  conn->state = AW_CONN_IS_CLOSING;
   aw_transport_close(conn->transport, code, reason);
 }
 
@@ -383,21 +397,24 @@ void aw_conn_cut(aw_conn *conn, const char *reason) {
 }
 
 void aw_conn_abandon(aw_conn *conn, int error, const char *reason) {
-  if (conn->closed) {
+  if (conn->state == AW_CONN_IS_OVER) {
     return;
   }
   note_end(conn, error, 1006, reason);
   drop_transport(conn);
-  conn->up = false;
   finish(conn, error);
 }
 
+enum aw_conn_state aw_conn_state(const aw_conn *conn) {
+  return conn->state;
+}
+
 bool aw_conn_is_up(const aw_conn *conn) {
-  return conn->up;
+  return is_up(conn);
 }
 
 bool aw_conn_is_closed(const aw_conn *conn) {
-  return conn->closed;
+  return conn->state == AW_CONN_IS_OVER;
 }
 
 const aw_conn_end *aw_conn_last_end(const aw_conn *conn) {
@@ -408,11 +425,11 @@ const aw_transport *aw_conn_transport(const aw_conn *conn) {
   return conn->transport;
 }
 
-void aw_conn_set_owner(aw_conn *conn,
-                       void (*changed)(void *owner, aw_conn *conn),
-                       void *owner) {
-  conn->changed = changed;
-  conn->owner = owner;
+void aw_conn_set_watch(aw_conn *conn, aw_watch *watch) {
+  if (conn->watch != NULL) {
+    aw_node_remove(&conn->watch->node);
+  }
+  conn->watch = watch;
 }
 
 static void print_trace(void *user, const aw_trace *trace) {

@@ -9,6 +9,19 @@
 
 typedef struct aw_conn aw_conn;
 typedef struct aw_conn_end aw_conn_end;
+typedef struct aw_watch aw_watch;
+
+/* Where a connection is. FAILING and CLOSING have a transport whose `closed`
+ * is owed; behind FAILING the next transport may follow, behind CLOSING only
+ * OVER. */
+enum aw_conn_state {
+  AW_CONN_IS_IDLE,    /* no transport */
+  AW_CONN_IS_OPENING, /* a transport that is not open yet */
+  AW_CONN_IS_UP,      /* open, and the mux is attached to it */
+  AW_CONN_IS_FAILING, /* we close it for a violation; the mux is detached */
+  AW_CONN_IS_CLOSING, /* the connection ends in order with this transport */
+  AW_CONN_IS_OVER     /* ended, never to come back */
+};
 
 /* Events of its source. */
 enum aw_conn_event {
@@ -36,11 +49,14 @@ void aw_conn_free(aw_conn *conn);
 aw_mux *aw_conn_mux(aw_conn *conn);
 aw_source *aw_conn_source(aw_conn *conn);
 
-/* Takes a transport that is not open yet (client), or is (server, base). An
- * older transport is let go of. AW_E_CLOSED (the transport is freed). */
+/* Takes a transport that is not open yet (client), or is (server, base); owns
+ * it from now on. An older transport is retired. AW_E_CLOSED while the
+ * connection closes or is over (the transport is freed). */
 int aw_conn_attach(aw_conn *conn, aw_transport *transport);
 
-/* Takes an open extended transport whose hello was read. */
+/* Takes an open extended transport whose hello was read; as attach. A failure
+ * of the mux (AW_E_CLOSED: stale; AW_E_NOMEM) closes the transport with 1011
+ * and leaves the connection FAILING. */
 int aw_conn_accept(aw_conn *conn, aw_transport *transport,
                    const aw_hello *hello, const char *epoch);
 
@@ -65,6 +81,7 @@ void aw_conn_close(aw_conn *conn, int code, const char *reason);
  * extended connection can be attached again. */
 void aw_conn_cut(aw_conn *conn, const char *reason);
 
+enum aw_conn_state aw_conn_state(const aw_conn *conn);
 bool aw_conn_is_up(const aw_conn *conn);
 bool aw_conn_is_closed(const aw_conn *conn);
 const aw_conn_end *aw_conn_last_end(const aw_conn *conn);
@@ -73,11 +90,19 @@ const aw_transport *aw_conn_transport(const aw_conn *conn); /* NULL: none */
 /* Gives up on a detached session: every scope ends with `error`. */
 void aw_conn_abandon(aw_conn *conn, int error, const char *reason);
 
-/* For the hub: called when a server's connection lost its transport and when
- * it is over. */
-void aw_conn_set_owner(aw_conn *conn,
-                       void (*changed)(void *owner, aw_conn *conn),
-                       void *owner);
+/* For whoever keeps connections that others own (the hub). A connection calls
+ * nobody when its transport is gone, when it is over, or when it is freed: it
+ * puts `node` into *changes and marks `flush`, and the keeper looks at
+ * aw_conn_state when it holds nothing. Embedded and owned by the keeper, who
+ * sets all fields and takes the watch off (aw_conn_set_watch with NULL) before
+ * its memory goes. `conn` becomes NULL when the connection is freed. */
+struct aw_watch {
+  aw_node node;
+  aw_conn *conn;
+  aw_queue *changes;
+  aw_flush *flush;
+};
+void aw_conn_set_watch(aw_conn *conn, aw_watch *watch);
 
 /* What happens with one short line an envelope (aw_trace.h): nothing, stderr
  * (AGENTWIRE_TRACE=1), or kept for aw_conn_trace_lines. */

@@ -14,11 +14,14 @@ typedef struct greeting {
   uint64_t deadline;
 } greeting;
 
-/* A session: a connection that can come back. */
+/* A session: a connection that can come back. The connection belongs to
+ * whoever was told of it by `accepted`, and may be freed at any time: then
+ * watch.conn is NULL, and the session goes at the next look. */
 typedef struct session {
   aw_node node; /* in hub->attached or hub->detached */
+  aw_watch watch;
   aw_hub *hub;
-  aw_conn *conn;
+  bool is_detached;
   aw_uuid id;
   uint8_t key_hash[SHA256_DIGEST_LENGTH];
   uint64_t deadline; /* while detached */
@@ -32,6 +35,8 @@ struct aw_hub {
   aw_queue greetings; /* oldest first: all have the same patience */
   aw_queue attached;
   aw_queue detached; /* oldest first */
+  aw_queue changes;  /* watches of sessions whose connection has changed */
+  aw_flush flush;    /* looks at them */
   uv_timer_t *timer;
   size_t log_bytes; /* of all sessions */
   char epoch[AW_EPOCH_TEXT + 1];
@@ -51,9 +56,53 @@ static void hash_key(const uint8_t key[AW_KEY_BYTES],
 static void forget_session(session *s) {
   aw_node_remove(&s->node);
   aw_map_remove(&s->hub->sessions, AW_KIND_LINK, &s->id);
-  aw_conn_set_owner(s->conn, NULL, NULL);
-  aw_mux_share_log(aw_conn_mux(s->conn), NULL, 0);
+  if (s->watch.conn != NULL) {
+    aw_conn_set_watch(s->watch.conn, NULL);
+    aw_mux_share_log(aw_conn_mux(s->watch.conn), NULL, 0);
+  }
+  aw_node_remove(&s->watch.node);
   aw_mem_free(s->hub->mem, s);
+}
+
+static void end_session(session *s, int error, const char *reason) {
+  aw_conn *conn = s->watch.conn;
+  forget_session(s);
+  if (conn != NULL) {
+    aw_conn_abandon(conn, error, reason);
+  }
+}
+
+static void attach_session(session *s) {
+  aw_node_remove(&s->node);
+  aw_queue_push(&s->hub->attached, &s->node);
+  s->is_detached = false;
+}
+
+static void detach_session(session *s) {
+  aw_hub *hub = s->hub;
+  unsigned window = hub->options.mux.window_ms;
+  aw_node_remove(&s->node);
+  aw_queue_push(&hub->detached, &s->node);
+  s->is_detached = true;
+  s->deadline = aw_loop_now(hub->loop) + (window ? window : AW_MUX_WINDOW_MS);
+}
+
+/* Brings the sessions in line with their connections: those that are over are
+ * forgotten, those that have lost their transport are detached. Only to be
+ * called by who holds no session: nothing else but this and end_session frees
+ * any. */
+static void look_at_changes(aw_hub *hub) {
+  aw_node *node = NULL;
+  while ((node = aw_queue_pop(&hub->changes)) != NULL) {
+    aw_watch *watch = AW_CONTAINER(node, aw_watch, node);
+    session *s = AW_CONTAINER(watch, session, watch);
+    if (watch->conn == NULL || aw_conn_is_closed(watch->conn)) {
+      forget_session(s);
+    } else if (aw_conn_state(watch->conn) == AW_CONN_IS_IDLE &&
+               !s->is_detached) {
+      detach_session(s);
+    }
+  }
 }
 
 /* The process cap: detached sessions give way, the longest detached first.
@@ -62,22 +111,14 @@ static void enforce_cap(aw_hub *hub) {
   aw_node *node = NULL;
   while (hub->log_bytes > hub->options.log_bytes &&
          (node = aw_queue_first(&hub->detached)) != NULL) {
-    session *s = AW_CONTAINER(node, session, node);
-    aw_conn_abandon(s->conn, AW_E_LIMIT, "the server's log memory is full");
+    end_session(AW_CONTAINER(node, session, node), AW_E_LIMIT,
+                "the server's log memory is full");
   }
 }
 
-static void on_changed(void *owner, aw_conn *conn) {
-  session *s = owner;
-  aw_hub *hub = s->hub;
-  if (aw_conn_is_closed(conn)) {
-    forget_session(s);
-    return;
-  }
-  aw_node_remove(&s->node);
-  aw_queue_push(&hub->detached, &s->node);
-  unsigned window = hub->options.mux.window_ms;
-  s->deadline = aw_loop_now(hub->loop) + (window ? window : AW_MUX_WINDOW_MS);
+static void run_hub(aw_flush *flush) {
+  aw_hub *hub = AW_CONTAINER(flush, aw_hub, flush);
+  look_at_changes(hub);
   enforce_cap(hub);
   arm_timer(hub);
 }
@@ -88,7 +129,8 @@ static int make_session(aw_hub *hub, aw_conn *conn, const aw_hello *hello) {
     return AW_E_NOMEM;
   }
   s->hub = hub;
-  s->conn = conn;
+  s->watch =
+      (aw_watch){.conn = conn, .changes = &hub->changes, .flush = &hub->flush};
   s->id = hello->connection_id;
   hash_key(hello->key, s->key_hash);
   int rc = aw_map_put(&hub->sessions, AW_KIND_LINK, &s->id, s);
@@ -96,8 +138,8 @@ static int make_session(aw_hub *hub, aw_conn *conn, const aw_hello *hello) {
     aw_mem_free(hub->mem, s);
     return rc;
   }
-  aw_queue_push(&hub->attached, &s->node);
-  aw_conn_set_owner(conn, on_changed, s);
+  attach_session(s);
+  aw_conn_set_watch(conn, &s->watch);
   aw_mux_share_log(aw_conn_mux(conn), &hub->log_bytes, hub->options.log_bytes);
   return AW_OK;
 }
@@ -110,6 +152,7 @@ static void on_timer(uv_timer_t *timer) {
   aw_hub *hub = timer->data;
   uint64_t now = aw_loop_now(hub->loop);
   aw_node *node = NULL;
+  look_at_changes(hub);
   while ((node = aw_queue_first(&hub->greetings)) != NULL) {
     greeting *g = AW_CONTAINER(node, greeting, node);
     if (g->deadline > now) {
@@ -122,8 +165,8 @@ static void on_timer(uv_timer_t *timer) {
     if (s->deadline > now) {
       break;
     }
-    aw_conn_abandon(s->conn, AW_E_TIMEOUT,
-                    "the peer did not come back within the window");
+    end_session(s, AW_E_TIMEOUT,
+                "the peer did not come back within the window");
   }
   arm_timer(hub);
 }
@@ -196,16 +239,11 @@ static void accept_base(aw_hub *hub, aw_transport *transport, char *bytes,
 
 static void accept_new(aw_hub *hub, greeting *g) {
   aw_conn *conn = NULL;
-  int rc = aw_map_get(&hub->sessions, AW_KIND_LINK, &g->hello.connection_id)
-               ? AW_E_EXISTS
-               : AW_OK;
-  if (rc == AW_OK && aw_hub_sessions(hub) >= hub->options.sessions_max) {
+  if (hub->sessions.count >= hub->options.sessions_max) {
     end_greeting(g, 1013, "too many sessions");
     return;
   }
-  if (rc == AW_OK) {
-    rc = new_conn(hub, &conn);
-  }
+  int rc = new_conn(hub, &conn);
   if (rc == AW_OK) {
     rc = make_session(hub, conn, &g->hello);
   }
@@ -221,6 +259,7 @@ static void accept_new(aw_hub *hub, greeting *g) {
 
 static void finish_greeting(greeting *g) {
   aw_hub *hub = g->hub;
+  look_at_changes(hub);
   session *s =
       aw_map_get(&hub->sessions, AW_KIND_LINK, &g->hello.connection_id);
   if (s == NULL) {
@@ -233,14 +272,12 @@ static void finish_greeting(greeting *g) {
     end_greeting(g, AW_CLOSE_FORBIDDEN, "not the key of this session");
     return;
   }
-  if (aw_mux_is_stale(aw_conn_mux(s->conn), &g->hello)) {
+  if (aw_mux_is_stale(aw_conn_mux(s->watch.conn), &g->hello)) {
     end_greeting(g, AW_CLOSE_SUPERSEDED, "a newer connection was there first");
     return;
   }
-  aw_conn_accept(s->conn, g->transport, &g->hello, hub->epoch);
-  /* After accept: taking the new transport detached the old one. */
-  aw_node_remove(&s->node);
-  aw_queue_push(&hub->attached, &s->node);
+  attach_session(s);
+  aw_conn_accept(s->watch.conn, g->transport, &g->hello, hub->epoch);
   free_greeting(g);
   arm_timer(hub);
 }
@@ -372,6 +409,8 @@ int aw_hub_new(aw_hub **out, aw_loop *loop, const aw_hub_options *options,
   aw_queue_init(&hub->greetings);
   aw_queue_init(&hub->attached);
   aw_queue_init(&hub->detached);
+  aw_queue_init(&hub->changes);
+  hub->flush.run = run_hub;
   uv_timer_init(aw_loop_uv(loop), hub->timer);
   uv_unref((uv_handle_t *)hub->timer);
   hub->timer->data = hub;
@@ -403,6 +442,7 @@ void aw_hub_free(aw_hub *hub) {
     }
   }
   aw_map_fini(&hub->sessions);
+  aw_node_remove(&hub->flush.node);
   uv_timer_stop(hub->timer);
   hub->timer->data = (void *)hub->mem;
   uv_close((uv_handle_t *)hub->timer, free_timer);
@@ -413,6 +453,11 @@ const char *aw_hub_epoch(const aw_hub *hub) {
   return hub->epoch;
 }
 
-unsigned aw_hub_sessions(const aw_hub *hub) {
+unsigned aw_hub_sessions(aw_hub *hub) {
+  look_at_changes(hub);
   return (unsigned)hub->sessions.count;
+}
+
+size_t aw_hub_log_bytes(const aw_hub *hub) {
+  return hub->log_bytes;
 }

@@ -20,17 +20,25 @@ struct aw_hub_options {
   unsigned sessions_max; /* 0: 10000 */
 };
 
-/* `accepted` is told of each new connection, from inside the loop. */
+/* `accepted` is told of each new connection, from inside the loop, and owns it
+ * from then on; inside it everything is legal but freeing the hub. The hub
+ * watches its sessions' connections (aw_conn.h, aw_watch): they may be freed,
+ * closed and cut at any time, and it ends those that have to give way only
+ * from the loop's flush, its timer and aw_hub_sessions, never from inside
+ * somebody's call. */
 int aw_hub_new(aw_hub **out, aw_loop *loop, const aw_hub_options *options,
                void (*accepted)(void *user, aw_conn *conn), void *user);
 
-/* Transports that still greet are freed; connections are left alone. */
+/* Transports that still greet are freed; connections are left alone. Not from
+ * inside `accepted`. */
 void aw_hub_free(aw_hub *hub);
 
-/* Takes an open transport of a client. */
+/* Takes an open transport of a client and owns it. Base ones are `accepted`
+ * before this returns. */
 void aw_hub_take(aw_hub *hub, aw_transport *transport);
 
 const char *aw_hub_epoch(const aw_hub *hub);
-unsigned aw_hub_sessions(const aw_hub *hub);
+unsigned aw_hub_sessions(aw_hub *hub);
+size_t aw_hub_log_bytes(const aw_hub *hub); /* of all sessions */
 
 #endif
