@@ -8,6 +8,7 @@
 
 #define AW_HTTP_HEAD_MAX 8192 /* bytes of a request or response head */
 #define AW_HTTP_HEADERS_MAX 64
+#define AW_HTTP_EXTRA_MAX 56   /* headers of a caller's in a request */
 #define AW_HTTP_KEY_TEXT 24    /* base64 of 16 bytes */
 #define AW_HTTP_ACCEPT_TEXT 28 /* base64 of a SHA-1 */
 
@@ -76,6 +77,13 @@ void aw_http_make_key(const unsigned char random[16],
                       char key[AW_HTTP_KEY_TEXT]);
 void aw_http_make_accept(const char key[AW_HTTP_KEY_TEXT],
                          char accept[AW_HTTP_ACCEPT_TEXT]);
+
+/* What is wrong with a header that a caller wants to add to a request: a name
+ * that is no token (RFC 9110 section 5.6.2) or that the handshake writes itself
+ * (Host, Upgrade, Connection, Content-Length, Transfer-Encoding, every
+ * Sec-WebSocket one), a value with a control character (CR, LF, NUL). NULL:
+ * nothing; else a static sentence, which repeats neither. */
+const char *aw_http_check_header(aw_http_span name, aw_http_span value);
 
 /* Builders. `extra` is whole header lines ("Name: value\r\n"...) or NULL;
  * `protocols` may be NULL; a target that starts with '?' gets a "/" before it.

@@ -21,6 +21,31 @@ void aw_http_make_accept(const char key[AW_HTTP_KEY_TEXT],
   aw_base64(digest, sizeof digest, accept);
 }
 
+/* What frames the request, and what the handshake is made of. */
+static bool is_ours(aw_http_span name) {
+  static const char prefix[] = "Sec-WebSocket-";
+  static const char *const names[] = {"Host", "Upgrade", "Connection",
+                                      "Content-Length", "Transfer-Encoding"};
+  aw_http_span start = {name.bytes, sizeof prefix - 1};
+
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    if (aw_http_same(name, names[i])) {
+      return true;
+    }
+  }
+  return name.len >= start.len && aw_http_same(start, prefix);
+}
+
+const char *aw_http_check_header(aw_http_span name, aw_http_span value) {
+  if (!aw_http_is_token(name)) {
+    return "the name is not a token of letters, digits and !#$%&'*+-.^_`|~";
+  }
+  if (is_ours(name)) {
+    return "the handshake itself writes this one";
+  }
+  return aw_http_all_text(value) ? NULL : "the value holds a control character";
+}
+
 /* A bare LF would pass aw_http_parse, which is lenient about what others send.
  */
 static bool lines_whole(const char *lines) {

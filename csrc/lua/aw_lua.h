@@ -104,6 +104,11 @@ void aw_lua_hold_conn(conn_box *box, aw_conn *conn);
 bool aw_lua_tls_options(lua_State *L, int arg, const char *key,
                         aw_tls_options *out);
 
+/* The header lines of the options `token` and `headers` of the table at `arg`,
+ * pushed as a string, which owns them; "" for none. NULL: pushed is a sentence
+ * that names the header which cannot be sent. */
+const char *aw_lua_headers(lua_State *L, int arg);
+
 /* Pushes a UUID as a string. */
 void aw_lua_push_uuid(lua_State *L, const aw_uuid *id);
 /* Reads kind name and UUID arguments; raise for malformed ones. */
@@ -118,6 +123,7 @@ void aw_lua_open_loop(lua_State *L);
 void aw_lua_open_conn(lua_State *L);
 void aw_lua_open_channel(lua_State *L);
 void aw_lua_open_hub(lua_State *L);
+void aw_lua_open_http(lua_State *L); /* fills the table at the top */
 
 /* Pushes a channel box for a channel, linked to the conn at `conn`. */
 void aw_lua_push_channel(lua_State *L, int conn, aw_channel *channel);

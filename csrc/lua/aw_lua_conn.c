@@ -47,15 +47,14 @@ static int conn_handle(lua_State *L) {
   return 1;
 }
 
-/* connect{url=, headers=, protocols=, tls=, ...} -> true | nil, message, code.
- * Any earlier transport is let go of. */
+/* connect{url=, token=, headers=, protocols=, tls=, ...} -> true | nil,
+ * message, code. Any earlier transport is let go of. */
 static int conn_connect(lua_State *L) {
   conn_box *box = aw_lua_check_conn(L, 1);
   aw_websocket_options options = {0};
   aw_tls_options tls;
   options.url = aw_lua_need_string(L, 2, "url");
   options.protocols = aw_lua_opt_string(L, 2, "protocols");
-  options.headers = aw_lua_opt_string(L, 2, "headers");
   options.message_max = aw_lua_opt_size(L, 2, "message_max");
   options.handshake_ms = aw_lua_opt_unsigned(L, 2, "handshake_ms", 0);
   options.ping_interval_ms = aw_lua_opt_unsigned(L, 2, "ping_interval_ms", 0);
@@ -65,6 +64,10 @@ static int conn_connect(lua_State *L) {
   }
   if (box->conn == NULL) {
     return aw_lua_closed(L);
+  }
+  options.headers = aw_lua_headers(L, 2);
+  if (options.headers == NULL) {
+    return aw_lua_fail(L, AW_E_INVALID, lua_tostring(L, -1));
   }
   aw_transport *transport = NULL;
   const char *why = NULL;

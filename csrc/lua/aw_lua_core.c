@@ -1,6 +1,5 @@
 /* The module agentwire.core: the door between Lua and the C core. Everything
  * with a coroutine in it is in lua/agentwire. */
-#include "aw_address.h"
 #include "aw_lua.h"
 #include "aw_lua_json.h"
 #include <lauxlib.h>
@@ -30,20 +29,13 @@ static int is_terminal(lua_State *L) {
   return 1;
 }
 
-/* is_loopback(host) -> boolean: a name or an address, without brackets */
-static int is_loopback(lua_State *L) {
-  size_t len = 0;
-  const char *host = luaL_checklstring(L, 1, &len);
-  lua_pushboolean(L, aw_address_host_is_loopback(host, len));
-  return 1;
-}
-
 int luaopen_agentwire_core(lua_State *L) {
   lua_newtable(L);
   aw_lua_open_loop(L);
   aw_lua_open_conn(L);
   aw_lua_open_channel(L);
   aw_lua_open_hub(L);
+  aw_lua_open_http(L);
   aw_lua_json_open(L);
   lua_setfield(L, -2, "json");
   lua_pushcfunction(L, wall_ms);
@@ -52,7 +44,5 @@ int luaopen_agentwire_core(lua_State *L) {
   lua_setfield(L, -2, "monotonic_us");
   lua_pushcfunction(L, is_terminal);
   lua_setfield(L, -2, "is_terminal");
-  lua_pushcfunction(L, is_loopback);
-  lua_setfield(L, -2, "is_loopback");
   return 1;
 }

@@ -5,6 +5,7 @@ local limits = require("agentwire._limits")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
 local protocols = require("agentwire.protocols")
+local request = require("agentwire._request")
 local task = require("agentwire.task")
 
 local M = {}
@@ -28,7 +29,8 @@ local M = {}
 ---@class agentwire.ConnectOptions: agentwire.PairOptions
 ---@field url string?
 ---@field token string? sent as `Authorization: Bearer …`
----@field headers string? further header lines, each with its CRLF
+---@field headers table<string, string>|string[][]|nil further headers, by name
+---or as a list of {name, value}
 ---@field tls agentwire.TlsOptions?
 ---@field protocols string? subprotocols to offer
 ---@field timeout_ms number? for opening as a whole; default: none
@@ -73,7 +75,7 @@ local OPENING = options.spec("connect", {
 local CONNECT = options.spec("connect", {
   url = options.filled,
   token = options.filled,
-  headers = options.string,
+  headers = options.any, -- _request says what is wrong with it
   tls = TLS,
   protocols = options.filled,
   handshake_ms = limits.COUNT,
@@ -129,7 +131,8 @@ local function read_options(target, given)
   elseif merged.argv ~= nil then
     misuse.raise("connect: url and argv: a server or a child, not both")
   end
-  return CONNECT:check(merged)
+  request.check("connect", CONNECT:check(merged))
+  return merged
 end
 
 local function dialer(merged)
@@ -137,10 +140,6 @@ local function dialer(merged)
     return function(core)
       return core:spawn(merged)
     end
-  end
-  if merged.token then
-    merged.headers = (merged.headers or "")
-      .. "Authorization: Bearer " .. merged.token .. "\r\n"
   end
   return function(core, moved_to)
     merged.url = moved_to or merged.url

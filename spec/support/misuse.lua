@@ -21,7 +21,8 @@ local values = {
   { url = "wss://127.0.0.1:0", tls = { cert_file = "/nowhere" } },
   { url = "ws://127.0.0.1:0", authenticate = true }, { tls = {} },
   { argv = {} }, { argv = { "true" } }, { argv = { 1, {} } },
-  { headers = "a\r\nb" }, { protocols = {} }, { window_ms = -5 },
+  { headers = "a\r\nb" }, { headers = { ["a\r\nb"] = "c", { 1 } } },
+  { protocols = {} }, { window_ms = -5 },
   { scopes_max = "x" }, { message_max = 1e300 }, { inbound_bytes = 0 / 0 },
   { log_bytes = 2 ^ 40, session_bytes = 2 ^ 40, window_bytes = 2 ^ 40 },
 }

@@ -75,7 +75,7 @@ describe("access to a server", function()
         return request.headers["x-name"] == "me"
       end,
       url = "ws://127.0.0.1:0/agents",
-    }, { headers = "X-Name: me\r\n" }, function(conn)
+    }, { headers = { ["X-Name"] = "me" } }, function(conn)
       assert.is_true(works(assert(conn)))
       assert.equal("/agents", seen.path)
       assert.equal("127.0.0.1", seen.peer)
@@ -107,7 +107,7 @@ describe("access to a server", function()
     ["no browser at all"] = { {}, nil, true },
   } do
     it((case[3] and "is given to " or "is refused to ") .. what, function()
-      local headers = case[2] and "Origin: " .. case[2] .. "\r\n"
+      local headers = case[2] and { Origin = case[2] }
       with_server({ origins = case[1] }, { headers = headers },
         function(conn, message)
           assert.equal(case[3], conn ~= nil)

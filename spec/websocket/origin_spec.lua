@@ -66,7 +66,7 @@ local ROWS = {
 
 local function ask(server, value)
   local conn, message = aw.connect(server.url, {
-    headers = "Origin: " .. value .. "\r\n", reconnect = false,
+    headers = { Origin = value }, reconnect = false,
   })
   if conn then
     conn:close()
@@ -123,7 +123,9 @@ describe("a browser's origin", function()
     with_server({ origins = { "*" } }, function(server)
       assert.is_true(ask(server, "https://anybody.example"))
       local conn, message = aw.connect(server.url, {
-        headers = "Origin: http://a.example\r\nOrigin: http://b.example\r\n",
+        headers = {
+          { "Origin", "http://a.example" }, { "Origin", "http://b.example" },
+        },
       })
       assert.is_nil(conn)
       assert.truthy(message:find("400", 1, true), message)

@@ -80,6 +80,38 @@ static void try_build(const char *text, int where) {
   aw_buf_fini(&out);
 }
 
+/* A header that passes makes one line of the request, and no more. */
+static void try_header(const char *text, size_t len) {
+  const char *colon = memchr(text, ':', len);
+  aw_http_span name = {text, colon != NULL ? (size_t)(colon - text) : len};
+  aw_http_span value = {text + name.len, len - name.len};
+  aw_http_head head;
+  aw_buf out;
+  size_t used;
+
+  value.bytes += colon != NULL;
+  value.len -= colon != NULL;
+  if (aw_http_check_header(name, value) != NULL) {
+    return;
+  }
+  aw_buf_init(&out, aw_mem_default());
+  aw_buf_append(&out, name.bytes, name.len);
+  aw_buf_append(&out, ":", 1);
+  aw_buf_append(&out, value.bytes, value.len);
+  aw_buf_append(&out, "\r\n", 3);
+  char *extra = aw_buf_bytes(&out);
+  aw_buf request;
+
+  aw_buf_init(&request, aw_mem_default());
+  demand(aw_http_build_request(&request, "h", "/", KEY, "a", extra) == 0);
+  demand(aw_http_parse(&head, aw_buf_bytes(&request), aw_buf_len(&request),
+                       aw_buf_len(&request), true, &used) == 0);
+  demand(used == aw_buf_len(&request) && head.count == 7);
+  demand(aw_http_check_request(&head) == 0);
+  aw_buf_fini(&request);
+  aw_buf_fini(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
@@ -90,16 +122,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
     memcpy(text, data + 1, len - 1);
     text[len - 1] = '\0';
     text = realloc(text, len); /* ASan guards the end */
-    switch (data[0] % 7) {
+    switch (data[0] % 8) {
     case 0:
     case 1:
-      try_head(text, len - 1, data[0] % 7 == 0);
+      try_head(text, len - 1, data[0] % 8 == 0);
       break;
     case 2:
       try_url(text, len - 1);
       break;
+    case 3:
+      try_header(text, len - 1);
+      break;
     default:
-      try_build(text, data[0] % 7 - 3);
+      try_build(text, data[0] % 8 - 4);
     }
   }
   free(text);

@@ -1,0 +1,37 @@
+---What a client asks a server with, and where: the parts of its options that
+---only HTTP and TLS can judge.
+local core = require("agentwire.core")
+local misuse = require("agentwire._misuse")
+
+local M = {}
+
+---Raises for TLS options beside a URL that would be plain text.
+---@param title string the entry point
+---@param url string
+---@param tls table?
+function M.check_tls(title, url, tls)
+  if tls ~= nil and url:match("^[Ww][Ss]://") then
+    misuse.raise("%s: option tls: %s is plain text; write wss://, or leave out "
+      .. "tls", title, url:sub(1, 80))
+  end
+end
+
+---Raises what is wrong with `token`, `headers` or `tls` at the caller's line.
+---Values of headers are not repeated: they may be secrets.
+---@param title string the entry point
+---@param given table `headers`: name -> value, or a list of {name, value}
+function M.check(title, given)
+  M.check_tls(title, given.url, given.tls)
+  if type(given.headers) == "string" then
+    misuse.raise("%s: option headers: expected a table of names and values, "
+      .. 'such as { ["X-Team"] = "blue" }, got a string', title)
+  end
+  local problem = core.header_problem {
+    token = given.token, headers = given.headers,
+  }
+  if problem then
+    misuse.raise("%s: %s", title, problem)
+  end
+end
+
+return M
