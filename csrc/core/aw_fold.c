@@ -96,7 +96,7 @@ int mux_receive_gap(aw_mux *mux, const link_reader *in) {
   enum aw_kind kind;
   aw_uuid id;
   if (!mux->options.is_client || !link_scope(in, &kind, &id) ||
-      !link_number(in, "to", &to)) {
+      !link_number(in, "to", &to) || !link_may_number(in, "bytes", &bytes)) {
     return AW_E_REFUSED;
   }
   aw_channel *channel = aw_map_get(&mux->channels, kind, &id);
@@ -108,7 +108,6 @@ int mux_receive_gap(aw_mux *mux, const link_reader *in) {
     mux_lose(channel);
     return AW_OK;
   }
-  (void)link_number(in, "bytes", &bytes);
   jump(channel, to, bytes);
   return AW_OK;
 }

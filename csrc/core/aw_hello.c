@@ -67,9 +67,10 @@ static int read_scopes(aw_hello *hello, const link_reader *in) {
   if (!link_list_open(in, "scopes", &list)) {
     return AW_E_REFUSED;
   }
-  while (link_list_next(&list)) {
+  for (unsigned row = 0; link_list_next(&list); row++) {
     aw_hello_scope scope = {.received = 0};
-    if (!link_item_scope(&list, &scope.kind, &scope.id) ||
+    if (row == AW_HELLO_PAGE ||
+        !link_item_scope(&list, &scope.kind, &scope.id) ||
         !link_item_number(&list, 2, &scope.received) ||
         !link_item_number(&list, 3, &scope.limit.sequence) ||
         !link_item_number(&list, 4, &scope.limit.bytes) ||
@@ -86,6 +87,28 @@ static int read_scopes(aw_hello *hello, const link_reader *in) {
     if (rc != AW_OK) {
       return rc;
     }
+  }
+  return AW_OK;
+}
+
+/* What may be absent; what is there has to be right. */
+static int read_terms(aw_hello *hello, const link_reader *in,
+                      const char **why) {
+  size_t len = 0;
+  hello->max_inbound_bytes = AW_MUX_INBOUND_BYTES;
+  hello->attempt = 0;
+  *why = "hello: a member is not what it has to be";
+  if (!link_may_number(in, "max_inbound_bytes", &hello->max_inbound_bytes) ||
+      !link_may_number(in, "attempt", &hello->attempt)) {
+    return AW_E_REFUSED;
+  }
+  if (link_has(in, "epoch")) {
+    const char *epoch = link_string(in, "epoch", &len);
+    if (epoch == NULL || len > AW_EPOCH_TEXT) {
+      return AW_E_REFUSED;
+    }
+    memcpy(hello->epoch, epoch, len);
+    hello->epoch[len] = '\0';
   }
   return AW_OK;
 }
@@ -108,18 +131,7 @@ static int read_identity(aw_hello *hello, const aw_envelope *envelope,
   hello->begun = true;
   hello->connection_id = envelope->id;
   memcpy(hello->key, key, sizeof key);
-  text = link_string(in, "epoch", &len);
-  if (text != NULL && len <= AW_EPOCH_TEXT) {
-    memcpy(hello->epoch, text, len);
-    hello->epoch[len] = '\0';
-  }
-  if (!link_number(in, "max_inbound_bytes", &hello->max_inbound_bytes)) {
-    hello->max_inbound_bytes = AW_MUX_INBOUND_BYTES;
-  }
-  if (!link_number(in, "attempt", &hello->attempt)) {
-    hello->attempt = 0;
-  }
-  return AW_OK;
+  return read_terms(hello, in, why);
 }
 
 int aw_hello_read(aw_hello *hello, char *text, size_t len, const char **why) {

@@ -3,10 +3,15 @@
 #include "aw_bytes.h"
 #include "aw_error.h"
 #include "aw_json_keys.h"
+#include <math.h>
 
 #define NONE UINT32_MAX
 #define COUNT_MAX ((1u << 27) - 1)
 #define TAPE_FIRST 64
+/* No number of this length without an exponent, or with one of fewer than three
+ * characters behind the e, comes near 1.8e308. */
+#define FINITE_DIGITS 200
+#define FINITE_EXPONENT 4
 
 /* While a container is open, its token's `next` holds the index of the one
  * around it: the stack costs nothing, and closing overwrites it. */
@@ -233,10 +238,25 @@ static const char *scan_digits(struct scan *s, const char *p,
   return p;
 }
 
+/* Infinity has no form in JSON: who was given one could not pass it on. Only
+ * the exponent of a short text, or a long one, can make it. */
+static bool overflows(const struct scan *s, const char *start,
+                      const char *exponent, const char *end) {
+  aw_json_token token = {0};
+
+  if (end - start <= FINITE_DIGITS &&
+      (exponent == NULL || end - exponent < FINITE_EXPONENT)) {
+    return false;
+  }
+  token.start = (uint32_t)(start - s->text);
+  token.len = (uint32_t)(end - start);
+  return isinf(aw_json_double(&token, s->text)) != 0;
+}
+
 static const char *scan_number(struct scan *s, const char *start) {
   enum aw_json_kind kind = AW_JSON_INTEGER;
   const char *p = *start == '-' ? start + 1 : start;
-  const char *first = p;
+  const char *first = p, *exponent = NULL;
 
   p = scan_digits(s, p, "expected a digit");
   if (p == NULL) {
@@ -254,7 +274,7 @@ static const char *scan_number(struct scan *s, const char *start) {
   }
   if (p < s->end && (*p == 'e' || *p == 'E')) {
     kind = AW_JSON_REAL;
-    p++;
+    exponent = p++;
     if (p < s->end && (*p == '+' || *p == '-')) {
       p++;
     }
@@ -262,6 +282,9 @@ static const char *scan_number(struct scan *s, const char *start) {
     if (p == NULL) {
       return NULL;
     }
+  }
+  if (overflows(s, start, exponent, p)) {
+    return fail(s, AW_E_JSON_NUMBER, start, "number is too large");
   }
   return push(s, kind, start, p) == NULL ? NULL : p;
 }

@@ -53,7 +53,8 @@ void aw_json_tape_init(aw_json_tape *tape, const aw_mem *mem);
 void aw_json_tape_fini(aw_json_tape *tape);
 
 /* Scans one whole text (at most UINT32_MAX bytes) strictly: RFC 8259 grammar,
- * valid UTF-8, no lone surrogate escapes, no control characters in strings,
+ * valid UTF-8, no lone surrogate escapes, no control characters in strings, no
+ * number beyond a double's range,
  * no BOM, no text after the value, no duplicate key in the top-level object
  * (deeper ones are the reader's affair; the last wins), nesting up to
  * max_depth (a scalar is depth 0, `[]` depth 1; above AW_JSON_DEPTH_MAX is
@@ -83,7 +84,7 @@ size_t aw_json_unescape(const aw_json_token *token, const char *text,
 int aw_json_int64(const aw_json_token *token, const char *text, int64_t *out);
 
 /* Any number token as a double, correctly rounded, independent of the locale.
- * Overflow gives +-HUGE_VAL. */
+ * What a scan has passed is finite; other overflow gives +-HUGE_VAL. */
 double aw_json_double(const aw_json_token *token, const char *text);
 
 /* Writer. All append to `out`; AW_E_NOMEM leaves a partial value behind. */

@@ -26,6 +26,16 @@ bool link_number(const link_reader *in, const char *key, uint64_t *out) {
   return token_number(find_value(in, key, AW_JSON_INTEGER), in->text, out);
 }
 
+bool link_has(const link_reader *in, const char *key) {
+  uint32_t at =
+      aw_json_member(in->tokens, in->object, in->text, key, strlen(key));
+  return at != 0 && in->tokens[at].kind != AW_JSON_NULL;
+}
+
+bool link_may_number(const link_reader *in, const char *key, uint64_t *out) {
+  return !link_has(in, key) || link_number(in, key, out);
+}
+
 bool link_true(const link_reader *in, const char *key) {
   return find_value(in, key, AW_JSON_TRUE) != NULL;
 }

@@ -26,8 +26,8 @@ static void default_options(aw_mux_options *options) {
 static void init_fields(aw_mux *mux) {
   const aw_mem *mem = mux->mem;
   aw_random_seed(&mux->random, mux->options.seed);
-  uint64_t seed[2] = {aw_random_next(&mux->random),
-                      aw_random_next(&mux->random)};
+  uint64_t seed[2];
+  memcpy(seed, mux->options.map_seed, sizeof seed);
   aw_map_init(&mux->channels, mem, seed);
   aw_json_tape_init(&mux->tape, mem);
   aw_queue_init(&mux->ready);

@@ -46,8 +46,10 @@ struct aw_mux_options {
   unsigned log_messages;
   size_t log_bytes, session_bytes, control_bytes;
   unsigned window_ms;
-  uint8_t seed[32]; /* entropy */
-  uint8_t key[16];  /* client: entropy, the session's key */
+  /* Entropy, each of its own: what one gives away tells nothing of another. */
+  uint8_t seed[32];     /* of ids, which every peer sees */
+  uint8_t map_seed[16]; /* of the table of scopes, which none must know */
+  uint8_t key[16];      /* client: the session's key */
 };
 
 struct aw_mux_sink {

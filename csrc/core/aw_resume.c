@@ -183,11 +183,11 @@ static int receive_flow(aw_mux *mux, const link_reader *in) {
   if (!link_list_open(in, "scopes", &list)) {
     return AW_E_REFUSED;
   }
-  while (link_list_next(&list)) {
+  for (unsigned row = 0; link_list_next(&list); row++) {
     enum aw_kind kind;
     aw_uuid id;
     uint64_t acked = 0, sequence = 0, bytes = 0, let_go = 0;
-    if (!link_item_scope(&list, &kind, &id) ||
+    if (row == AW_FLOW_PAGE || !link_item_scope(&list, &kind, &id) ||
         !link_item_number(&list, 2, &acked) ||
         !link_item_number(&list, 3, &sequence) ||
         !link_item_number(&list, 4, &bytes)) {
@@ -207,8 +207,10 @@ static int receive_flow(aw_mux *mux, const link_reader *in) {
     mux_settle(channel);
     heed_let_go(channel);
   }
-  if (link_number(in, "connection_limit_bytes", &limit) &&
-      limit > mux->conn_allowed) {
+  if (!link_may_number(in, "connection_limit_bytes", &limit)) {
+    return AW_E_REFUSED;
+  }
+  if (limit > mux->conn_allowed) {
     mux->conn_allowed = limit;
     mux_wake_parked(mux);
   }
@@ -635,17 +637,18 @@ static int receive_welcome(aw_mux *mux, const link_reader *in) {
   size_t len = 0;
   const char *epoch = link_string(in, "epoch", &len);
   link_list list;
-  uint64_t limit = 0;
+  uint64_t limit = mux->conn_allowed;
   if (epoch == NULL || len == 0 || len > AW_EPOCH_TEXT ||
-      !mux->options.is_client || !link_list_open(in, "scopes", &list)) {
+      !mux->options.is_client || !link_list_open(in, "scopes", &list) ||
+      !link_may_number(in, "max_inbound_bytes", &limit)) {
     return AW_E_REFUSED;
   }
-  if (mux->link == AW_LINK_AWAIT_WELCOME &&
-      link_number(in, "max_inbound_bytes", &limit)) {
+  if (mux->link == AW_LINK_AWAIT_WELCOME) {
     mux->conn_allowed = limit; /* the first connection went ahead without */
   }
-  while (link_list_next(&list)) {
-    int rc = apply_welcome_scope(mux, &list);
+  for (unsigned row = 0; link_list_next(&list); row++) {
+    int rc =
+        row < AW_HELLO_PAGE ? apply_welcome_scope(mux, &list) : AW_E_REFUSED;
     if (rc != AW_OK) {
       return rc;
     }

@@ -15,6 +15,9 @@ typedef struct link_reader {
 /* Members; false or NULL when absent or of another kind. Strings that hold
  * escapes read as absent: nothing in a link message needs one. */
 bool link_number(const link_reader *in, const char *key, uint64_t *out);
+bool link_has(const link_reader *in, const char *key);
+/* True also when it is absent: *out is left as it was. */
+bool link_may_number(const link_reader *in, const char *key, uint64_t *out);
 bool link_true(const link_reader *in, const char *key);
 bool link_scope(const link_reader *in, enum aw_kind *kind, aw_uuid *id);
 const char *link_string(const link_reader *in, const char *key, size_t *len);

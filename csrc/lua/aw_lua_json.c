@@ -15,6 +15,7 @@
 #define UNESCAPE_LOCAL 512
 
 #define INTEGRAL_MAX 9007199254740992.0 /* 2^53 */
+#define PLAIN_MAX 1e21                  /* as in ECMAScript */
 
 /* The anchor is a table in the registry. It holds what the writer looks up,
  * because pushing a C string could allocate and so raise. */
@@ -159,6 +160,14 @@ static int put_string(struct encoder *e, int index) {
   return rc == 0 ? 0 : refuse(e, rc, "out of memory");
 }
 
+/* A whole number that is no int64_t any more, without point and exponent. */
+static int put_whole(aw_buf *out, double value) {
+  char digits[32];
+  int len = snprintf(digits, sizeof digits, "%.0f", value);
+
+  return aw_buf_append(out, digits, (size_t)len);
+}
+
 static int put_number(struct encoder *e, int index) {
   lua_Number value = lua_tonumber(e->L, index);
   int rc;
@@ -169,6 +178,8 @@ static int put_number(struct encoder *e, int index) {
     return refuse(e, AW_E_JSON_NUMBER, "number is not finite");
   } else if (fabs(value) < INTEGRAL_MAX && floor(value) == value) {
     rc = aw_json_put_int64(e->out, (int64_t)value);
+  } else if (fabs(value) < PLAIN_MAX && floor(value) == value) {
+    rc = put_whole(e->out, value);
   } else {
     rc = aw_json_put_double(e->out, value);
   }

@@ -29,7 +29,8 @@ void aw_lua_json_push_members(lua_State *L, const aw_json_token *tokens,
  * array mark or one of lua-cjson's (array_mt; empty_array_mt while empty) and
  * has no other keys; an object when its keys are strings, or when it is empty
  * and unmarked. Members come in the order of lua_next. Integral floats below
- * 2^53 are written as integers, since Lua's divisions make floats of them.
+ * 1e21 are written as plain digits, since Lua's divisions make floats of
+ * integers, and LuaJIT has nothing else.
  *
  * Returns 0 or, with *why a static text and `out` as it was: AW_E_INVALID (a
  * type or a table that JSON cannot show), AW_E_JSON_NUMBER (not finite),

@@ -266,6 +266,9 @@ int aw_conn_new(aw_conn **out, aw_loop *loop, const aw_mux_options *options,
   aw_mux_options copy = *options;
   int rc = aw_loop_entropy(copy.seed, sizeof copy.seed);
   if (rc == AW_OK) {
+    rc = aw_loop_entropy(copy.map_seed, sizeof copy.map_seed);
+  }
+  if (rc == AW_OK) {
     rc = aw_loop_entropy(copy.key, sizeof copy.key);
   }
   if (rc != AW_OK) {

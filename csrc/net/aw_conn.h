@@ -38,7 +38,7 @@ struct aw_conn_end {
   char reason[160];
 };
 
-/* The seed and key of `options` are filled from the system's entropy. `user`
+/* The seeds and key of `options` are filled from the system's entropy. `user`
  * is the source's. */
 int aw_conn_new(aw_conn **out, aw_loop *loop, const aw_mux_options *options,
                 void *user);

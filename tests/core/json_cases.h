@@ -8,6 +8,10 @@
 /* Length by sizeof: a text may hold a NUL. */
 #define TEXT(literal) literal, sizeof(literal) - 1
 
+#define ZEROS                                                                  \
+  "0000000000000000000000000000000000000000000000000000000000000000000000000"  \
+  "0000000000000"
+
 static const struct {
   const char *text;
   size_t len;
@@ -36,7 +40,11 @@ static const struct {
     {TEXT("1e01"), 1},
     {TEXT("1.5E+10"), 1},
     {TEXT("-1.5e-10"), 1},
-    {TEXT("1e400"), 1},
+    {TEXT("1e308"), 1},
+    {TEXT("1" ZEROS ZEROS ZEROS), 1},
+    {TEXT("-1.7976931348623157e308"), 1},
+    {TEXT("0e400"), 1},
+    {TEXT("-0.0e99999999999999999999"), 1},
     {TEXT("1e-400"), 1},
     {TEXT("0.000000000000000000000000000000001"), 1},
     {TEXT("[-0,0.1e1,1E5]"), 4},
@@ -153,6 +161,12 @@ static const struct {
     {TEXT("+1"), AW_E_JSON_SYNTAX, 0},
     {TEXT(".5"), AW_E_JSON_SYNTAX, 0},
     {TEXT("01"), AW_E_JSON_NUMBER, 0},
+    {TEXT("1e309"), AW_E_JSON_NUMBER, 0},
+    {TEXT("1e400"), AW_E_JSON_NUMBER, 0},
+    {TEXT("[-1.7976931348623159e308]"), AW_E_JSON_NUMBER, 1},
+    {TEXT("[0,1E+99999999999999999999]"), AW_E_JSON_NUMBER, 3},
+    {TEXT("1" ZEROS ZEROS ZEROS ZEROS), AW_E_JSON_NUMBER, 0},
+    {TEXT("[1" ZEROS ZEROS ".5e200]"), AW_E_JSON_NUMBER, 1},
     {TEXT("00"), AW_E_JSON_NUMBER, 0},
     {TEXT("-01"), AW_E_JSON_NUMBER, 1},
     {TEXT("[012]"), AW_E_JSON_NUMBER, 1},

@@ -86,7 +86,7 @@ static void json_refuses_the_rest_and_says_where(void **state) {
 /* The same cases at every place relative to the blocks that are read at once,
  * alone and before more text. */
 static void json_verdicts_do_not_depend_on_the_place(void **state) {
-  char text[256];
+  char text[512];
   size_t i, shift;
 
   (void)state;
@@ -424,9 +424,6 @@ static void json_double_rounds_correctly(void **state) {
       {"2.4703282292062327e-324", 0.0},
       {"1.7976931348623157e308", DBL_MAX},
       {"1.7976931348623158e308", DBL_MAX},
-      {"1.7976931348623159e308", HUGE_VAL},
-      {"-1e400", -HUGE_VAL},
-      {"1e99999999999999999999", HUGE_VAL},
       {"1e-99999999999999999999", 0.0},
       {"0e99999999999999999999", 0.0},
       {"0.00000000000000000000000000001e30", 10.0},
@@ -495,7 +492,9 @@ static void json_double_agrees_with_the_c_library(void **state) {
             (unsigned long long)(a >> (b >> 8 & 63)), (int)(1 + (b >> 16) % 20),
             (unsigned long long)(next_random() >> (b >> 24 & 63)),
             (int)((b >> 32) % 700) - 350);
-    if (read_double(text) != strtod(text, NULL)) {
+    if (isinf(strtod(text, NULL))) {
+      assert_int_equal(scan(text, strlen(text)), AW_E_JSON_NUMBER);
+    } else if (read_double(text) != strtod(text, NULL)) {
       fail_msg("%s: %.17g", text, read_double(text));
     }
   }
