@@ -223,6 +223,15 @@ function Connection:send_control(kind, id, type, payload, in_reply_to)
   return self._core:send_control(kind, id, type, payload, in_reply_to)
 end
 
+---Ends a scope that its handler has left. One without an end gets a failure, so
+---that the peer does not wait for what nobody will send.
+local function end_scope(made, why, send)
+  if not made:is_ended() then
+    send(made, protocols[made.kind].fail("internal_error", why))
+  end
+  made:close()
+end
+
 ---A handler that raised ends its scope, with the reason, and nothing else.
 local function run_handler(self, made, handler)
   local ok, err = xpcall(handler, function(err)
@@ -231,15 +240,14 @@ local function run_handler(self, made, handler)
     end
     return debug.traceback(wait.error_text(err), 2)
   end, made)
-  if not ok and not task.is_cancelled(err) then
+  local why = "the handler returned before the end"
+  if not ok and task.is_cancelled(err) then
+    error(err, 0)
+  elseif not ok then
     self._host._scheduler:report(err, "the handler of " .. tostring(made))
+    why = "the handler failed"
   end
-  if not made:is_ended() then
-    local why = ok and "the handler returned before the end"
-      or "the handler failed"
-    made:try_send(protocols[made.kind].fail("internal_error", why))
-  end
-  made:close()
+  end_scope(made, why, made.send)
 end
 
 ---The handler of a kind that is not served: each message is answered as one
@@ -262,8 +270,12 @@ end
 
 local function opened(self, made)
   local handler = self._servers[made.kind] or refuse_all
-  task.spawn_in(self._host._scheduler, self._keeper, run_handler, self, made,
-    handler)
+  local served = task.spawn_in(self._host._scheduler, self._keeper,
+    run_handler, self, made, handler)
+  -- However it ended: cancelled before it began, or by a yield of its own.
+  served:defer(function()
+    end_scope(made, served:failure() or "the handler ended", made.try_send)
+  end)
 end
 
 -- News from the core --------------------------------------------------------
@@ -491,9 +503,6 @@ local function farewell(self)
 end
 
 local function keep(self)
-  task.defer(function()
-    farewell(self)
-  end)
   while self._state ~= "closed" do
     if self._down then
       self._down = false
@@ -515,6 +524,9 @@ local function start(self)
     on_ready(self, events)
   end)
   self._keeper = self._host:spawn(keep, self)
+  self._keeper:defer(function()
+    farewell(self)
+  end)
   self._keeper.name = tostring(self)
   return self
 end

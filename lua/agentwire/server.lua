@@ -131,7 +131,6 @@ local function decide(self, upgrade)
         why and why.message or "unauthenticated")
     end
   end
-  upgrade:close()
 end
 
 local function take_requests(self)
@@ -141,6 +140,9 @@ local function take_requests(self)
       return
     end
     task.spawn_in(self._host._scheduler, self._keeper, decide, self, upgrade)
+      :defer(function()
+        upgrade:close()
+      end)
   end
 end
 
@@ -175,11 +177,9 @@ end
 
 ---Closes itself when the host's main task has ended.
 local function keep(self)
-  self._keeper = self._host:spawn(function()
-    task.defer(function()
-      self:close()
-    end)
-    self._closed:wait()
+  self._keeper = self._host:spawn(self._closed.wait, self._closed)
+  self._keeper:defer(function()
+    self:close()
   end)
   self._keeper.name = "server " .. tostring(self.url or "on stdio")
 end

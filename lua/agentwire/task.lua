@@ -1,6 +1,8 @@
 ---Structured concurrency: a task is handle and scope. docs/concurrency.md is
 ---the model, and says what is promised; this is how.
 local compat = require("agentwire._compat")
+local misuse = require("agentwire._misuse")
+local problems = require("agentwire._problem")
 local wait = require("agentwire._wait")
 
 local PARK = wait.PARK
@@ -276,10 +278,11 @@ local function body(t, fn, ...)
   return conclude(t)
 end
 
-local function recover(t, message)
+local function recover(t, err, trace)
   yield(PARK)
   if not t._ended then
-    settle(t, false, message)
+    t._trace_of, t._trace = err, trace
+    settle(t, false, err)
   end
   return conclude(t)
 end
@@ -291,17 +294,19 @@ function Task:_stopped(ok, signal)
     return
   end
   local co = self._coroutine
-  local message = ok and "coroutine.yield called by a task: use agentwire.task"
-    or wait.error_text(signal)
-  message = debug.traceback(co, message)
+  local err = signal
+  if ok then
+    err = "coroutine.yield called by a task: use agentwire.task"
+  end
+  local trace = debug.traceback(co, wait.error_text(err))
   if ok then
     compat.close(co)
   end
   if self._ended then -- cleanup went wrong; the outcome stands
-    self._scheduler:report(message, tostring(self))
+    self._scheduler:report(trace, tostring(self))
   end
   self._coroutine = coroutine.create(recover)
-  coroutine.resume(self._coroutine, self, message)
+  coroutine.resume(self._coroutine, self, err, trace)
   wait.enqueue(self)
 end
 
@@ -368,6 +373,30 @@ function Task:cancel(reason)
   end
 end
 
+---Registers cleanup for the end of this task. Unlike `task.defer` inside of its
+---function it also runs when the task is cancelled before it began.
+---@param fn fun() may wait
+function Task:defer(fn)
+  if type(fn) ~= "function" then
+    misuse.raise("Task:defer: expected a function, got %s", misuse.describe(fn))
+  elseif self._state == "done" then
+    misuse.raise("Task:defer: %s has ended", tostring(self))
+  end
+  self._defers = self._defers or {}
+  table.insert(self._defers, fn)
+end
+
+---How its function ended badly, in one line without paths; for what is
+---deferred, which runs when that is known.
+---@return string? message nil when it has not, or ended well
+---@return string? code "task_error" or "cancelled"
+function Task:failure()
+  if self._code == "task_error" then
+    return problems.brief(self._error), self._code
+  end
+  return self._message, self._code
+end
+
 local function spawn_child(scheduler, parent, fn, ...)
   local t = new_task(scheduler, parent, fn)
   local co = coroutine.create(body)
@@ -416,10 +445,7 @@ end
 ---Registers cleanup for the end of the current task. It may wait.
 ---@param fn fun()
 function task.defer(fn)
-  local t = running_task(2)
-  check_function(fn, 2)
-  t._defers = t._defers or {}
-  table.insert(t._defers, fn)
+  running_task(2):defer(fn)
 end
 
 local SLEEP = { name = "a sleep" }

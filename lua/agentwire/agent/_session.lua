@@ -341,11 +341,6 @@ local function send_result(session, event, result)
 end
 
 local function execute(session, event)
-  local id = event.tool_call_id
-  task.defer(function()
-    session._executions[id] = nil
-    session._execution_count = session._execution_count - 1
-  end)
   local result, why = run_tool(session, event)
   local ok, message, code = send_result(session, event,
     result or registry.error_result(tostring(why)))
@@ -355,16 +350,21 @@ local function execute(session, event)
 end
 
 function HANDLERS.tool_execute(session, event)
-  if session._executions[event.tool_call_id] then
+  local id = event.tool_call_id
+  if session._executions[id] then
     return
   elseif session._execution_count >= session._max_executions then
     send_result(session, event, registry.error_result(
       ("%d tools are running"):format(session._execution_count)))
     return
   end
+  local execution = task.spawn(execute, session, event)
   session._execution_count = session._execution_count + 1
-  session._executions[event.tool_call_id] =
-    task.spawn(execute, session, event)
+  session._executions[id] = execution
+  execution:defer(function()
+    session._executions[id] = nil
+    session._execution_count = session._execution_count - 1
+  end)
 end
 
 --- Takes one message.
@@ -388,17 +388,11 @@ local function read(session)
   end
 end
 
-local function read_to_end(session)
-  local ok, problem = pcall(read, session)
-  session:_finish("the session's reader has ended", "closed")
-  if not ok then
-    error(problem, 0)
-  end
-end
-
 --- Sends `agent_start` and waits for its answer.
 function Session:_start(payload, timeout_ms)
-  host.current():spawn(read_to_end, self)
+  host.current():spawn(read, self):defer(function()
+    self:_finish("the session's reader has ended", "closed")
+  end)
   local event, message, code = request(self, "agent_start", payload,
     "agent_started", timeout_ms)
   if not event then

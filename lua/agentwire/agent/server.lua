@@ -307,14 +307,26 @@ local function run_all(session, messages, reply_to)
     messages = session._stopped and {} or session.loop:take_queued()
     reply_to = session._asked_by[messages[1] or false]
   end
-  session._runner = nil
-  if session.status ~= "stopping" then
-    session.status = "ready"
+  session:_rest()
+end
+
+function Session:_rest()
+  self._runner = nil
+  if self.status ~= "stopping" then
+    self.status = "ready"
   end
 end
 
 function Session:_begin(message, reply_to)
-  self._runner = task.spawn(run_all, self, { message }, reply_to)
+  local runner = task.spawn(run_all, self, { message }, reply_to)
+  self._runner = runner
+  runner:defer(function()
+    if self._runner == runner then
+      self:_refuse(self._reply_to, "internal_error",
+        runner:failure() or "the run has ended without a result")
+      self:_rest()
+    end
+  end)
 end
 
 -- What a client sends ---------------------------------------------------------------
@@ -369,7 +381,6 @@ end
 
 local function send_tools(session, prefix, message_id)
   local list, why, code = session.loop:list_tools()
-  session._listing = false
   if not list then
     return session:_refuse(message_id, code, why)
   end
@@ -395,7 +406,9 @@ function HANDLERS.tool_list(session, event, message_id)
       "the tools are being listed already")
   end
   session._listing = true
-  task.spawn(send_tools, session, event.prefix, message_id)
+  task.spawn(send_tools, session, event.prefix, message_id):defer(function()
+    session._listing = false
+  end)
 end
 
 function HANDLERS.tool_result(session, event)

@@ -2,6 +2,7 @@
 -- made available to the peer of a connection.
 local clock = require "agentwire._clock"
 local options_of = require "agentwire._options"
+local problems = require "agentwire._problem"
 local protocol = require "agentwire.provider.protocol"
 local reconstruct = require "agentwire.provider.reconstruct"
 local router = require "agentwire.provider._router"
@@ -304,11 +305,6 @@ local function report(run, text)
   scheduler:report(text, "provider stream " .. run.channel.id)
 end
 
--- A raise is told to the peer by its first line; the traceback stays here.
-local function first_line(raised)
-  return (tostring(raised):match("^[^\n]*"))
-end
-
 local function end_of_final(run)
   local final = run.final
   run.final = nil
@@ -330,7 +326,7 @@ local function conclude(run, results, text, code, raised)
     return end_badly(run, "aborted", text, "aborted")
   elseif not results then
     report(run, text)
-    return end_badly(run, "error", first_line(raised), "internal_error")
+    return end_badly(run, "error", problems.brief(raised), "internal_error")
   elseif run.final then
     return end_of_final(run)
   elseif results[1] == nil and (results[2] or results[3]) then

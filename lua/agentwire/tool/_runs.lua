@@ -2,6 +2,7 @@
 --- execution in a task of its own, and remembers how the last ones ended.
 
 local clock = require("agentwire._clock")
+local problems = require("agentwire._problem")
 local protocol = require("agentwire.tool.protocol")
 local task = require("agentwire.task")
 
@@ -9,6 +10,10 @@ local M = {}
 
 -- Running at once. What comes beyond is refused with rate_limited.
 local MAX_EXECUTIONS = 64
+
+-- A cancelled execution has its outcome at once, but its tool may need longer
+-- to stop: so many times the limit may be on their way.
+local ENDING_SHARE = 2
 
 -- Ended executions that a repeated id still finds.
 local MAX_FINISHED = 256
@@ -34,7 +39,8 @@ function M.new(source, options)
     _by_id = {},
     _finished = {}, -- ids, the oldest first
     _finished_bytes = 0,
-    _running = 0,
+    _running = 0, -- without an outcome
+    _live = 0, -- whose task has not ended
     _max_executions = options.max_executions or MAX_EXECUTIONS,
     _max_finished = options.max_finished or MAX_FINISHED,
     _max_finished_bytes = options.max_finished_bytes or MAX_FINISHED_BYTES,
@@ -126,6 +132,9 @@ local function result_payload(run, result)
 end
 
 local function finish(self, run, result, message, code)
+  if run.completed_at then
+    return
+  end
   local status, kind, payload
   if result then
     status, kind = result.is_error and "failed" or "completed", "tool_result"
@@ -169,14 +178,26 @@ local function execute(self, run, event)
     })
   if returned then
     return finish(self, run, result, message, code)
+  elseif task.is_cancelled(result) then
+    error(result, 0)
   end
-  if not task.is_cancelled(result) then
-    finish(self, run, nil, tostring(result), "internal_error")
-  elseif cancelled(self, run) then
-    task.shield(task.timeout, FAREWELL_MS, tell, run, "tool_cancelled",
-      { execution_id = run.id })
-  end
+  finish(self, run, nil, problems.brief(result), "internal_error")
   error(result, 0)
+end
+
+--- Gives an execution its outcome whose task has ended without one: it was
+--- cancelled, perhaps before it began, or has died of its source.
+local function conclude(self, run)
+  if run.completed_at then
+    return
+  end
+  local message, code = run.task:failure()
+  if code == "task_error" then
+    return finish(self, run, nil, message, "internal_error")
+  end
+  cancelled(self, run)
+  task.timeout(FAREWELL_MS, tell, run, "tool_cancelled",
+    { execution_id = run.id })
 end
 
 local function attach(run, channel, reply_to)
@@ -209,9 +230,11 @@ function Runs:execute(channel, event, reply_to)
     return repeat_outcome(run, channel, reply_to)
   elseif run then
     return attach(run, channel, reply_to)
-  elseif self._running >= self._max_executions then
+  elseif self._running >= self._max_executions
+    or self._live >= ENDING_SHARE * self._max_executions then
     local kind, payload = protocol.error(event.execution_id, "rate_limited",
-      ("%d executions are running"):format(self._running))
+      ("%d executions are running, of %d (max_executions)")
+        :format(self._live, self._max_executions))
     channel:send(kind, payload, reply_to)
     return
   end
@@ -229,7 +252,12 @@ function Runs:execute(channel, event, reply_to)
   }
   self._by_id[run.id] = run
   self._running = self._running + 1
+  self._live = self._live + 1
   run.task = task.spawn(execute, self, run, event)
+  run.task:defer(function()
+    self._live = self._live - 1
+    conclude(self, run)
+  end)
 end
 
 local function unknown(channel, event, reply_to)

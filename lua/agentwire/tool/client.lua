@@ -80,13 +80,9 @@ local function ready(self)
   end
   local open = calls.new(channel, self._options)
   self._channel, self._calls = channel, open
-  host.current():spawn(function()
-    local ok, problem = pcall(read, channel, open)
+  host.current():spawn(read, channel, open):defer(function()
     open:close("the tool scope has ended", "closed")
     channel:close()
-    if not ok then
-      error(problem, 0)
-    end
   end)
   return open
 end

@@ -138,20 +138,13 @@ local function leave(scope, message, code)
   end
 end
 
---- Serves the scope until it ends, and undoes what it did however that was.
 local function serve_scope(scope)
-  local ok, problem = pcall(function()
-    while true do
-      local event, message, code = scope.channel:receive()
-      if not event then
-        return leave(scope, message, code)
-      end
-      dispatch(scope, event)
+  while true do
+    local event, message, code = scope.channel:receive()
+    if not event then
+      return leave(scope, message, code)
     end
-  end)
-  if not ok then
-    leave(scope, tostring(problem), "closed")
-    error(problem, 0)
+    dispatch(scope, event)
   end
 end
 
@@ -181,7 +174,11 @@ function M.attach(connection, source, options)
   options_of.argument("tool.attach", "source", M.SOURCE, source)
   local running = runs.new(source, options)
   connection:serve("tool", function(channel)
-    serve_scope(new_scope(channel, source, running, options))
+    local scope = new_scope(channel, source, running, options)
+    task.defer(function()
+      leave(scope, "the scope has ended", "closed")
+    end)
+    serve_scope(scope)
   end)
   return running
 end
@@ -232,11 +229,11 @@ function M.register(connection, source, options)
   })
   local scope = new_scope(channel, source, running, {})
   local ended = wait.latch("the end of a registration")
-  host.current():spawn(function()
-    task.defer(function()
-      ended:set(true)
-    end)
-    serve_scope(scope)
+  local server = host.current():spawn(serve_scope, scope)
+  server:defer(function()
+    leave(scope, "the registration has ended", "closed")
+    channel:close()
+    ended:set(true)
   end)
   local self = setmetatable({
     tool_ids = {},

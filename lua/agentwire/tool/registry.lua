@@ -3,6 +3,8 @@
 
 local clock = require("agentwire._clock")
 local json = require("agentwire.json")
+local log = require("agentwire.log")
+local problems = require("agentwire._problem")
 local protocol = require("agentwire.tool.protocol")
 local schema = require("agentwire.tool.schema")
 local task = require("agentwire.task")
@@ -370,8 +372,10 @@ local function run_handler(tool, args, context)
     runner:cancel("tool timeout")
     return nil, ("took longer than %.0f ms"):format(context.timeout_ms), "tool_timeout"
   end
-  -- What was raised, without the traceback: that is for this side's eyes.
-  return nil, tostring(raised or why), "tool_execution_error"
+  local brief = problems.brief(raised or why)
+  log.write("warn", "tool_failed", ("tool %s raised: %s"):format(context.name,
+    brief), { tool = context.name, traceback = why })
+  return nil, brief, "tool_execution_error"
 end
 
 --- Runs a tool. Whatever the handler does there is one outcome: a result, or a
