@@ -417,6 +417,15 @@ static int conn_state(lua_State *L) {
   return 1;
 }
 
+/* identity() -> claims of the peer, as the upgrade was accepted with | nil */
+static int conn_identity(lua_State *L) {
+  conn_box *box = aw_lua_check_conn(L, 1);
+  lua_pushstring(L, box->conn == NULL
+                        ? NULL
+                        : aw_identity_claims(aw_conn_identity(box->conn)));
+  return 1;
+}
+
 /* last_end() -> error code ("ok" for an orderly close), close code, reason */
 static int conn_last_end(lua_State *L) {
   conn_box *box = aw_lua_check_conn(L, 1);
@@ -500,6 +509,7 @@ static const luaL_Reg methods[] = {
     {"inject", conn_inject},
     {"stats", conn_stats},
     {"state", conn_state},
+    {"identity", conn_identity},
     {"last_end", conn_last_end},
     {"close", conn_close},
     {"cut", conn_cut},

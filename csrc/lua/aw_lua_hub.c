@@ -316,12 +316,24 @@ static int upgrade_describe(lua_State *L) {
   return 1;
 }
 
+/* upgrade:accept(id?, claims?) -> true | nil, message, code: who the peer is,
+ * as conn:identity() tells it; neither may have a zero byte */
 static int upgrade_accept(lua_State *L) {
   upgrade_box *box = check_upgrade(L);
+  const char *id = luaL_optstring(L, 2, NULL);
+  const char *claims = luaL_optstring(L, 3, "");
   if (box->upgrade == NULL) {
     return aw_lua_closed(L);
   }
-  int rc = aw_upgrade_accept(box->upgrade, NULL);
+  aw_identity *identity = NULL;
+  int rc = AW_OK;
+  if (id != NULL) {
+    rc = aw_identity_new(&identity, aw_mem_default(), id, claims);
+  }
+  if (rc == AW_OK) {
+    rc = aw_upgrade_accept(box->upgrade, identity);
+  }
+  aw_identity_drop(identity);
   if (rc != AW_OK) {
     return aw_lua_fail(L, rc, NULL);
   }

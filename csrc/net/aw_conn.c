@@ -17,7 +17,8 @@ struct aw_conn {
   bool is_client;
   bool paused; /* the transport reads nothing */
   aw_conn_end end;
-  aw_buf trace; /* kept lines */
+  aw_identity *identity; /* of the last transport's peer */
+  aw_buf trace;          /* kept lines */
   aw_watch *watch;
 };
 
@@ -320,6 +321,7 @@ void aw_conn_free(aw_conn *conn) {
     uv_close((uv_handle_t *)conn->timer, free_timer);
   }
   aw_mux_free(conn->mux);
+  aw_identity_drop(conn->identity);
   aw_buf_fini(&conn->trace);
   aw_mem_free(mem, conn);
 }
@@ -347,6 +349,9 @@ static int take_transport(aw_conn *conn, aw_transport *transport) {
   conn->end = (aw_conn_end){0};
   conn->state = AW_CONN_IS_OPENING;
   conn->transport = transport;
+  aw_identity *before = conn->identity;
+  conn->identity = aw_identity_hold(transport->identity);
+  aw_identity_drop(before);
   transport->sink = sink;
   transport->user = conn;
   return AW_OK;
@@ -422,6 +427,10 @@ bool aw_conn_is_closed(const aw_conn *conn) {
 
 const aw_conn_end *aw_conn_last_end(const aw_conn *conn) {
   return &conn->end;
+}
+
+const aw_identity *aw_conn_identity(const aw_conn *conn) {
+  return conn->identity;
 }
 
 const aw_transport *aw_conn_transport(const aw_conn *conn) {

@@ -87,6 +87,9 @@ bool aw_conn_is_closed(const aw_conn *conn);
 const aw_conn_end *aw_conn_last_end(const aw_conn *conn);
 const aw_transport *aw_conn_transport(const aw_conn *conn); /* NULL: none */
 
+/* Of the peer of its last transport, also when that is gone; NULL: nobody. */
+const aw_identity *aw_conn_identity(const aw_conn *conn);
+
 /* Gives up on a detached session: every scope ends with `error`. */
 void aw_conn_abandon(aw_conn *conn, int error, const char *reason);
 

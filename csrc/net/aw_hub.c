@@ -272,6 +272,11 @@ static void finish_greeting(greeting *g) {
     end_greeting(g, AW_CLOSE_FORBIDDEN, "not the key of this session");
     return;
   }
+  if (!aw_identity_same(aw_conn_identity(s->watch.conn),
+                        g->transport->identity)) {
+    end_greeting(g, AW_CLOSE_FORBIDDEN, "this session is somebody else's");
+    return;
+  }
   if (aw_mux_is_stale(aw_conn_mux(s->watch.conn), &g->hello)) {
     end_greeting(g, AW_CLOSE_SUPERSEDED, "a newer connection was there first");
     return;

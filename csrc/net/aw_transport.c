@@ -56,6 +56,7 @@ void aw_transport_hold(aw_transport *t) {
 void aw_transport_drop(aw_transport *t) {
   assert(t->refs > 0);
   if (--t->refs == 0) {
+    aw_identity_drop(t->identity);
     t->release(t);
   }
 }

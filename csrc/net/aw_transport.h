@@ -3,6 +3,7 @@
 #ifndef AW_TRANSPORT_H
 #define AW_TRANSPORT_H
 
+#include "aw_identity.h"
 #include "aw_loop.h"
 #include <stddef.h>
 
@@ -59,7 +60,8 @@ struct aw_transport {
   void *user;
   aw_loop *loop;
   aw_transport_info info;
-  size_t pending; /* bytes of output not yet taken by the system */
+  aw_identity *identity; /* of the peer; a reference of the transport's */
+  size_t pending;        /* bytes of output not yet taken by the system */
   size_t bytes_in, bytes_out;
   bool choked;         /* room was refused; `writable` is owed */
   uint64_t last_in_ms; /* when a byte came last, aw_loop_now's clock */

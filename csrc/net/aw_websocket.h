@@ -48,9 +48,9 @@ int aw_websocket_connect(aw_loop *loop, const aw_websocket_options *options,
  * and an answer gives AW_E_CLOSED. Strings live as long as the object. */
 
 /* The connection goes on: `accepted` follows from a later turn of the loop,
- * with `tag` as the transport's `user`, so that the owner knows which request
- * it was. AW_E_CLOSED: nobody waits for an answer any more. */
-int aw_upgrade_accept(aw_upgrade *upgrade, void *tag);
+ * and the transport has this identity (NULL: nobody's; the caller keeps its
+ * reference). AW_E_CLOSED: nobody waits for an answer any more. */
+int aw_upgrade_accept(aw_upgrade *upgrade, aw_identity *identity);
 
 /* Answers with an HTTP status of 400 to 599 and one line of text. AW_E_CLOSED
  * as above; AW_E_INVALID for another status. */

@@ -30,23 +30,24 @@ static void owner_sees_the_request_and_accepts_it_later(void **state) {
     aw_loop_wait(stage->loop, 1);
   }
   assert_int_equal(stage->client.opens + stage->accepted, 0);
-  assert_int_equal(aw_upgrade_accept(stage->upgrade, stage), AW_OK);
-  assert_int_equal(aw_upgrade_accept(stage->upgrade, stage), AW_E_CLOSED);
+  assert_int_equal(aw_upgrade_accept(stage->upgrade, NULL), AW_OK);
+  assert_int_equal(aw_upgrade_accept(stage->upgrade, NULL), AW_E_CLOSED);
   assert_int_equal(stage->accepted, 0);
   stage_until(stage, &stage->client, end_is_settled);
   assert_int_equal(stage->client.opens, 1);
   assert_int_equal(stage->accepted, 1);
 }
 
-static void check_tag(void *user, aw_transport *t) {
-  assert_string_equal(t->user, "who it is");
+static void check_identity(void *user, aw_transport *t) {
+  assert_string_equal(aw_identity_claims(t->identity), "what else");
   stage_accepted(user, t);
 }
 
-static void accepted_transport_carries_the_tag(void **state) {
-  static char tag[] = "who it is";
+static void accepted_transport_carries_the_identity(void **state) {
+  aw_identity *identity = NULL;
   test_stage *stage = *state;
-  aw_listener_sink sink = {.accepted = check_tag, .requested = stage_requested};
+  aw_listener_sink sink = {.accepted = check_identity,
+                           .requested = stage_requested};
   aw_listener_options options = {.url = "ws://127.0.0.1:0"};
   const char *why;
 
@@ -56,10 +57,37 @@ static void accepted_transport_carries_the_tag(void **state) {
   stage->port = aw_listener_port(stage->listener);
   stage_connect(stage);
   stage_until_requested(stage);
-  assert_int_equal(aw_upgrade_accept(stage->upgrade, tag), AW_OK);
+  assert_int_equal(aw_identity_new(&identity, aw_loop_mem(stage->loop),
+                                   "who it is", "what else"),
+                   AW_OK);
+  assert_int_equal(aw_upgrade_accept(stage->upgrade, identity), AW_OK);
+  aw_identity_drop(identity);
   aw_upgrade_free(stage->upgrade); /* before the answer is out */
   stage->upgrade = NULL;
   stage_until_accepted(stage, 1);
+}
+
+static void identities_are_the_same_by_id(void **state) {
+  aw_identity *one = NULL, *more = NULL, *other = NULL;
+  const aw_mem *mem = aw_mem_default();
+  (void)state;
+
+  assert_int_equal(aw_identity_new(&one, mem, "ann", "a"), AW_OK);
+  assert_int_equal(aw_identity_new(&more, mem, "ann", "b"), AW_OK);
+  assert_int_equal(aw_identity_new(&other, mem, "anna", "a"), AW_OK);
+  assert_true(aw_identity_same(one, more));
+  assert_false(aw_identity_same(one, other));
+  assert_false(aw_identity_same(one, NULL));
+  assert_false(aw_identity_same(NULL, one));
+  assert_true(aw_identity_same(NULL, NULL));
+  assert_ptr_equal(aw_identity_hold(one), one);
+  aw_identity_drop(one);
+  assert_string_equal(aw_identity_claims(one), "a");
+  aw_identity_drop(one);
+  aw_identity_drop(more);
+  aw_identity_drop(other);
+  aw_identity_drop(NULL);
+  assert_null(aw_identity_claims(NULL));
 }
 
 static void owner_refuses(void **state) {
@@ -181,7 +209,8 @@ static void flood_before_the_answer_is_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       STAGED(owner_sees_the_request_and_accepts_it_later),
-      STAGED(accepted_transport_carries_the_tag),
+      cmocka_unit_test(identities_are_the_same_by_id),
+      STAGED(accepted_transport_carries_the_identity),
       STAGED(owner_refuses),
       STAGED(forgotten_request_is_refused),
       STAGED(undecided_request_ends_at_the_deadline),

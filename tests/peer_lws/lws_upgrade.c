@@ -3,9 +3,9 @@
 
 /* No request is ever parked, so that there is nothing these could be given. */
 
-int aw_upgrade_accept(aw_upgrade *upgrade, void *tag) {
+int aw_upgrade_accept(aw_upgrade *upgrade, aw_identity *identity) {
   (void)upgrade;
-  (void)tag;
+  (void)identity;
   return AW_E_CLOSED;
 }
 

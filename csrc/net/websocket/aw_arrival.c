@@ -23,8 +23,8 @@ struct aw_upgrade {
   bool released; /* the owner has freed it */
   int status;
   char why[WHY_MAX];
-  void *tag;
-  char *text; /* the head; spans point into it */
+  aw_identity *identity; /* once it is accepted */
+  char *text;            /* the head; spans point into it */
   aw_http_head head;
   char *target, *subject;
   char address[AW_TCP_ADDRESS_TEXT];
@@ -34,6 +34,7 @@ static void free_upgrade(aw_upgrade *u) {
   aw_mem_free(u->mem, u->text);
   aw_mem_free(u->mem, u->target);
   aw_mem_free(u->mem, u->subject);
+  aw_identity_drop(u->identity);
   aw_mem_free(u->mem, u);
 }
 
@@ -85,7 +86,8 @@ static void refuse(aw_arrival *a, int status, const char *why) {
 }
 
 /* What came behind the head waits until the socket is open. */
-static void accept_upgrade(aw_arrival *a, const aw_http_head *head, void *tag) {
+static void accept_upgrade(aw_arrival *a, const aw_http_head *head,
+                           aw_identity *identity) {
   aw_arrival_host *host = a->host;
   aw_socket *s = a->socket;
   char accept[AW_HTTP_ACCEPT_TEXT];
@@ -104,7 +106,7 @@ static void accept_upgrade(aw_arrival *a, const aw_http_head *head, void *tag) {
   free_arrival(a);
   aw_socket_mark(s);
   aw_socket_open(s);
-  s->base.user = tag;
+  s->base.identity = aw_identity_hold(identity);
   aw_loop_nudge(host->loop);
   host->sink.accepted(host->user, &s->base);
 }
@@ -215,7 +217,7 @@ static void act_on_answer(aw_arrival *a) {
   bool released = u->released;
   u->arrival = NULL;
   a->upgrade = NULL;
-  accept_upgrade(a, &u->head, u->tag);
+  accept_upgrade(a, &u->head, u->identity);
   if (released) {
     free_upgrade(u);
   }
@@ -301,9 +303,12 @@ static int answer(aw_upgrade *u, enum answer answer) {
   return AW_OK;
 }
 
-int aw_upgrade_accept(aw_upgrade *u, void *tag) {
-  u->tag = tag;
-  return answer(u, ACCEPTED);
+int aw_upgrade_accept(aw_upgrade *u, aw_identity *identity) {
+  int rc = answer(u, ACCEPTED);
+  if (rc == AW_OK) {
+    u->identity = aw_identity_hold(identity);
+  }
+  return rc;
 }
 
 int aw_upgrade_refuse(aw_upgrade *u, int status, const char *why) {
