@@ -220,7 +220,7 @@ fuzz_one() {
   [ -d "$seeds" ] || seeds=
   sizes=
   # Its inputs are choices, and a conversation takes some hundred of them.
-  [ "$1" != fuzz_payload ] || sizes="-len_control=0 -max_len=600"
+  case $1 in fuzz_payload|fuzz_hub) sizes="-len_control=0 -max_len=600" ;; esac
   "$BUILD/fuzz/tests/$1" -max_total_time="$FUZZ_SECONDS" -timeout=20 $sizes \
     -rss_limit_mb=2048 -artifact_prefix="$BUILD/fuzz/$1-" "$inputs" $seeds
 }
