@@ -142,7 +142,15 @@ static void read_listener_options(lua_State *L, aw_listener_options *out) {
 #undef AW_COUNT
 }
 
-/* hub:listen{url=, tls=, authenticate=bool, ...} -> port | nil, ... */
+/* nil, "cannot listen at URL: why", code. */
+static int fail_listening(lua_State *L, int rc, const char *url,
+                          const char *why) {
+  lua_pushfstring(L, "cannot listen at %s: %s", url,
+                  why != NULL ? why : aw_error_text(rc));
+  return aw_lua_fail(L, rc, lua_tostring(L, -1));
+}
+
+/* hub:listen{url=, tls=, authenticate=bool, ...} -> port, address | nil, ... */
 static int hub_listen(lua_State *L) {
   hub_box *box = check_hub(L);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -166,10 +174,11 @@ static int hub_listen(lua_State *L) {
   int rc = aw_listener_new(box->member.loop->loop, &options, &sink, box,
                            &box->listener, &why);
   if (rc != AW_OK) {
-    return aw_lua_fail(L, rc, why);
+    return fail_listening(L, rc, options.url, why);
   }
   lua_pushinteger(L, aw_listener_port(box->listener));
-  return 1;
+  lua_pushstring(L, aw_listener_address(box->listener));
+  return 2;
 }
 
 /* hub:stdio{in_fd=, out_fd=, base=} -> true: serves this process's stdio */

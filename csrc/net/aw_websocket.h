@@ -27,7 +27,7 @@ struct aw_websocket_options {
   const char *url;           /* ws:// or wss:// */
   const char *protocols;     /* NULL: "agentwire.v1, makai.v1" */
   const char *headers;       /* whole lines with CRLF, or NULL */
-  const aw_tls_options *tls; /* NULL: defaults */
+  const aw_tls_options *tls; /* only with wss://; NULL: defaults */
   size_t message_max;        /* 0: AW_TRANSPORT_MESSAGE_MAX */
   unsigned handshake_ms;     /* until open; 0: 10000 */
   unsigned ping_interval_ms; /* silence before a ping; 0: 15000 */
@@ -88,7 +88,7 @@ bool aw_upgrade_headers(const aw_upgrade *upgrade, unsigned index,
 struct aw_listener_options {
   const char *url;           /* ws://127.0.0.1:7450, port 0: any */
   const char *protocols;     /* NULL: both; picked in this order */
-  const aw_tls_options *tls; /* needed for wss:// */
+  const aw_tls_options *tls; /* needed for wss://, and only there */
   size_t message_max;
   size_t head_max; /* 0: AW_HTTP_HEAD_MAX */
   unsigned handshake_ms, ping_interval_ms, ping_deadline_ms;
@@ -116,6 +116,9 @@ int aw_listener_new(aw_loop *loop, const aw_listener_options *options,
                     const char **why);
 
 unsigned aw_listener_port(const aw_listener *listener);
+
+/* The address that it is bound to, without the port: "127.0.0.1". */
+const char *aw_listener_address(const aw_listener *listener);
 
 /* New certificates (or a new client CA) for connections accepted from now on;
  * open ones keep theirs. AW_E_INVALID with *why for files that cannot be used,

@@ -33,21 +33,13 @@ function M.is_loopback(origin)
   return (scheme == "http" or scheme == "https") and core.is_loopback(host)
 end
 
----Is the server at this URL reached from this machine alone?
----@param url string
----@return boolean
-function M.serves_loopback(url)
-  local scheme, host = split((url:gsub("^(%a+://[^/?#]*).*$", "%1")))
-  return scheme ~= nil and core.is_loopback(host)
-end
-
 ---May a request with this Origin come in? Without a list only local pages
 ---reach a local server.
 ---@param origin string? nil: no browser
 ---@param allowed string[]? the option `origins`
----@param url string where the server listens
+---@param is_local boolean whether the server is reached from this machine alone
 ---@return boolean
-function M.admits(origin, allowed, url)
+function M.admits(origin, allowed, is_local)
   if origin == nil then
     return true
   end
@@ -56,7 +48,7 @@ function M.admits(origin, allowed, url)
       return true
     end
   end
-  return allowed == nil and M.is_loopback(origin) and M.serves_loopback(url)
+  return allowed == nil and is_local and M.is_loopback(origin)
 end
 
 return M

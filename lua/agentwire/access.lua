@@ -91,8 +91,9 @@ function M.bearer(tokens)
   end
 end
 
-local function check_origin(request, options)
-  if origin.admits(request.headers["origin"], options.origins, options.url) then
+local function check_origin(request, options, place)
+  if origin.admits(request.headers["origin"], options.origins,
+    place.is_local) then
     return true
   end
   return false, { status = 403, message = "this origin is not allowed" }
@@ -101,8 +102,9 @@ end
 ---A server's admission: Origin first, then tokens or the hook.
 ---@param options table `url`, `origins`, `tokens`, `authenticate`; `access =
 ---false` lets everybody in unasked
+---@param place table `is_local` once it listens: reached from this machine alone
 ---@return (fun(request: table): boolean, table?)|nil
-function M.new(options)
+function M.new(options, place)
   if options.stdio or options.access == false then
     return nil
   end
@@ -111,7 +113,7 @@ function M.new(options)
     hook = M.bearer(options.tokens)
   end
   return function(request)
-    local ok, why = check_origin(request, options)
+    local ok, why = check_origin(request, options, place)
     if not ok then
       return false, why
     end
@@ -124,9 +126,10 @@ end
 
 ---Says on stderr when anybody who can reach the address may come in.
 ---@param options table
+---@param is_local boolean reached from this machine alone
 ---@return boolean warned
-function M.warn(options)
-  local open = options.url and not origin.serves_loopback(options.url)
+function M.warn(options, is_local)
+  local open = not is_local
     and not options.authenticate and not options.tokens
     and not (options.tls and options.tls.verify_peer)
   if open and not options.quiet then

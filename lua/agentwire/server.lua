@@ -2,10 +2,12 @@
 ---parts it serves.
 local access = require("agentwire.access")
 local connection = require("agentwire.connection")
+local is_loopback = require("agentwire.core").is_loopback
 local host = require("agentwire.host")
 local limits = require("agentwire._limits")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
+local requests = require("agentwire._request")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
@@ -213,6 +215,9 @@ function M.check(title, options)
       .. "on stdio; call %s twice", title, title)
   end
   check_lines(title, options)
+  if options.url then
+    requests.check_tls(title, options.url, options.tls)
+  end
   access.check(title, options)
 end
 
@@ -224,13 +229,16 @@ end
 ---@return string? code
 function M.listen(options, on_connection)
   local current = host.current()
-  local admit = access.new(options)
-  access.warn(options)
+  local place = { is_local = true } -- of which Origins are asked
+  local admit = access.new(options, place)
   local hub = current:loop():hub(options)
   local ok, message, code = listen(hub, options, admit)
   if not ok then
     hub:close()
     return nil, message, code
+  elseif not options.stdio then
+    place.is_local = is_loopback(message) -- the address that was bound
+    access.warn(options, place.is_local)
   end
   local self = setmetatable({
     port = not options.stdio and ok or nil,

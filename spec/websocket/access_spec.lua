@@ -120,16 +120,15 @@ describe("access to a server", function()
 
   it("warns when anybody who reaches the address may come in", function()
     for options, warned in pairs {
-      [{ url = "ws://0.0.0.0:1", quiet = true }] = true,
-      [{ url = "ws://[::]:1", quiet = true }] = true,
-      [{ url = "ws://0.0.0.0:1", tokens = "x" }] = false,
-      [{ url = "ws://0.0.0.0:1", authenticate = function() end }] = false,
-      [{ url = "wss://0.0.0.0:1", tls = { verify_peer = true } }] = false,
-      [{ url = "ws://127.0.0.1:1" }] = false,
-      [{ url = "ws://[::1]:1" }] = false,
-      [{ url = "ws://localhost:1" }] = false,
+      [{ quiet = true }] = true,
+      [{ quiet = true, tls = {} }] = true,
+      [{ tokens = "x" }] = false,
+      [{ authenticate = function() end }] = false,
+      [{ tls = { verify_peer = true } }] = false,
     } do
-      assert.equal(warned, access.warn(options), options.url)
+      options.url = "ws://0.0.0.0:1"
+      assert.equal(warned, access.warn(options, false))
+      assert.is_false(access.warn(options, true))
     end
   end)
 

@@ -110,6 +110,25 @@ static void bad_headers_are_refused_before_connecting(void **state) {
   assert_null(t);
 }
 
+static void plain_text_takes_no_tls_options(void **state) {
+  test_stage *stage = *state;
+  const char *why = NULL;
+  aw_transport *t = NULL;
+  aw_listener *listener = NULL;
+  aw_tls_options tls = {.cert_file = files.server};
+  aw_listener_sink sink = {.accepted = stage_accepted};
+  aw_websocket_options client = {.url = "ws://127.0.0.1:1", .tls = &tls};
+  aw_listener_options server = {.url = "ws://127.0.0.1:0", .tls = &tls};
+
+  assert_int_equal(aw_websocket_connect(stage->loop, &client, &t, &why),
+                   AW_E_INVALID);
+  assert_non_null(strstr(why, "wss://"));
+  assert_int_equal(
+      aw_listener_new(stage->loop, &server, &sink, stage, &listener, &why),
+      AW_E_INVALID);
+  assert_non_null(strstr(why, "wss://"));
+}
+
 /* The opening handshake */
 
 static void client_without_an_agreed_protocol_closes_with_1002(void **state) {
@@ -400,6 +419,7 @@ int main(void) {
       STAGED(says_that_no_close_frame_came),
       STAGED(says_that_the_address_is_in_use),
       STAGED(bad_headers_are_refused_before_connecting),
+      STAGED(plain_text_takes_no_tls_options),
       STAGED(client_without_an_agreed_protocol_closes_with_1002),
       STAGED(agrees_on_the_extended_protocol),
       STAGED(slow_client_is_dropped_at_the_deadline),

@@ -259,7 +259,8 @@ static void test_client(void **state) {
   snprintf(url, sizeof url, "%s://127.0.0.1:%u/",
            end->run->secure ? "wss" : "ws", port);
   aw_tls_options tls = {.ca_file = files.ca};
-  aw_websocket_options options = {.url = url, .tls = &tls};
+  aw_websocket_options options = {.url = url,
+                                  .tls = end->run->secure ? &tls : NULL};
   assert_int_equal(aw_websocket_connect(end->loop, &options, &t, &why), 0);
   attach(end, t);
   raw_accept(&end->raw, end->loop, end->listener_fd);

@@ -421,6 +421,10 @@ int aw_websocket_connect(aw_loop *loop, const aw_websocket_options *options,
   if (rc != AW_OK) {
     return rc;
   }
+  if (!url.secure && options->tls != NULL) {
+    *why = AW_TCP_PLAIN_TLS;
+    return AW_E_INVALID;
+  }
   *why = "out of memory";
   dial *d = new_dial(loop);
   if (d == NULL) {

@@ -20,6 +20,7 @@ struct aw_listener {
   aw_roster *roster;
   SSL_CTX *context;
   unsigned connections_max, per_address_max, port;
+  char address[AW_TCP_ADDRESS_TEXT];
 };
 
 static void on_poll(uv_poll_t *poll, int status, int events);
@@ -156,15 +157,16 @@ static int look_up(aw_listener *l, const char *host, unsigned port,
   return rc;
 }
 
-static unsigned bound_port(int fd) {
+/* What the system made of the address: the port it picked for 0. */
+static void note_bound(aw_listener *l) {
   struct sockaddr_storage address = {0};
   socklen_t size = sizeof address;
-  if (getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
-    return 0;
+  if (getsockname(l->fd, (struct sockaddr *)&address, &size) == 0) {
+    l->port = ntohs(address.ss_family == AF_INET6
+                        ? ((struct sockaddr_in6 *)&address)->sin6_port
+                        : ((struct sockaddr_in *)&address)->sin_port);
   }
-  return ntohs(address.ss_family == AF_INET6
-                   ? ((struct sockaddr_in6 *)&address)->sin6_port
-                   : ((struct sockaddr_in *)&address)->sin_port);
+  aw_tcp_format((struct sockaddr *)&address, false, l->address);
 }
 
 static int bind_to(aw_listener *l, const aw_http_url *url, int backlog,
@@ -185,7 +187,7 @@ static int bind_to(aw_listener *l, const aw_http_url *url, int backlog,
     *why = uv_strerror(rc);
     return AW_E_IO;
   }
-  l->port = bound_port(l->fd);
+  note_bound(l);
   return AW_OK;
 }
 
@@ -270,6 +272,10 @@ int aw_listener_new(aw_loop *loop, const aw_listener_options *options,
   if (rc != AW_OK) {
     return rc;
   }
+  if (!url.secure && options->tls != NULL) {
+    *why = AW_TCP_PLAIN_TLS;
+    return AW_E_INVALID;
+  }
   *why = "out of memory";
   aw_listener *l = new_listener(loop, sink, user);
   if (l == NULL) {
@@ -296,6 +302,10 @@ int aw_listener_new(aw_loop *loop, const aw_listener_options *options,
 
 unsigned aw_listener_port(const aw_listener *l) {
   return l->port;
+}
+
+const char *aw_listener_address(const aw_listener *l) {
+  return l->address;
 }
 
 int aw_listener_reload_tls(aw_listener *l, const aw_tls_options *tls,

@@ -158,7 +158,7 @@ static void fail_write(aw_stream *s, int rc) {
   end_by_system(s, rc);
 }
 
-static int encrypt(aw_stream *s) {
+static int encrypt_batch(aw_stream *s) {
   size_t len = aw_buf_len(&s->out);
   len = len < BATCH_MAX ? len : BATCH_MAX;
   if (len == 0 || s->state != SECURED) {
@@ -187,7 +187,8 @@ static bool write_batch(aw_stream *s) {
 }
 
 static bool next_batch(aw_stream *s) {
-  if (s->tls != NULL && aw_buf_len(wire_of(s)) == 0 && encrypt(s) != AW_OK) {
+  if (s->tls != NULL && aw_buf_len(wire_of(s)) == 0 &&
+      encrypt_batch(s) != AW_OK) {
     end_by_tls(s);
     return false;
   }

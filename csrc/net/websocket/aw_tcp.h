@@ -10,6 +10,9 @@
 #include <sys/socket.h>
 #include <uv.h>
 
+/* Why options of TLS beside a ws:// URL are refused. */
+#define AW_TCP_PLAIN_TLS "ws:// is plain text: tls needs a wss:// URL"
+
 #define AW_TCP_ADDRESS_TEXT 64 /* "[" IPv6 "%" scope "]:" port, with a NUL */
 
 /* Non-blocking, close-on-exec. Success may mean "in progress": wait until the
