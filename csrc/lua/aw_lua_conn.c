@@ -396,6 +396,18 @@ static int conn_stats(lua_State *L) {
   return 1;
 }
 
+/* held_bytes() -> what its logs and inboxes hold */
+static int conn_held_bytes(lua_State *L) {
+  conn_box *box = aw_lua_check_conn(L, 1);
+  size_t bytes = 0;
+  if (box->conn != NULL) {
+    const aw_mux_stats *stats = aw_mux_stats_get(aw_conn_mux(box->conn));
+    bytes = stats->log_bytes + stats->inbox_bytes;
+  }
+  lua_pushinteger(L, (lua_Integer)bytes);
+  return 1;
+}
+
 /* state() -> {up, closed, extended, protocol, peer, transport} */
 static int conn_state(lua_State *L) {
   conn_box *box = aw_lua_check_conn(L, 1);
@@ -508,6 +520,7 @@ static const luaL_Reg methods[] = {
     {"send_ping", conn_send_ping},
     {"inject", conn_inject},
     {"stats", conn_stats},
+    {"held_bytes", conn_held_bytes},
     {"state", conn_state},
     {"identity", conn_identity},
     {"last_end", conn_last_end},

@@ -4,7 +4,12 @@
 #include <string.h>
 
 /* Events of a hub's source. */
-enum hub_event { HUB_ACCEPTED = 1, HUB_REQUESTED = 2, HUB_FAILED = 4 };
+enum hub_event {
+  HUB_ACCEPTED = 1,
+  HUB_REQUESTED = 2,
+  HUB_FAILED = 4,
+  HUB_WITHDRAWN = 8 /* of an upgrade that Lua has: see upgrade:waits() */
+};
 
 /* What waits for Lua to take it. */
 typedef struct pending_conn {
@@ -122,8 +127,21 @@ static void listener_requested(void *user, aw_upgrade *upgrade) {
     return;
   }
   pending->upgrade = upgrade;
+  aw_upgrade_set_user(upgrade, pending);
   aw_queue_push(&box->requests, &pending->node);
   aw_source_raise(&box->source, HUB_REQUESTED);
+}
+
+static void listener_withdrawn(void *user, aw_upgrade *upgrade) {
+  hub_box *box = user;
+  pending_request *pending = aw_upgrade_user(upgrade);
+  if (pending == NULL) {
+    aw_source_raise(&box->source, HUB_WITHDRAWN);
+    return;
+  }
+  aw_node_remove(&pending->node);
+  aw_mem_free(aw_mem_default(), pending);
+  aw_upgrade_free(upgrade);
 }
 
 static void read_listener_options(lua_State *L, aw_listener_options *out) {
@@ -160,9 +178,11 @@ static int hub_listen(lua_State *L) {
   if (aw_lua_tls_options(L, 2, "tls", &tls)) {
     options.tls = &tls;
   }
-  aw_listener_sink sink = {listener_accepted, listener_closed, NULL};
+  aw_listener_sink sink = {.accepted = listener_accepted,
+                           .closed = listener_closed};
   if (aw_lua_opt_boolean(L, 2, "authenticate")) {
     sink.requested = listener_requested;
+    sink.withdrawn = listener_withdrawn;
   }
   if (box->hub == NULL) {
     return aw_lua_closed(L);
@@ -292,6 +312,7 @@ static int hub_request(lua_State *L) {
   pending_request *pending = AW_CONTAINER(node, pending_request, node);
   aw_queue_pop(&box->requests);
   made->upgrade = pending->upgrade;
+  aw_upgrade_set_user(made->upgrade, NULL);
   aw_mem_free(aw_mem_default(), pending);
   return 1;
 }
@@ -366,6 +387,13 @@ static int upgrade_refuse(lua_State *L) {
   return 1;
 }
 
+/* upgrade:waits() -> whether anybody still waits for an answer */
+static int upgrade_waits(lua_State *L) {
+  upgrade_box *box = check_upgrade(L);
+  lua_pushboolean(L, box->upgrade != NULL && aw_upgrade_waits(box->upgrade));
+  return 1;
+}
+
 static int upgrade_close(lua_State *L) {
   upgrade_box *box = check_upgrade(L);
   aw_upgrade *upgrade = box->upgrade;
@@ -383,11 +411,9 @@ static const luaL_Reg hub_methods[] = {
 };
 
 static const luaL_Reg upgrade_methods[] = {
-    {"describe", upgrade_describe},
-    {"accept", upgrade_accept},
-    {"refuse", upgrade_refuse},
-    {"close", upgrade_close},
-    {NULL, NULL},
+    {"describe", upgrade_describe}, {"accept", upgrade_accept},
+    {"refuse", upgrade_refuse},     {"waits", upgrade_waits},
+    {"close", upgrade_close},       {NULL, NULL},
 };
 
 void aw_lua_open_hub(lua_State *L) {

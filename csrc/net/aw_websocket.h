@@ -59,6 +59,13 @@ int aw_upgrade_refuse(aw_upgrade *upgrade, int status, const char *why);
 /* Frees. One that was not answered is refused with 503. NULL is accepted. */
 void aw_upgrade_free(aw_upgrade *upgrade);
 
+/* Does anybody still wait for an answer? */
+bool aw_upgrade_waits(const aw_upgrade *upgrade);
+
+/* A pointer of the owner's; NULL at first. */
+void aw_upgrade_set_user(aw_upgrade *upgrade, void *user);
+void *aw_upgrade_user(const aw_upgrade *upgrade);
+
 const char *aw_upgrade_peer(const aw_upgrade *upgrade);   /* without port */
 const char *aw_upgrade_target(const aw_upgrade *upgrade); /* "/path?query" */
 
@@ -107,6 +114,11 @@ struct aw_listener_sink {
    * be answered, now or later; see aw_upgrade. An engine that cannot park a
    * request gives AW_E_UNSUPPORTED from aw_listener_new when this is set. */
   void (*requested)(void *user, aw_upgrade *upgrade);
+  /* May be NULL: nobody waits any more for the answer to a request that was
+   * given above and not answered or freed: the client has gone, its time has
+   * passed, or the listener is freed (then from inside aw_listener_free).
+   * Freeing the upgrade here is legal. */
+  void (*withdrawn)(void *user, aw_upgrade *upgrade);
 };
 typedef struct aw_listener_sink aw_listener_sink;
 

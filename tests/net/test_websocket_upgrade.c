@@ -67,6 +67,65 @@ static void accepted_transport_carries_the_identity(void **state) {
   stage_until_accepted(stage, 1);
 }
 
+static void note_withdrawn(void *user, aw_upgrade *upgrade) {
+  test_stage *stage = user;
+  assert_ptr_equal(upgrade, stage->upgrade);
+  assert_ptr_equal(aw_upgrade_user(upgrade), stage);
+  assert_false(aw_upgrade_waits(upgrade));
+  aw_upgrade_free(upgrade);
+  stage->upgrade = NULL;
+}
+
+static void ask_for_withdrawals(test_stage *stage, unsigned handshake_ms) {
+  aw_listener_sink sink = {.accepted = stage_accepted,
+                           .requested = stage_requested,
+                           .withdrawn = note_withdrawn};
+  aw_listener_options options = {.url = "ws://127.0.0.1:0",
+                                 .handshake_ms = handshake_ms};
+  const char *why;
+
+  assert_int_equal(aw_listener_new(stage->loop, &options, &sink, stage,
+                                   &stage->listener, &why),
+                   0);
+  stage->port = aw_listener_port(stage->listener);
+  stage_connect(stage);
+  stage_until_requested(stage);
+  aw_upgrade_set_user(stage->upgrade, stage);
+  assert_true(aw_upgrade_waits(stage->upgrade));
+}
+
+static void wait_for_withdrawal(test_stage *stage) {
+  for (int i = 0; i < 200 && stage->upgrade != NULL; i++) {
+    aw_loop_wait(stage->loop, 10);
+  }
+  assert_null(stage->upgrade);
+}
+
+static void owner_hears_that_the_client_has_gone(void **state) {
+  test_stage *stage = *state;
+
+  ask_for_withdrawals(stage, 0);
+  aw_transport_free(stage->client.t);
+  stage->client.t = NULL;
+  wait_for_withdrawal(stage);
+}
+
+static void owner_hears_that_the_time_has_passed(void **state) {
+  test_stage *stage = *state;
+
+  ask_for_withdrawals(stage, 30);
+  wait_for_withdrawal(stage);
+}
+
+static void owner_hears_that_the_listener_goes(void **state) {
+  test_stage *stage = *state;
+
+  ask_for_withdrawals(stage, 0);
+  aw_listener_free(stage->listener);
+  stage->listener = NULL;
+  assert_null(stage->upgrade);
+}
+
 static void identities_are_the_same_by_id(void **state) {
   aw_identity *one = NULL, *more = NULL, *other = NULL;
   const aw_mem *mem = aw_mem_default();
@@ -210,6 +269,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       STAGED(owner_sees_the_request_and_accepts_it_later),
       cmocka_unit_test(identities_are_the_same_by_id),
+      STAGED(owner_hears_that_the_client_has_gone),
+      STAGED(owner_hears_that_the_time_has_passed),
+      STAGED(owner_hears_that_the_listener_goes),
       STAGED(accepted_transport_carries_the_identity),
       STAGED(owner_refuses),
       STAGED(forgotten_request_is_refused),

@@ -21,8 +21,8 @@ static void on_listener_closed(void *user, int error, const char *reason) {
   fail_msg("the listener has failed: %s", reason);
 }
 
-const aw_listener_sink ws_listener_sink = {on_accepted, on_listener_closed,
-                                           NULL};
+const aw_listener_sink ws_listener_sink = {.accepted = on_accepted,
+                                           .closed = on_listener_closed};
 
 unsigned ws_listen_with(suite_pair *pair, aw_listener_options options) {
   const char *why = "";

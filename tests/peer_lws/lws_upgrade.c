@@ -20,6 +20,21 @@ void aw_upgrade_free(aw_upgrade *upgrade) {
   (void)upgrade;
 }
 
+bool aw_upgrade_waits(const aw_upgrade *upgrade) {
+  (void)upgrade;
+  return false;
+}
+
+void aw_upgrade_set_user(aw_upgrade *upgrade, void *user) {
+  (void)upgrade;
+  (void)user;
+}
+
+void *aw_upgrade_user(const aw_upgrade *upgrade) {
+  (void)upgrade;
+  return NULL;
+}
+
 const char *aw_upgrade_peer(const aw_upgrade *upgrade) {
   (void)upgrade;
   return NULL;

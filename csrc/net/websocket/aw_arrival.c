@@ -23,6 +23,7 @@ struct aw_upgrade {
   bool released; /* the owner has freed it */
   int status;
   char why[WHY_MAX];
+  void *user;
   aw_identity *identity; /* once it is accepted */
   char *text;            /* the head; spans point into it */
   aw_http_head head;
@@ -47,6 +48,9 @@ static void part_from_upgrade(aw_arrival *a) {
   u->arrival = NULL;
   if (u->released) {
     free_upgrade(u);
+  } else if (u->answer == UNANSWERED && a->host->sink.withdrawn != NULL) {
+    aw_loop_nudge(a->host->loop);
+    a->host->sink.withdrawn(a->host->user, u);
   }
 }
 
@@ -335,6 +339,18 @@ void aw_upgrade_free(aw_upgrade *u) {
   } else {
     free_upgrade(u);
   }
+}
+
+bool aw_upgrade_waits(const aw_upgrade *u) {
+  return u->arrival != NULL && u->answer == UNANSWERED;
+}
+
+void aw_upgrade_set_user(aw_upgrade *u, void *user) {
+  u->user = user;
+}
+
+void *aw_upgrade_user(const aw_upgrade *u) {
+  return u->user;
 }
 
 const char *aw_upgrade_peer(const aw_upgrade *u) {

@@ -1,0 +1,105 @@
+---Who a peer is. A server's admission makes an identity, the core carries its
+---text with the upgrade, the transport and the session, and whoever serves the
+---connection finds it as `conn.identity`.
+local json = require("agentwire.json")
+
+local M = {}
+
+-- What the text of an identity may take, and its id.
+local MAX_BYTES, MAX_ID = 4096, 256
+
+---@class agentwire.Identity
+---@field id string who: sessions, stores, shares and names of tools go by it
+---@field name string for people
+---@field rights any what the hook made of it; has a JSON form, as all else
+---@field shares table<string, integer>? in place of the server's `per_identity`
+local Identity = {}
+Identity.__index = Identity
+
+function Identity:__tostring()
+  return self.name
+end
+
+---What is wrong with an id, or nil.
+local function check_id(id)
+  if type(id) ~= "string" or id == "" then
+    return "an identity needs an id or a name, a string that is not empty"
+  elseif #id > MAX_ID or id:find("%c") then
+    return ("an identity's id has at most %d bytes and no control characters")
+      :format(MAX_ID)
+  end
+end
+
+local function make(members)
+  members.id = members.id or members.name
+  members.name = members.name or members.id
+  return setmetatable(members, Identity)
+end
+
+---Reads what a hook or a table of tokens says of a peer: true (then it is who
+---its certificate says, or nobody), a name, or a table with `id` or `name`.
+---@param value any
+---@param subject string? of the client's certificate
+---@return agentwire.Identity? identity nil: nobody in particular
+---@return string? problem
+function M.read(value, subject)
+  if value == true then
+    if subject == nil then
+      return nil
+    end
+    value = subject
+  end
+  local members = {}
+  if type(value) == "table" then
+    for name, member in pairs(value) do
+      members[name] = member
+    end
+  else
+    members.id = value
+  end
+  make(members)
+  local problem = check_id(members.id)
+  if problem then
+    return nil, problem
+  elseif type(members.name) ~= "string" then
+    return nil, "an identity's name is a string"
+  end
+  return members
+end
+
+---@param identity agentwire.Identity
+---@return string? text
+---@return string? problem
+function M.encode(identity)
+  local text, why = json.encode(setmetatable(identity, nil))
+  setmetatable(identity, Identity)
+  if not text then
+    return nil, "an identity has to have a JSON form: " .. why
+  elseif #text > MAX_BYTES then
+    return nil, ("an identity has %d bytes as JSON, more than %d")
+      :format(#text, MAX_BYTES)
+  end
+  return text
+end
+
+---@param text string? as made by `encode`
+---@return agentwire.Identity? identity
+function M.decode(text)
+  return text and make(json.decode(text)) or nil
+end
+
+---The other end of a pair, of our stdio, or a child: no network between.
+---@return agentwire.Identity
+function M.here()
+  return make { id = "local" }
+end
+
+---What names an owner: peers of the same identity are one, and so are all who
+---are nobody in particular.
+---@param conn table
+---@return string id "" for nobody
+function M.owner(conn)
+  return conn.identity and conn.identity.id or ""
+end
+
+return M
