@@ -88,10 +88,18 @@ function M.decode(text)
   return text and make(json.decode(text)) or nil
 end
 
----The other end of a pair, of our stdio, or a child: no network between.
----@return agentwire.Identity
-function M.here()
-  return make { id = "local" }
+-- No network between: the other end of a pair, of our stdio, a child.
+local LOCAL = { memory = true, stdio = true, process = true }
+
+---Who is at the other end of a core connection.
+---@param core userdata
+---@return agentwire.Identity?
+function M.of(core)
+  local text = core:identity()
+  if not text and LOCAL[core:state().transport] then
+    return make { id = "local" }
+  end
+  return M.decode(text)
 end
 
 ---What names an owner: peers of the same identity are one, and so are all who

@@ -1,4 +1,5 @@
 ---Who may connect: bearer tokens, the browser's Origin, a hook of one's own.
+local identity = require("agentwire._identity")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
 local origin = require("agentwire._origin")
@@ -6,15 +7,32 @@ local origin = require("agentwire._origin")
 local M = {}
 
 ---@class agentwire.AccessOptions
----@field tokens string|string[]|nil bearer tokens
----@field authenticate (fun(request: table): boolean, table?)|nil a hook of yours
+---@field tokens string|string[]|table<string, string|table>|nil bearer tokens;
+---a map has the identity of whoever brings one
+---@field authenticate (fun(request: table): any, table?)|nil a hook of yours
+---@field authenticating_max integer? hooks that run at once, 256
 ---@field origins string[]? of browsers; "*": any
 ---@field access false|nil false: everybody comes in unasked
 ---@field quiet boolean? do not warn of a server that asks nobody
 
+local NAMED = options_of.kind("a table of tokens with whom each is for",
+  function(value)
+    if type(value) ~= "table" then
+      return false
+    end
+    for token, who in pairs(value) do
+      if type(token) ~= "string" or token == "" or who == true
+        or not identity.read(who) then
+        return false
+      end
+    end
+    return true
+  end)
+
 M.OPTIONS = options_of.spec("access", {
   tokens = options_of.either(options_of.filled,
-    options_of.list_of(options_of.filled)),
+    options_of.list_of(options_of.filled), NAMED),
+  authenticating_max = options_of.count,
   authenticate = options_of.func,
   origins = options_of.list_of(options_of.string),
   access = options_of.constant(false),
@@ -41,7 +59,9 @@ function M.check(title, options)
   for _, name in ipairs { "tokens", "authenticate", "origins" } do
     refuse_both(title, options, "access", name, "access = false asks nobody")
   end
-  if not options.stdio then
+  if options.authenticating_max and not options.authenticate then
+    misuse.raise("%s: option authenticating_max: only with authenticate", title)
+  elseif not options.stdio then
     return
   end
   for _, name in ipairs(DOORS) do
@@ -49,7 +69,6 @@ function M.check(title, options)
       "whoever started the process is its peer")
   end
 end
-
 
 ---Compares two secrets in a time that depends on the length of `given` alone.
 ---@param given string
@@ -71,21 +90,37 @@ local function bearer_of(request)
   return header:match("^[Bb][Ee][Aa][Rr][Ee][Rr] +(.+)$")
 end
 
----A hook that lets in whoever brings one of the tokens.
----@param tokens string|string[]
----@return fun(request: table): boolean, table?
-function M.bearer(tokens)
+---Tokens in each of their forms as a list of { token, identity }.
+local function read_tokens(tokens)
+  local list = {}
   if type(tokens) == "string" then
     tokens = { tokens }
   end
+  for key, value in pairs(tokens) do
+    if type(key) == "number" then
+      list[#list + 1] = { value, true }
+    else
+      list[#list + 1] = { key, value }
+    end
+  end
+  return list
+end
+
+---A hook that lets in whoever brings one of the tokens, as whom it is for.
+---@param tokens string|string[]|table<string, string|table>
+---@return fun(request: table): any, table?
+function M.bearer(tokens)
+  local list = read_tokens(tokens)
   return function(request)
     local given = bearer_of(request)
     local found = false
-    for _, token in ipairs(tokens) do
-      found = M.equal(given or "", token) and given ~= nil or found
+    for _, each in ipairs(list) do
+      if M.equal(given or "", each[1]) and given ~= nil then
+        found = each[2]
+      end
     end
     if found then
-      return true
+      return found
     end
     return false, { status = 401, message = "a valid bearer token is required" }
   end
@@ -103,10 +138,15 @@ end
 ---@param options table `url`, `origins`, `tokens`, `authenticate`; `access =
 ---false` lets everybody in unasked
 ---@param place table `is_local` once it listens: reached from this machine alone
----@return (fun(request: table): boolean, table?)|nil
+---@return (fun(request: table): any, table?)|nil admit who it is, or true for
+---nobody in particular; false and the refusal
 function M.new(options, place)
-  if options.stdio or options.access == false then
+  if options.stdio then
     return nil
+  elseif options.access == false then
+    return options.tls and options.tls.verify_peer and function()
+      return true -- who it is, its certificate says
+    end or nil
   end
   local hook = options.authenticate
   if options.tokens then

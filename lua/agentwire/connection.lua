@@ -2,6 +2,7 @@
 ---survives the loss of its transport where the peer speaks agentwire.v1.
 local channel = require("agentwire.channel")
 local host = require("agentwire.host")
+local identity = require("agentwire._identity")
 local options = require("agentwire._options")
 local protocols = require("agentwire.protocols")
 local task = require("agentwire.task")
@@ -29,6 +30,7 @@ end
 
 ---@class agentwire.Connection
 ---@field peer string? address or command of the other end
+---@field identity agentwire.Identity? who it is; nil: nobody in particular
 local Connection = {}
 Connection.__index = Connection
 
@@ -397,6 +399,8 @@ local function on_ready(self, events)
   if has(events, UP) then
     local state = core:state()
     self.peer = state.peer or self.peer
+    -- It may come back with other rights.
+    self.identity = identity.of(core) or self.identity
     if not (self._lost and state.extended) then
       set_state(self, "open", { resumed = false })
     end
@@ -543,6 +547,7 @@ function M.accepted(core, given)
   end
   local self = new(core, merged)
   self.peer = core:state().peer
+  self.identity = identity.of(core)
   return start(self)
 end
 

@@ -1,6 +1,7 @@
 ---A server: listens, decides who may come in, and gives each connection the
 ---parts it serves.
 local access = require("agentwire.access")
+local admission = require("agentwire._admission")
 local connection = require("agentwire.connection")
 local is_loopback = require("agentwire.core").is_loopback
 local host = require("agentwire.host")
@@ -14,7 +15,7 @@ local wait = require("agentwire._wait")
 local M = {}
 
 -- Bits of the core's events (csrc/lua/aw_lua_hub.c).
-local ACCEPTED, REQUESTED = 1, 2
+local ACCEPTED, REQUESTED, WITHDRAWN = 1, 2, 8
 
 local COUNT = limits.COUNT
 
@@ -100,60 +101,15 @@ local function accept_all(self)
   end
 end
 
-local function describe(upgrade)
-  local request = upgrade:describe()
-  if not request then
-    return nil
-  end
-  request.headers = {}
-  for _, field in ipairs(request.fields) do
-    local name, value = field[1]:lower(), field[2]
-    local before = request.headers[name]
-    request.headers[name] = before and before .. ", " .. value or value
-  end
-  request.fields = nil
-  request.path, request.query = request.target:match("^([^?]*)%??(.*)$")
-  return request
-end
-
----Asks the hook, in a task: it may wait. A hook that raises refuses.
-local function decide(self, upgrade)
-  local request = describe(upgrade)
-  if request then
-    local ok, allowed, why = pcall(self._admit, request)
-    if not ok and task.is_cancelled(allowed) then
-      error(allowed, 0)
-    elseif not ok then
-      self._host._scheduler:report(wait.error_text(allowed), "authenticate")
-      upgrade:refuse(500, "authentication failed")
-    elseif allowed then
-      upgrade:accept()
-    else
-      upgrade:refuse(why and why.status or 401,
-        why and why.message or "unauthenticated")
-    end
-  end
-end
-
-local function take_requests(self)
-  while true do
-    local upgrade = self._hub:request()
-    if not upgrade then
-      return
-    end
-    task.spawn_in(self._host._scheduler, self._keeper, decide, self, upgrade)
-      :defer(function()
-        upgrade:close()
-      end)
-  end
-end
-
 local function on_ready(self, events)
   if has(events, ACCEPTED) then
     accept_all(self)
   end
+  if has(events, WITHDRAWN) then
+    self._admission:withdraw()
+  end
   if has(events, REQUESTED) then
-    take_requests(self)
+    self._admission:take(self._keeper)
   end
 end
 
@@ -247,7 +203,7 @@ function M.listen(options, on_connection)
     _hub = hub,
     _handle = hub:handle(),
     _options = options,
-    _admit = admit,
+    _admission = admission.new(hub, current._scheduler, admit, options),
     _on_connection = on_connection,
     _connections = {},
     _closed = wait.latch("the end of a server"),
@@ -288,6 +244,7 @@ end
 function Server:_end()
   self._host:unwatch(self._handle)
   self._hub:stop()
+  self._admission:withdraw()
   for conn in pairs(self._connections) do
     conn:close("the server is closing", 1001)
   end
