@@ -17,6 +17,24 @@ function Channel:__tostring()
   return string.format("%s scope %s", self.kind, self.id)
 end
 
+-- By protocol: the types it knows, each with whether it is urgent.
+local urgencies = setmetatable({}, { __mode = "k" })
+
+local function urgency_of(protocol)
+  local known = urgencies[protocol]
+  if not known then
+    known = {}
+    for name in pairs(protocol.messages) do
+      known[name] = false
+    end
+    for name in pairs(protocol.urgent) do
+      known[name] = true
+    end
+    urgencies[protocol] = known
+  end
+  return known
+end
+
 ---Made by a connection alone.
 ---@param connection agentwire.Connection
 ---@param protocol table the kind's protocol module
@@ -31,7 +49,7 @@ function M.new(connection, protocol, core, slot, id)
     connection = connection,
     _core = core,
     _slot = slot,
-    _urgent = protocol.urgent or {},
+    _urgency = urgency_of(protocol),
     _overflow = nil, -- what to do about a full log
     _readers = nil,
     _writers = nil,
@@ -72,8 +90,7 @@ local function make_room(self, kind)
   return core:fold(state, payload) == true, covers
 end
 
--- Asked for each message, so it asks for no more than what the core would
--- raise about.
+-- Asked for what is not plainly right: this is the hot path of all sending.
 local function check_message(title, type_name, in_reply_to)
   if type(type_name) ~= "string" then
     misuse.raise("%s: type: expected a string, got %s", title,
@@ -92,8 +109,10 @@ end
 ---@return string? message
 ---@return string? code "closed", "ended", "lost", "json_*", "limit"
 function Channel:send(type, payload, in_reply_to)
-  check_message("send", type, in_reply_to)
-  local core, urgent = self._core, self._urgent[type]
+  local core, urgent = self._core, self._urgency[type]
+  if urgent == nil or in_reply_to ~= nil then
+    check_message("send", type, in_reply_to)
+  end
   while true do
     local ok, message, code =
       core:send(type, payload, in_reply_to, urgent)
@@ -117,8 +136,11 @@ end
 ---@return string? message
 ---@return string? code as send, and "would_block"
 function Channel:try_send(type, payload, in_reply_to)
-  check_message("try_send", type, in_reply_to)
-  return self._core:send(type, payload, in_reply_to, self._urgent[type])
+  local urgent = self._urgency[type]
+  if urgent == nil or in_reply_to ~= nil then
+    check_message("try_send", type, in_reply_to)
+  end
+  return self._core:send(type, payload, in_reply_to, urgent)
 end
 
 ---The next message, or nil when none waits: `type`, `sequence` and the
@@ -156,7 +178,9 @@ end
 ---@return string? message
 ---@return string? code "ended", "lost", "closed" or "timeout"
 function Channel:receive(timeout_ms)
-  options.timeout("receive", timeout_ms)
+  if timeout_ms ~= nil then
+    options.timeout("receive", timeout_ms)
+  end
   while true do
     local event = self._core:next()
     if event then

@@ -34,6 +34,9 @@ M.states = set { "sync" }
 -- be aborted.
 M.urgent = set { "abort_request" }
 
+--- What each message's payload has to look like.
+M.messages = schema.payloads
+
 --- Events of a stream, in the order in which a stream may show them.
 M.events = set {
   "start", "text_start", "text_delta", "text_end", "thinking_start",
@@ -125,10 +128,10 @@ end
 ---@return string|nil code invalid_request or not_implemented
 ---@return string|nil field path of the field, JSON style (`messages[0].role`)
 function M.check(kind, payload)
-  if not schema.payloads[kind] then
+  if not M.messages[kind] then
     return nil, "unknown message type " .. tostring(kind), "not_implemented"
   end
-  return shape.check(schema.payloads[kind], payload)
+  return shape.check(M.messages[kind], payload)
 end
 
 --- Checks a `stream_request` or `complete_request` and brings it into one
@@ -162,13 +165,18 @@ function M.read_request(kind, payload)
   return payload
 end
 
---- A `models_request` in one form, with its defaults.
+--- A `models_request` in one form, with its defaults: what else the message
+-- holds is not handed on.
 ---@param payload table one that was checked
 ---@return table query
 function M.read_query(payload)
-  payload.include_deprecated = payload.include_deprecated == true
-  payload.include_login_required = payload.include_login_required ~= false
-  return payload
+  return {
+    provider_id = payload.provider_id,
+    api = payload.api,
+    model_id = payload.model_id,
+    include_deprecated = payload.include_deprecated == true,
+    include_login_required = payload.include_login_required ~= false,
+  }
 end
 
 --- Token counts with every member present.
