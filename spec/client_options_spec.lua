@@ -122,7 +122,7 @@ local CASES = {
     function(conn)
       aw.tool.client(conn, { grace = 5 })
     end },
-  { "a tool call: unknown option arguments; there are args", function(conn)
+  { "a tool call: unknown option arguments; did you mean args?", function(conn)
     conn:tool():execute { name = "x", arguments = {} }
   end },
   { "tool:execute: name: expected a string that is not empty, got nothing",

@@ -193,7 +193,7 @@ describe("agentwire.json", function()
         ["1e400"] = 1, ["[0,-1e309]"] = 4, ['{"a":1e99999}'] = 6,
         ["[" .. ("9"):rep(400) .. "]"] = 2,
       }) do
-        local value, message, code = decode(text)
+        local value, message, code = json.decode(text)
         assert.is_nil(value)
         assert.equal("number is too large at byte " .. offset, message)
         assert.equal("json_number", code)

@@ -34,6 +34,11 @@ describe("options", function()
       :find("did you mean timeout_ms?", 1, true))
   end)
 
+  it("name one that begins alike when none is nearer", function()
+    assert.equal("args", misuse.nearest("arguments", { "args", "name" }))
+    assert.is_nil(misuse.nearest("zzz", { "args", "name" }))
+  end)
+
   it("list what there is when nothing is near", function()
     assert.truthy(complaint({ zzzzzzzz = 1 })
       :find("there are modes, timeout_ms, tls, token", 1, true))

@@ -51,20 +51,35 @@ local function distance(a, b)
   return row[#b]
 end
 
----The known name that `name` was probably meant to be.
+-- "arguments" for args, "callback" for call: how many letters begin both.
+local function shared_start(a, b)
+  local length = 0
+  while length < #a and a:byte(length + 1) == b:byte(length + 1) do
+    length = length + 1
+  end
+  return length
+end
+
+---The known name that `name` was probably meant to be: the one with the fewest
+---letters wrong, else one that begins alike.
 ---@param name string
 ---@param known string[]
 ---@return string?
 function M.nearest(name, known)
   local best, found = math.max(2, math.floor(#name / 3)) + 1, nil
+  local longest, alike = 2, nil
   local folded = name:lower():gsub("[-_ ]", "")
   for _, candidate in ipairs(known) do
-    local apart = distance(folded, (candidate:lower():gsub("[-_ ]", "")))
+    local other = candidate:lower():gsub("[-_ ]", "")
+    local apart, start = distance(folded, other), shared_start(folded, other)
     if apart < best and apart < #candidate then
       best, found = apart, candidate
     end
+    if start > longest then
+      longest, alike = start, candidate
+    end
   end
-  return found
+  return found or alike
 end
 
 ---What a value is, for "expected …, got …"; secrets are not repeated.

@@ -232,7 +232,8 @@ local USES = {
   function(client)
     aw.timeout(300, function()
       client:tool():list()
-      client:tool():execute { name = "echo", id = "c", arguments = {} }
+      client:tool():execute { name = "echo", tool_call_id = "c",
+        args = {} }
     end)
   end,
 }

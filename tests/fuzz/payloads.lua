@@ -295,7 +295,8 @@ M.USES = {
     client:tool():list()
   end,
   function(client)
-    client:tool():execute { name = "echo", id = "c", arguments = {} }
+    client:tool():execute { name = "echo", tool_call_id = "c",
+      args = {} }
   end,
 }
 
