@@ -292,8 +292,6 @@ describe("provider server", function()
       { ev("text_start", 0), ev("text_end", 0), ev("text_end", 0) },
       { ev("text_start", 0), ev("text_delta", 0, { delta = 7 }) },
       { ev("toolcall_start", 0, { id = "c" }) },
-      { ev("toolcall_start", 0, { id = "c", name = "n" }),
-        ev("toolcall_end", 0, { id = "c", name = "n" }) },
       { ev("text_start", "0") },
       { { type = "teleport" } },
       { {} },

@@ -3,8 +3,8 @@
 
 local host = require("agentwire.host")
 local json = require("agentwire.json")
-local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
+local problems = require("agentwire._problem")
 local protocol = require("agentwire.agent.protocol")
 local registry = require("agentwire.tool.registry")
 local task = require("agentwire.task")
@@ -244,8 +244,10 @@ function HANDLERS.agent_event(session, message, reply_to)
   end
   local run = session._current or begin_run(session, reply_to)
   if event.type == "tool_execution_end" then
-    local execution = session._executions[event.tool_call_id or false]
+    local id = event.tool_call_id or false
+    local execution = session._executions[id]
     if execution then
+      session._executions[id] = nil -- its result comes too late
       execution:cancel("the call has ended")
     end
   end
@@ -328,7 +330,7 @@ local function run_tool(session, event)
   elseif task.is_cancelled(result) then
     error(result, 0)
   end
-  return nil, tostring(result)
+  return nil, problems.brief(result)
 end
 
 local function send_result(session, event, result)
@@ -342,6 +344,9 @@ end
 
 local function execute(session, event)
   local result, why = run_tool(session, event)
+  if session._executions[event.tool_call_id] ~= task.current() then
+    return -- it was given up: its id may be another call's by now
+  end
   local ok, message, code = send_result(session, event,
     result or registry.error_result(tostring(why)))
   if not ok and code ~= "closed" and code ~= "ended" then
@@ -352,6 +357,8 @@ end
 function HANDLERS.tool_execute(session, event)
   local id = event.tool_call_id
   if session._executions[id] then
+    send_result(session, event, registry.error_result(
+      "a call of this id is running: " .. id))
     return
   elseif session._execution_count >= session._max_executions then
     send_result(session, event, registry.error_result(
@@ -362,8 +369,15 @@ function HANDLERS.tool_execute(session, event)
   session._execution_count = session._execution_count + 1
   session._executions[id] = execution
   execution:defer(function()
-    session._executions[id] = nil
     session._execution_count = session._execution_count - 1
+    if session._executions[id] ~= execution then
+      return
+    end
+    session._executions[id] = nil
+    local message, code = execution:failure()
+    if code == "task_error" then
+      send_result(session, event, registry.error_result(message))
+    end
   end)
 end
 
@@ -412,7 +426,7 @@ local function send_message(session, title, message, mode)
   end
   local text, why = json.encode(protocol.user_message(message))
   if not text then
-    misuse.raise("%s: the message has no JSON form: %s", title, why)
+    return nil, "the message cannot be sent: " .. why, "invalid_request"
   end
   return session._channel:send("agent_message", {
     session_id = session.id,

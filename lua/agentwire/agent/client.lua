@@ -1,10 +1,10 @@
 --- Sessions of the agent at the other end of a connection.
 
 local json = require("agentwire.json")
-local loop = require("agentwire.agent.loop")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
 local session = require("agentwire.agent._session")
+local sources = require("agentwire.agent._sources")
 
 local M = {}
 
@@ -91,23 +91,15 @@ end
 ---@field timeout_ms integer?
 
 --- The tools to offer, and which source has which.
-local function offered_tools(sources)
-  local tools, routes = {}, {}
-  for _, source in ipairs(sources) do
-    local list, why, code = source:list()
-    if not list then
-      return nil, why, code
-    end
-    for _, tool in ipairs(list) do
-      if not routes[tool.name] then
-        routes[tool.name] = source
-        tools[#tools + 1] = {
-          name = tool.name,
-          description = tool.description,
-          parameters_schema_json = tool.parameters_schema_json,
-        }
-      end
-    end
+local function offered_tools(given)
+  local list, routes = sources.new(given.tools, given.timeout_ms):list()
+  local tools = {}
+  for index, tool in ipairs(list) do
+    tools[index] = {
+      name = tool.name,
+      description = tool.description,
+      parameters_schema_json = tool.parameters_schema_json,
+    }
   end
   return tools, routes
 end
@@ -140,13 +132,9 @@ end
 ---@return string? code the agent protocol's; closed; timeout
 function Client:start(given)
   given = START:check(given)
-  local tools, routes, code = offered_tools(loop.sources(given.tools))
-  if not tools then
-    return nil, routes, code
-  end
+  local tools, routes = offered_tools(given)
   local payload = build_start(given, tools)
-  local channel, why
-  channel, why, code = self._connection:open("agent", given.id)
+  local channel, why, code = self._connection:open("agent", given.id)
   if not channel then
     return nil, why, code
   end

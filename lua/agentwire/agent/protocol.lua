@@ -3,6 +3,7 @@
 
 local shape = require("agentwire._shape")
 local json = require("agentwire.json")
+local misuse = require("agentwire._misuse")
 
 local object, array_of, optional = shape.object, shape.array_of, shape.optional
 local text, flag, integer = shape.text, shape.flag, shape.integer
@@ -41,6 +42,7 @@ M.codes = {
   tool_not_found = true,
   tool_execution_error = true,
   context_overflow = true,
+  limit = true,
   rate_limited = true,
   internal_error = true,
   agent_busy = true,
@@ -164,7 +166,8 @@ function M.user_message(message)
     return { role = "user", content = message }
   end
   if type(message) ~= "table" then
-    error("a message is a string or a table", 3)
+    misuse.raise("a message is text or a table, not %s",
+      misuse.describe(message))
   end
   return message
 end

@@ -9,6 +9,7 @@ local loop = require("agentwire.agent.loop")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
 local protocol = require("agentwire.agent.protocol")
+local provider_protocol = require("agentwire.provider.protocol")
 local task = require("agentwire.task")
 
 local M = {}
@@ -36,6 +37,7 @@ M.OPTIONS = options_of.spec("agent.service", {
   max_client_tools = options_of.integer(0, 2 ^ 31 - 1),
   max_parallel_tools = options_of.count,
   tool_timeout_ms = options_of.duration_ms,
+  tools_timeout_ms = options_of.duration_ms,
   coalesce = options_of.boolean,
   store = options_of.having("a store with load and save", "save"),
 })
@@ -61,6 +63,7 @@ end)
 ---@field max_client_tools integer? 128
 ---@field max_parallel_tools integer? 8
 ---@field tool_timeout_ms integer? for each tool call
+---@field tools_timeout_ms number? what a source may take to list its tools, 5000
 ---@field coalesce boolean? merge deltas that wait for a slow client, true
 ---@field store agentwire.AgentStore? conversations that outlive their session
 
@@ -162,6 +165,10 @@ local function read_config(service, event)
   if not model then
     return nil, "config_json: model is missing", "invalid_request"
   end
+  local built, problem = provider_protocol.build_model(model)
+  if not built then
+    return nil, "config_json: " .. problem, "invalid_request"
+  end
   config.model = model
   return config
 end
@@ -175,6 +182,11 @@ local function load_messages(service, event)
   local messages = store and store:load(id)
   if not messages then
     return nil, "there is nothing to resume from " .. id, "session_expired"
+  end
+  local problem = loop.problem_of(messages)
+  if problem then
+    return nil, "what was stored cannot be gone on with: " .. problem,
+      "internal_error"
   end
   return messages
 end
@@ -197,10 +209,11 @@ local function build_loop(session, config, event, messages)
     messages = messages,
     options = merged(options.options,
       shape.member(config, "options", "table")),
-    max_turns = math.max(1, math.min(wanted, limit)),
+    max_turns = math.max(1, math.floor(math.min(wanted, limit))),
     max_pending_messages = options.max_pending_messages,
     max_parallel_tools = options.max_parallel_tools,
     tool_timeout_ms = options.tool_timeout_ms,
+    tools_timeout_ms = options.tools_timeout_ms,
     steering_mode = shape.member(config, "steering_mode", "string"),
     follow_up_mode = shape.member(config, "follow_up_mode", "string"),
     coalesce = options.coalesce ~= false,
@@ -285,25 +298,37 @@ function Session:_tell(event)
   end
 end
 
+--- Whoever asked gets one answer: one that cannot be sent is refused in its
+--- place.
 local function run_once(session, run)
   local result, why, code = run:execute()
-  if not result then
-    session:_refuse(session._reply_to, code, why)
-    return
+  if result then
+    local ok, text
+    text, why = json.encode(result)
+    if text then
+      ok, why, code = send(session, "agent_result", { result_json = text },
+        session._reply_to)
+    end
+    if ok or code == "closed" or code == "ended" then
+      return
+    end
   end
-  send(session, "agent_result", { result_json = json.encode(result) },
-    session._reply_to)
+  session:_refuse(session._reply_to, code, why)
 end
 
 --- Runs what was asked for, then what came too late for that. Between the last
 --- look and the end of this task nothing waits: no message can fall between.
 local function run_all(session, messages, reply_to)
   while #messages > 0 do
-    local run = assert(session.loop:begin(messages))
     session._reply_to = reply_to
     session._first_event = true
     session.status = "processing"
-    run_once(session, run)
+    local run, why, code = session.loop:begin(messages)
+    if run then
+      run_once(session, run)
+    else
+      session:_refuse(reply_to, code, why)
+    end
     messages = session._stopped and {} or session.loop:take_queued()
     reply_to = session._asked_by[messages[1] or false]
   end
@@ -380,12 +405,8 @@ function HANDLERS.agent_status(session, _, message_id)
 end
 
 local function send_tools(session, prefix, message_id)
-  local list, why, code = session.loop:list_tools()
-  if not list then
-    return session:_refuse(message_id, code, why)
-  end
   local tools = {}
-  for _, tool in ipairs(list) do
+  for _, tool in ipairs((session.loop:list_tools())) do
     if not prefix or tool.name:sub(1, #prefix) == prefix then
       tools[#tools + 1] = {
         name = tool.name,

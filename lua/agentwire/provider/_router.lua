@@ -1,5 +1,14 @@
 --- Several provider adapters behind one adapter port, chosen by model.
+local log = require "agentwire.log"
+local misuse = require "agentwire._misuse"
+local options_of = require "agentwire._options"
+local problems = require "agentwire._problem"
+local task = require "agentwire.task"
+
 local M = {}
+
+local ADAPTERS = options_of.list_of(options_of.having(
+  "an adapter, which has a stream function", "stream"))
 
 ---@class agentwire.ProviderRouter
 local Router = {}
@@ -54,6 +63,43 @@ function Router:route(model)
     model.id, model.provider, model.api), "model_not_found"
 end
 
+local function filled_in(adapter, model)
+  local descriptor = {
+    provider_id = not model.provider and adapter.name or nil, api = adapter.api,
+  }
+  for name, value in pairs(model) do
+    descriptor[name] = value
+  end
+  return descriptor
+end
+
+-- What one adapter lists, with the members that it shares with its models.
+local function list_models(adapter, query)
+  if not adapter.models then
+    return {}
+  end
+  local ok, models, text, code = pcall(adapter.models, adapter, query)
+  if not ok then
+    if task.is_cancelled(models) then
+      error(models, 0)
+    end
+    return nil, problems.brief(models), "internal_error"
+  elseif type(models) ~= "table" then
+    return nil, text or "the adapter returned no list of models",
+      code or "internal_error"
+  end
+  local list = {}
+  for index, model in ipairs(models) do
+    local id = type(model) == "table" and (model.model_id or model.id)
+    if type(id) ~= "string" or id == "" then
+      return nil, ("models: entry %d has no model_id"):format(index),
+        "internal_error"
+    end
+    list[index] = filled_in(adapter, model)
+  end
+  return list
+end
+
 --- All adapters' models. An adapter that fails is left out, unless all fail.
 ---@async
 ---@param query? table
@@ -63,16 +109,15 @@ end
 function Router:models(query)
   local all, failure, text, code = {}, true, nil, nil
   for _, adapter in ipairs(self._adapters) do
-    local models, problem, problem_code = {}, nil, nil
-    if adapter.models then
-      models, problem, problem_code = adapter:models(query or {})
-    end
+    local models, problem, problem_code = list_models(adapter, query or {})
     if models then
       failure = false
       for _, model in ipairs(models) do
         all[#all + 1] = model
       end
     else
+      log.write("warn", "models_failed", ("provider %s lists no models: %s")
+        :format(tostring(adapter.name), problem), { provider = adapter.name })
       text, code = problem, problem_code
     end
   end
@@ -109,13 +154,9 @@ end
 ---@param adapters table[]
 ---@return agentwire.ProviderRouter
 function M.new(adapters)
-  if type(adapters) ~= "table" or #adapters == 0 then
-    error("a router needs a list of adapters", 2)
-  end
-  for _, adapter in ipairs(adapters) do
-    if type(adapter) ~= "table" or not adapter.stream then
-      error("a provider adapter needs a stream function", 2)
-    end
+  options_of.argument("provider.router", "adapters", ADAPTERS, adapters)
+  if #adapters == 0 then
+    misuse.raise("provider.router: adapters: the list is empty")
   end
   return setmetatable({ name = "router", _adapters = adapters }, Router)
 end

@@ -118,10 +118,8 @@ local descriptor = object {
 local indexed = { "content_index", count }
 local delta = { "content_index", count, "delta", text }
 
---- The whole assistant message, as in `done`.
-M.assistant = function(value)
-  return message(value)
-end
+--- A message of a request, of any role.
+M.message = message
 
 --- One check for each message type, over its payload.
 M.payloads = {

@@ -52,6 +52,7 @@ local function finish(stream, message, text, code)
   stream._ended = true
   stream._message = message
   stream._error, stream._code = text, code
+  stream._usage = stream:usage()
   stream._blocks, stream._rec = NO_BLOCKS, nil
   local channel = stream._channel
   stream._channel, stream._source = NO_CHANNEL, NO_CHANNEL
@@ -422,6 +423,15 @@ function Stream:partial()
   return (reconstructed(self))
 end
 
+--- Token counts as far as the server has told them, of a failed or aborted
+-- stream too.
+---@return table usage input, output, cache_read, cache_write
+function Stream:usage()
+  local failure, rec = self._failure, self._rec
+  return protocol.usage(self._message and self._message.usage
+    or failure and failure.usage or self._usage or rec and rec:usage())
+end
+
 --- Asks the server to cancel. The stream goes on until the server has ended it:
 -- with event `error` and then code "aborted", or with a result that was faster.
 ---@async
@@ -479,6 +489,7 @@ function M.new(channel, given)
     _reading = false,
     _done = nil,
     _failure = nil,
+    _usage = nil,
     _held = nil,
     _ended = false,
     _message = nil,

@@ -59,7 +59,7 @@ M.codes = set {
   "internal_error", "stream_not_found", "stream_already_exists",
   "version_mismatch", "invalid_sequence", "duplicate_sequence",
   "sequence_gap", "not_implemented", "aborted", "timeout", "overloaded",
-  "unauthenticated",
+  "unauthenticated", "limit",
 }
 
 M.stop_reasons = set {
@@ -132,6 +132,14 @@ function M.check(kind, payload)
     return nil, "unknown message type " .. tostring(kind), "not_implemented"
   end
   return shape.check(M.messages[kind], payload)
+end
+
+--- Checks one message in its wire form.
+---@param message table
+---@return boolean|nil ok
+---@return string|nil problem names the field
+function M.check_message(message)
+  return shape.check(schema.message, message)
 end
 
 --- Checks a `stream_request` or `complete_request` and brings it into one
@@ -491,8 +499,11 @@ function M.build_request(request)
     return nil, problem
   end
   local context = request.context or request
-  if type(context.messages) ~= "table" then
-    return nil, "messages must be a table"
+  local list = context.messages
+  if type(list) ~= "table" or next(list) ~= nil and list[1] == nil then
+    return nil, "messages: expected a list of messages" .. (
+      type(list) == "table" and list.role
+      and "; this is one message, put it in { }" or "")
   end
   local messages, system_prompt
   messages, problem, system_prompt =

@@ -158,6 +158,10 @@ local function push_delta(self, event, kind)
   return append(self, block, delta)
 end
 
+local function filled(text)
+  return type(text) == "string" and text:find("%S") and text or nil
+end
+
 local function push_start(self, event, kind)
   local block = open_block(self, event.content_index, kind)
   if not block then
@@ -181,9 +185,9 @@ local function push_end(self, event, kind)
   block.ended = true
   block.delta_type = nil
   if kind == "tool" then
-    block.id = event.id or block.id
-    block.name = event.name or block.name
-    block.arguments_json = event.arguments_json
+    block.id = filled(event.id) or block.id
+    block.name = filled(event.name) or block.name
+    block.arguments_json = filled(event.arguments_json)
     block.thought_signature = event.thought_signature
   end
   return true
@@ -245,10 +249,7 @@ end
 -- A call without arguments is a call with none: `{}` is what every tool
 -- takes for that.
 function WRITE.tool(block)
-  local arguments = block.arguments_json
-  if type(arguments) ~= "string" or arguments == "" then
-    arguments = text_of(block)
-  end
+  local arguments = block.arguments_json or text_of(block)
   return {
     type = "tool_call",
     id = block.id or "",

@@ -1,6 +1,8 @@
 --- Server of the provider protocol: one adapter, or a router over several,
 -- made available to the peer of a connection.
 local clock = require "agentwire._clock"
+local json = require "agentwire.json"
+local misuse = require "agentwire._misuse"
 local options_of = require "agentwire._options"
 local problems = require "agentwire._problem"
 local protocol = require "agentwire.provider.protocol"
@@ -102,6 +104,35 @@ local function ensure_start(run, input_tokens)
   })
 end
 
+local function filled(text)
+  return type(text) == "string" and text:find("%S") and text or nil
+end
+
+-- Upstreams leave out what they have said before: an id or a name of the
+-- start, arguments that came as deltas. Some give calls no ids at all.
+local function complete_call(run, event)
+  local kind = event.type
+  if kind ~= "toolcall_start" and kind ~= "toolcall_end" then
+    return event
+  end
+  local index = event.content_index
+  local block = run.rec.blocks[index] or {}
+  local whole = {
+    type = kind, content_index = index,
+    id = filled(event.id) or block.id or "",
+    name = event.name or block.name,
+    thought_signature = event.thought_signature,
+  }
+  if kind == "toolcall_end" then
+    local given = event.arguments_json
+    if given == nil or given == json.null or not filled(given) then
+      given = filled(run.rec:text(index)) or "{}"
+    end
+    whole.arguments_json = given
+  end
+  return whole
+end
+
 local function block_payload(run, event)
   local kind = event.type
   local payload = { content_index = event.content_index, delta = event.delta }
@@ -188,6 +219,7 @@ function emit(run, event)
   end
   local kind = type(event) == "table" and event.type
   if BLOCK_EVENT[kind] then
+    event = complete_call(run, event)
     check_block(run, event)
     if not run.silent then
       ensure_start(run)
@@ -259,10 +291,34 @@ local function has_tool_call(content)
   return false
 end
 
+-- The same for the calls of a message that was returned whole.
+local function complete_content(run, content)
+  if type(content) ~= "table" then
+    return content
+  end
+  local whole = {}
+  for index, block in ipairs(content) do
+    if type(block) == "table" and block.type == "tool_call" then
+      local call = complete_call(run, {
+        type = "toolcall_end", content_index = index - 1, id = block.id,
+        name = block.name, arguments_json = block.arguments_json,
+        thought_signature = block.thought_signature,
+      })
+      call.type, call.content_index = "tool_call", nil
+      block = call
+    end
+    whole[index] = block
+  end
+  return json.array(whole)
+end
+
 local function complete_message(run, given)
   local message = run.rec:message(defaults_of(run))
   for key, value in pairs(given or {}) do
     message[key] = value
+  end
+  if given and given.content then
+    message.content = complete_content(run, given.content)
   end
   message.role = "assistant"
   message.usage = usage_of(run, given and given.usage)
@@ -316,6 +372,17 @@ local function end_of_final(run)
     final.error_code or "provider_error", final)
 end
 
+-- What is wrong with what an adapter returned.
+local function misfit_of(run, message)
+  if message ~= nil and type(message) ~= "table" then
+    return ("the adapter returned %s; it returns a message, or nil, text, code")
+      :format(misuse.describe(message))
+  elseif message == nil and run.rec:is_empty() then
+    return "the adapter returned nothing and has emitted nothing; it returns "
+      .. "a message, or nil, text, code"
+  end
+end
+
 local function conclude(run, results, text, code, raised)
   if run.stopping then
     local why = run.stopping
@@ -329,11 +396,19 @@ local function conclude(run, results, text, code, raised)
     return end_badly(run, "error", problems.brief(raised), "internal_error")
   elseif run.final then
     return end_of_final(run)
-  elseif results[1] == nil and (results[2] or results[3]) then
-    return end_badly(run, "error", tostring(results[2] or results[3]),
-      results[3], results[4])
   end
-  return end_well(run, results[1])
+  local message = results[1] or nil
+  if not message and (results[2] or results[3]) then
+    local details = results[4]
+    return end_badly(run, "error", problems.brief(results[2] or results[3]),
+      results[3], type(details) == "table" and details or nil)
+  end
+  local misfit = misfit_of(run, message)
+  if misfit then
+    report(run, misfit)
+    return end_badly(run, "error", misfit, "internal_error")
+  end
+  return end_well(run, message)
 end
 
 local function work(run)

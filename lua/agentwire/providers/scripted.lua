@@ -2,6 +2,7 @@
 -- events exactly, or answers by rules, calling the tools that it is offered.
 local clock = require "agentwire._clock"
 local facts = require "agentwire.providers._scripted_facts"
+local options_of = require "agentwire._options"
 local protocol = require "agentwire.provider.protocol"
 local rules = require "agentwire.providers._scripted_rules"
 local task = require "agentwire.task"
@@ -61,6 +62,7 @@ local function play(steps, request, emit, call)
       return message, text, code, details
     end
   end
+  return {} -- the end of the steps is the end of the answer
 end
 
 -- Writes blocks piece by piece and counts the words that it wrote.
@@ -68,7 +70,7 @@ local function new_writer(emit, options)
   return {
     emit = emit, index = 0, words = 0, content = {},
     delay_ms = options.word_delay_ms, max_words = options.max_words,
-    cut = false,
+    cut = false, usage = options.usage,
   }
 end
 
@@ -89,6 +91,7 @@ local function write_words(writer, kind, text)
       type = kind .. "_delta", content_index = index, delta = delta,
     }
     writer.words = writer.words + 1
+    writer.usage.output = writer.words
     written[#written + 1] = delta
   end
   writer.emit { type = kind .. "_end", content_index = index }
@@ -144,10 +147,11 @@ local function perform(self, request, emit, call)
   local options = request.options or {}
   local plan = self._decide(request)
   local input = input_words(request.context)
+  call.usage = { input = input, output = 0 }
   local writer = new_writer(emit, {
     word_delay_ms = self._word_delay_ms, max_words = options.max_tokens,
+    usage = call.usage,
   })
-  call.usage = { input = input }
   if plan.thinking and options.thinking_enabled ~= false then
     write_words(writer, "thinking", plan.thinking)
   end
@@ -231,6 +235,30 @@ function Scripted:models()
   return models
 end
 
+local STEPS = options_of.list_of(options_of.either(options_of.table,
+  options_of.func))
+
+local OPTIONS = options_of.spec("scripted.new", {
+  events = STEPS,
+  turns = options_of.list_of(STEPS),
+  script = options_of.func,
+  decide = options_of.func,
+  models = options_of.list_of(options_of.table),
+  name = options_of.filled,
+  api = options_of.filled,
+  word_delay_ms = options_of.duration_ms,
+})
+
+---@class agentwire.ScriptedOptions
+---@field events table[]? steps that are played for each request
+---@field turns table[][]? a list of such lists, one for each request in turn
+---@field script fun(request: table, emit: function, call: table)? the adapter
+---@field decide fun(request: table): table|nil {thinking, text, calls}
+---@field models table[]? descriptors
+---@field name string? "scripted"
+---@field api string? "scripted"
+---@field word_delay_ms number? pause before each word, 0
+
 local DEFAULT_MODELS = {
   { model_id = "scripted", display_name = "Scripted" },
 }
@@ -246,13 +274,10 @@ local DEFAULT_MODELS = {
 --
 -- Besides: `decide` (replaces the rules: request -> { thinking, text, calls }),
 -- `models`, `name`, `api`, `word_delay_ms` (0).
----@param options? table
+---@param options? agentwire.ScriptedOptions
 ---@return agentwire.ScriptedProvider
 function M.new(options)
-  options = options or {}
-  if type(options) ~= "table" then
-    error("scripted.new takes a table", 2)
-  end
+  options = OPTIONS:check(options)
   return setmetatable({
     name = options.name or "scripted",
     api = options.api or "scripted",

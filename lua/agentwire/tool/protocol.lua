@@ -52,6 +52,7 @@ M.codes = {
   tool_execution_error = true,
   tool_timeout = true,
   rate_limited = true,
+  limit = true,
   internal_error = true,
   tool_unavailable = true,
   invalid_arguments = true,

@@ -45,11 +45,13 @@ local M = {}
 ---@field name string
 ---@field tool_call_id string
 ---@field timeout_ms integer?
+---@field cancelled fun(): boolean whether nobody wants the result any more: the
+--- call timed out or was cancelled. Waits raise then: this is for work between
 local Context = {}
 Context.__index = Context
 
 local function new_context(tool, call, timeout_ms)
-  return setmetatable({
+  local context = setmetatable({
     name = tool.metadata.name,
     tool_call_id = call.tool_call_id or "",
     timeout_ms = timeout_ms,
@@ -57,6 +59,11 @@ local function new_context(tool, call, timeout_ms)
     _details_json = nil,
     _ended = false,
   }, Context)
+  -- A function of its own, so that `call.cancelled()` is right as well.
+  context.cancelled = function()
+    return context._ended
+  end
+  return context
 end
 
 local function encode(value)
@@ -99,13 +106,6 @@ end
 ---@param value any anything that has a JSON form
 function Context:details(value)
   self._details_json = encode(value)
-end
-
---- Whether the result is still wanted by nobody: the call timed out or was
---- cancelled. Waits raise in that case, so this is for work between waits.
----@return boolean
-function Context:cancelled()
-  return self._ended
 end
 
 -- Results ---------------------------------------------------------------------
