@@ -91,15 +91,18 @@ end
 -- No network between: the other end of a pair, of our stdio, a child.
 local LOCAL = { memory = true, stdio = true, process = true }
 
----Who is at the other end of a core connection.
+---Who is at the other end of a core connection. A peer that comes back may have
+---other rights than before.
 ---@param core userdata
+---@param before agentwire.Identity?
 ---@return agentwire.Identity?
-function M.of(core)
+function M.of(core, before)
   local text = core:identity()
-  if not text and LOCAL[core:state().transport] then
-    return make { id = "local" }
+  if text then
+    return M.decode(text)
   end
-  return M.decode(text)
+  return before or LOCAL[core:state().transport] and make { id = "local" }
+    or nil
 end
 
 ---What names an owner: peers of the same identity are one, and so are all who

@@ -399,8 +399,7 @@ local function on_ready(self, events)
   if has(events, UP) then
     local state = core:state()
     self.peer = state.peer or self.peer
-    -- It may come back with other rights.
-    self.identity = identity.of(core) or self.identity
+    self.identity = identity.of(core, self.identity)
     if not (self._lost and state.extended) then
       set_state(self, "open", { resumed = false })
     end

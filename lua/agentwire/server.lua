@@ -244,7 +244,6 @@ end
 function Server:_end()
   self._host:unwatch(self._handle)
   self._hub:stop()
-  self._admission:withdraw()
   for conn in pairs(self._connections) do
     conn:close("the server is closing", 1001)
   end

@@ -134,7 +134,10 @@ function Client:start(given)
   given = START:check(given)
   local tools, routes = offered_tools(given)
   local payload = build_start(given, tools)
-  local channel, why, code = self._connection:open("agent", given.id)
+  -- A conversation keeps its one id.
+  local id = given.id or options.uuid.accepts(given.resume_session_id)
+    and given.resume_session_id or nil
+  local channel, why, code = self._connection:open("agent", id)
   if not channel then
     return nil, why, code
   end

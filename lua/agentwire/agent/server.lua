@@ -3,6 +3,7 @@
 
 local client_tools = require("agentwire.agent._client_tools")
 local clock = require("agentwire._clock")
+local conversations = require("agentwire.agent._conversations")
 local shape = require("agentwire._shape")
 local json = require("agentwire.json")
 local loop = require("agentwire.agent.loop")
@@ -39,7 +40,11 @@ M.OPTIONS = options_of.spec("agent.service", {
   tool_timeout_ms = options_of.duration_ms,
   tools_timeout_ms = options_of.duration_ms,
   coalesce = options_of.boolean,
-  store = options_of.having("a store with load and save", "save"),
+  store = options_of.kind("a store with load and save", function(value)
+    local has = options_of.having
+    return has("", "load").accepts(value) and has("", "save").accepts(value)
+  end),
+  store_timeout_ms = options_of.duration_ms,
 })
 
 ---What `new` returns, for options that take one.
@@ -66,10 +71,14 @@ end)
 ---@field tools_timeout_ms number? what a source may take to list its tools, 5000
 ---@field coalesce boolean? merge deltas that wait for a slow client, true
 ---@field store agentwire.AgentStore? conversations that outlive their session
+---@field store_timeout_ms number? for one answer of the store, 30000
 
+---Both may wait. A failure is raised, or returned as nil or false and a message:
+---it is logged, and the client hears that there was one. `key` holds the owner's
+---identity and the session's id, in characters that a file's name may have.
 ---@class agentwire.AgentStore
----@field load fun(self, session_id: string): table[]|nil
----@field save fun(self, session_id: string, messages: table[])
+---@field load fun(self, key: string, owner: agentwire.Identity?): table[]|nil, string?
+---@field save fun(self, key: string, messages: table[], owner: agentwire.Identity?)
 
 ---@class agentwire.AgentService
 local Service = {}
@@ -85,6 +94,8 @@ function M.new(options)
   return setmetatable({
     _options = options,
     _tools = loop.sources(options.tools),
+    _conversations = conversations.new(options.store,
+      options.store_timeout_ms),
     _sessions = {}, -- set
     _count = 0,
     _max_sessions = options.max_sessions or MAX_SESSIONS,
@@ -173,25 +184,16 @@ local function read_config(service, event)
   return config
 end
 
-local function load_messages(service, event)
-  local id = event.resume_session_id
+local function open_conversation(service, channel, event)
+  local resumed = event.resume_session_id
+  local id = conversations.read_id(resumed or channel.id)
   if not id then
-    return {}
+    return nil, "resume_session_id: expected a UUID", "invalid_request"
   end
-  local store = service._options.store
-  local messages = store and store:load(id)
-  if not messages then
-    return nil, "there is nothing to resume from " .. id, "session_expired"
-  end
-  local problem = loop.problem_of(messages)
-  if problem then
-    return nil, "what was stored cannot be gone on with: " .. problem,
-      "internal_error"
-  end
-  return messages
+  return service._conversations:open(channel.connection, id, resumed ~= nil)
 end
 
-local function build_loop(session, config, event, messages)
+local function build_loop(session, config, event)
   local service = session.service
   local options = service._options
   local limit = options.max_turns or MAX_TURNS
@@ -206,7 +208,7 @@ local function build_loop(session, config, event, messages)
     model = config.model,
     system_prompt = event.system_prompt or options.system_prompt,
     tools = tools,
-    messages = messages,
+    messages = session.conversation.messages,
     options = merged(options.options,
       shape.member(config, "options", "table")),
     max_turns = math.max(1, math.floor(math.min(wanted, limit))),
@@ -218,33 +220,32 @@ local function build_loop(session, config, event, messages)
     follow_up_mode = shape.member(config, "follow_up_mode", "string"),
     coalesce = options.coalesce ~= false,
     on_event = function(agent_event)
+      session:_note(agent_event)
       session:_tell(agent_event)
     end,
   }
 end
 
-local function new_session(service, channel, event)
+--- Whether another session may begin.
+local function check_start(service, event)
   local ok, why, code = protocol.check(event)
   if not ok then
     return nil, why, code
   elseif service._stopped then
     return nil, "the service is stopping", "rate_limited"
   elseif service._count >= service._max_sessions then
-    return nil, ("%d sessions are open"):format(service._count), "rate_limited"
+    return nil, ("%d sessions are open, all that max_sessions allows")
+      :format(service._count), "rate_limited"
   end
-  local config, messages
-  config, why, code = read_config(service, event)
-  if not config then
-    return nil, why, code
-  end
-  messages, why, code = load_messages(service, event)
-  if not messages then
-    return nil, why, code
-  end
+  return true
+end
+
+local function new_session(service, channel, config, conversation)
   local now = clock.now_ms()
-  local session = setmetatable({
+  return setmetatable({
     service = service,
     channel = channel,
+    conversation = conversation,
     status = "ready",
     created_at = now,
     updated_at = now,
@@ -259,8 +260,6 @@ local function new_session(service, channel, event)
     _listing = false,
     _stopped = false,
   }, Session)
-  session.loop = build_loop(session, config, event, messages)
-  return session
 end
 
 -- Runs ----------------------------------------------------------------------------
@@ -274,6 +273,18 @@ function Session:_track(event)
   if self.status ~= "stopping" then
     self.status = self._tools_running > 0 and "waiting_for_tool"
       or "processing"
+  end
+end
+
+--- Saves the conversation at the end of each turn, before that is told.
+function Session:_note(event)
+  if event.type == "message_end" then
+    self.conversation:touch()
+  elseif event.type == "turn_end" or event.type == "agent_end" then
+    local ok, why = self.conversation:save(self.loop.messages)
+    if not ok then
+      self:_tell { type = "save_failed", message = why }
+    end
   end
 end
 
@@ -478,22 +489,54 @@ function Session:_stop(reason, reply_to)
     self._runner:join()
   end
   self.status = "stopped"
+  -- Whoever hears of the end may start it again at once.
+  self.conversation:save(self.loop.messages)
+  self.conversation:close()
   send(self, "agent_stopped", {
     session_id = self.channel.id,
     reason = reason,
   }, reply_to)
 end
 
-local function leave(session)
-  local service = session.service
-  if service._sessions[session] then
-    service._sessions[session] = nil
-    service._count = service._count - 1
-    local store = service._options.store
-    if store then
-      store:save(session.channel.id, session.loop.messages)
-    end
+--- Makes the session, in the task that will serve it: what it takes is given
+--- back when that ends.
+local function start(service, channel, event)
+  local config, why, code = read_config(service, event)
+  if not config then
+    return nil, why, code
   end
+  local conversation
+  conversation, why, code = open_conversation(service, channel, event)
+  if not conversation then
+    return nil, why, code
+  end
+  local session = new_session(service, channel, config, conversation)
+  task.defer(function()
+    service._sessions[session] = nil
+    if session.loop then
+      conversation:save(session.loop.messages)
+    end
+    conversation:close()
+  end)
+  if service._stopped then -- while the store was asked
+    return nil, "the service is stopping", "rate_limited"
+  end
+  session.loop = build_loop(session, config, event)
+  service._sessions[session] = true
+  return session
+end
+
+--- Takes a place for as long as the current task runs.
+local function take_place(service, event)
+  local ok, why, code = check_start(service, event)
+  if not ok then
+    return nil, why, code
+  end
+  service._count = service._count + 1
+  task.defer(function()
+    service._count = service._count - 1
+  end)
+  return true
 end
 
 local function serve_session(service, channel)
@@ -502,17 +545,16 @@ local function serve_session(service, channel)
     return
   end
   local message_id = channel:message_id()
-  local session, why, code = new_session(service, channel, event)
+  local session
+  local ok, why, code = take_place(service, event)
+  if ok then
+    session, why, code = start(service, channel, event)
+  end
   if not session then
     local kind, payload = protocol.error(code, why)
     channel:send(kind, payload, message_id)
     return channel:close()
   end
-  service._sessions[session] = true
-  service._count = service._count + 1
-  task.defer(function()
-    leave(session)
-  end)
   send(session, "agent_started", { session_id = channel.id }, message_id)
   while not session._stopped do
     event = channel:receive()
