@@ -310,6 +310,34 @@ function Calls:close(message, code)
   end
 end
 
+--- The connection that the peer is reached by.
+---@return agentwire.Connection
+function Calls:connection()
+  return self._channel.connection
+end
+
+--- Ends what is open without the peer's word: it has a successor, and will not
+--- answer any more.
+---@param tool_name string|nil nil: all, and the scope as well
+---@param message string
+---@param code string
+function Calls:give_up(tool_name, message, code)
+  local given_up = {}
+  for _, execution in pairs(self._open) do
+    if not tool_name or execution.name == tool_name then
+      given_up[#given_up + 1] = execution
+    end
+  end
+  for _, execution in ipairs(given_up) do
+    settle(execution, nil, message, code)
+  end
+  if not tool_name then
+    self:close(message, code)
+    self._channel:try_send("goodbye", { reason = message })
+    self._channel:close()
+  end
+end
+
 --- Sends a request and waits for its answer.
 ---@async
 ---@param kind string tool_list, tool_status, tool_register or tool_unregister
@@ -389,6 +417,9 @@ function Calls:start(call)
   self._count = self._count + 1
   local id = call.execution_id
     or protocol.execution_id(self._channel.id, self._count)
+  if self._open[id] then
+    return nil, "an execution of this id is open: " .. id, "invalid_request"
+  end
   local execution = new_execution(self, id, call)
   -- Before sending, since the answer may come while a full window parks us.
   self._open[id] = execution

@@ -19,12 +19,16 @@ M.SOURCE = options_of.having("a tool source", "execute")
 
 M.POOL = options_of.having("a pool made by tool.pool", "remove_all")
 
-local RUNS = options_of.spec("tool.register", {
+local RUNS = options_of.spec("tool.attach", {
   max_executions = options_of.count,
   max_finished = options_of.count,
   max_finished_bytes = options_of.bytes,
   timeout_ms = options_of.duration_ms,
 })
+
+local REGISTER = options_of.spec("tool.register", {
+  name = options_of.filled,
+}, RUNS)
 
 ---What `aw.serve` takes as `tool_options`.
 M.OPTIONS = options_of.spec("tool_options", {
@@ -97,7 +101,9 @@ function SERVE.tool_register(scope, event, reply_to)
     return scope:_refuse(event, reply_to, "permission_denied",
       "tools cannot be registered here")
   end
-  local registered, why, code = scope._pool:add(event.tool, scope.calls)
+  local registered, why, code = scope._pool:add(event.tool, scope.calls, {
+    server_name = event.server_name, instance = event.instance,
+  })
   if not registered then
     return scope:_refuse(event, reply_to, code, why)
   end
@@ -183,9 +189,27 @@ function M.attach(connection, source, options)
   return running
 end
 
+---@class agentwire.RegisterOptions
+---@field name string? of this tool server: started again, it ends the calls that
+--- it owed before, also if its old link still looks alive
+---@field max_executions integer? running at once, 64
+---@field max_finished integer? ended ones that a repeated id finds, 256
+---@field max_finished_bytes integer? what their results hold, 4 MiB
+---@field timeout_ms number? what each registration may take, 30000
+
 ---@class agentwire.ToolRegistration
 local Registration = {}
 Registration.__index = Registration
+
+-- The life of a tool server is that of its connection: one that was started
+-- again has another. Told by the id of the first scope it registered in.
+local instances = setmetatable({}, { __mode = "k" })
+
+local function instance_of(channel)
+  local connection = channel.connection
+  instances[connection] = instances[connection] or channel.id
+  return instances[connection]
+end
 
 local function register_all(self, source)
   local list, why, code = source:list()
@@ -194,8 +218,10 @@ local function register_all(self, source)
   end
   for _, tool in ipairs(list) do
     local answer
-    answer, why, code = self._scope.calls:request("tool_register",
-      { tool = tool }, self._timeout_ms)
+    answer, why, code = self._scope.calls:request("tool_register", {
+      tool = tool, server_name = self._name,
+      instance = instance_of(self._scope.channel),
+    }, self._timeout_ms)
     if not answer then
       return nil, tool.name .. ": " .. why, code
     end
@@ -211,12 +237,12 @@ end
 ---@async
 ---@param connection table
 ---@param source table a tool source
----@param options? agentwire.ExecutorOptions `timeout_ms` is each registration's
+---@param options? agentwire.RegisterOptions
 ---@return agentwire.ToolRegistration|nil registration
 ---@return string? message
 ---@return string? code
 function M.register(connection, source, options)
-  options = RUNS:check(options)
+  options = REGISTER:check(options)
   options_of.argument("tool.register", "source", M.SOURCE, source)
   local channel, why, code = connection:open("tool")
   if not channel then
@@ -239,6 +265,7 @@ function M.register(connection, source, options)
     tool_ids = {},
     _scope = scope,
     _ended = ended,
+    _name = options.name,
     _timeout_ms = options.timeout_ms or TIMEOUT_MS,
   }, Registration)
   local registered

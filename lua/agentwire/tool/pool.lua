@@ -35,28 +35,75 @@ function M.new(options)
   }, Pool)
 end
 
+local RESTARTED = "the tool's server was started again"
+
+local function identity_of(calls)
+  local identity = calls:connection().identity
+  return identity and identity.id
+end
+
+--- Whether an entry is of the life before this one of the server that registers.
+--- Servers with a name are told apart by it. Of others it is only known that
+--- they have a tool of one name: the older one counts as gone if it has no link.
+local function is_predecessor(entry, new)
+  if entry.calls:connection() == new.calls:connection()
+    or identity_of(entry.calls) ~= identity_of(new.calls) then
+    return false
+  elseif new.server_name or entry.server_name then
+    return entry.server_name == new.server_name
+      and (new.instance == nil or entry.instance ~= new.instance)
+  end
+  return entry.metadata.name == new.metadata.name
+    and not entry.calls:connection():is_open()
+end
+
+--- Ends the calls that a registering server still owes from before.
+local function end_predecessors(self, new)
+  local named, alike = {}, {}
+  for _, name in ipairs(self._names) do
+    for _, entry in ipairs(self._by_name[name]) do
+      if is_predecessor(entry, new) then
+        (new.server_name and named or alike)[entry.calls] = true
+      end
+    end
+  end
+  for calls in pairs(named) do
+    calls:give_up(nil, RESTARTED, "restarted")
+    self:remove_all(calls)
+  end
+  for calls in pairs(alike) do
+    calls:give_up(new.metadata.name, RESTARTED, "restarted")
+  end
+end
+
 --- Takes a tool in. A name that is there already is overlaid, not refused: a
 --- tool server that reconnects registers while its old link may still look
 --- alive.
 ---@param tool table metadata
 ---@param calls agentwire.ToolCalls the scope it came from
+---@param from? table {server_name, instance} of the server's life
 ---@return table|nil registered {tool_id, registered_at}
 ---@return string? message
 ---@return string? code
-function Pool:add(tool, calls)
+function Pool:add(tool, calls, from)
   local ok, why, code = protocol.check_metadata(tool)
   if not ok then
     return nil, "tool." .. why, code
-  elseif self._count >= self._max_tools then
-    return nil, ("%d tools are registered"):format(self._count), "rate_limited"
+  end
+  local entry = {
+    id = ("%s#%d"):format(tool.name, self._serial + 1),
+    metadata = tool,
+    calls = calls,
+    server_name = from and from.server_name,
+    instance = from and from.instance,
+  }
+  end_predecessors(self, entry)
+  if self._count >= self._max_tools then
+    return nil, ("%d tools are registered (max_tools)"):format(self._count),
+      "rate_limited"
   end
   self._serial = self._serial + 1
   self._count = self._count + 1
-  local entry = {
-    id = ("%s#%d"):format(tool.name, self._serial),
-    metadata = tool,
-    calls = calls,
-  }
   local entries = self._by_name[tool.name]
   if not entries then
     entries = {}
@@ -118,6 +165,16 @@ function Pool:list(prefix)
   return list
 end
 
+--- The entry of the newest server whose link stands, else of the newest.
+local function choose(entries)
+  for index = #entries, 1, -1 do
+    if entries[index].calls:connection():is_open() then
+      return entries[index]
+    end
+  end
+  return entries[#entries]
+end
+
 --- Runs a tool at the peer that registered it last.
 ---@async
 ---@param call agentwire.ToolCall
@@ -129,7 +186,7 @@ function Pool:execute(call)
   if not entries then
     return nil, "no such tool: " .. tostring(call.name), "tool_not_found"
   end
-  local result, why, code = entries[#entries].calls:execute(call)
+  local result, why, code = choose(entries).calls:execute(call)
   if GONE[code] then
     return nil, "the tool's server has left: " .. why, "tool_unavailable"
   end

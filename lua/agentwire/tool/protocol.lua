@@ -57,6 +57,7 @@ M.codes = {
   tool_unavailable = true,
   invalid_arguments = true,
   permission_denied = true,
+  restarted = true,
 }
 
 local METADATA = object {
@@ -71,7 +72,12 @@ local METADATA = object {
 }
 
 M.messages = {
-  tool_register = object { "tool", object {}, "callback_url", optional(text) },
+  tool_register = object {
+    "tool", object {},
+    "callback_url", optional(text),
+    "server_name", optional(text),
+    "instance", optional(text),
+  },
   tool_registered = object { "tool_id", text, "registered_at", integer },
   tool_unregister = object { "tool_id", text },
   tool_unregistered = object { "tool_id", text },
