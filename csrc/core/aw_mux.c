@@ -51,6 +51,7 @@ int aw_mux_new(aw_mux **out, const aw_mem *mem, const aw_mux_options *options) {
   mux->options = *options;
   default_options(&mux->options);
   init_fields(mux);
+  mux->peer_window_ms = AW_MUX_WINDOW_MS;
   mux->control_in = aw_channel_new(mux, AW_KIND_LINK, &mux->connection_id, mem);
   if (mux->control_in == NULL) {
     aw_mux_free(mux);
@@ -491,6 +492,20 @@ void aw_mux_abandon(aw_mux *mux, int error) {
   mux->generation++;
   reset_connection(mux);
   end_all(mux, error);
+}
+
+void aw_mux_lose_scopes(aw_mux *mux) {
+  if (mux->link != AW_LINK_DETACHED || mux->abandoned) {
+    return;
+  }
+  while (aw_queue_pop(&mux->flows) != NULL) {
+    /* what would be acknowledged is forgotten with its scope */
+  }
+  end_all(mux, AW_E_LOST);
+}
+
+unsigned aw_mux_peer_window_ms(const aw_mux *mux) {
+  return mux->peer_window_ms;
 }
 
 void aw_mux_share_log(aw_mux *mux, size_t *total, size_t max) {

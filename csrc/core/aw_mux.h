@@ -126,6 +126,15 @@ void aw_mux_detach(aw_mux *mux, uint32_t generation, int error);
 /* Ends every scope with `error` and forgets the logs: no next attach. */
 void aw_mux_abandon(aw_mux *mux, int error);
 
+/* Detached for too long: every scope ends with AW_E_LOST, as at the peer when
+ * its window has passed. The next attach finds a session without scopes; a peer
+ * that still has some is told that they are gone. While attached: nothing. */
+void aw_mux_lose_scopes(aw_mux *mux);
+
+/* For how long the peer keeps a detached session: what its last welcome said,
+ * AW_MUX_WINDOW_MS before the first one. */
+unsigned aw_mux_peer_window_ms(const aw_mux *mux);
+
 /* One message. The text may be changed. 0, also for what was refused. Less
  * than 0 means that this connection cannot go on: AW_E_SEQUENCE_GAP (4002),
  * AW_E_REFUSED (4003: invalid link message, credit exceeded), AW_E_CLOSED

@@ -58,10 +58,11 @@ struct aw_mux {
 
   /* The resumable session (aw_resume.c). */
   aw_uuid connection_id;
-  char epoch[33];      /* the server's, as known; "" when none */
-  uint32_t generation; /* of the connection that is attached */
-  uint64_t attempt;    /* server: of the hello that was accepted last */
-  bool welcomed;       /* client: this session was welcomed once */
+  char epoch[33];          /* the server's, as known; "" when none */
+  uint32_t generation;     /* of the connection that is attached */
+  uint64_t attempt;        /* server: of the hello that was accepted last */
+  bool welcomed;           /* client: this session was welcomed once */
+  unsigned peer_window_ms; /* client: as the last welcome said */
 
   size_t *shared_log, shared_log_max; /* of all sessions of a server */
 

@@ -637,10 +637,11 @@ static int receive_welcome(aw_mux *mux, const link_reader *in) {
   size_t len = 0;
   const char *epoch = link_string(in, "epoch", &len);
   link_list list;
-  uint64_t limit = mux->conn_allowed;
+  uint64_t limit = mux->conn_allowed, window = mux->peer_window_ms;
   if (epoch == NULL || len == 0 || len > AW_EPOCH_TEXT ||
       !mux->options.is_client || !link_list_open(in, "scopes", &list) ||
-      !link_may_number(in, "max_inbound_bytes", &limit)) {
+      !link_may_number(in, "max_inbound_bytes", &limit) ||
+      !link_may_number(in, "window_ms", &window)) {
     return AW_E_REFUSED;
   }
   if (mux->link == AW_LINK_AWAIT_WELCOME) {
@@ -660,6 +661,7 @@ static int receive_welcome(aw_mux *mux, const link_reader *in) {
    * resumed in the new epoch with the old one's numbers. */
   memcpy(mux->epoch, epoch, len);
   mux->epoch[len] = '\0';
+  mux->peer_window_ms = window < INT32_MAX ? (unsigned)window : INT32_MAX;
   lose_unanswered(mux);
   mux_notice(mux, link_true(in, "resumed") ? AW_MUX_RESUMED : AW_MUX_RENEWED);
   mux->welcomed = true;

@@ -408,7 +408,8 @@ static int conn_held_bytes(lua_State *L) {
   return 1;
 }
 
-/* state() -> {up, closed, extended, protocol, peer, transport} */
+/* state() -> {up, closed, extended, window_ms, protocol, peer, transport,
+ * pending_bytes} */
 static int conn_state(lua_State *L) {
   conn_box *box = aw_lua_check_conn(L, 1);
   lua_newtable(L);
@@ -419,6 +420,7 @@ static int conn_state(lua_State *L) {
   set_boolean(L, "up", aw_conn_is_up(box->conn));
   set_boolean(L, "closed", aw_conn_is_closed(box->conn));
   set_boolean(L, "extended", aw_mux_is_extended(aw_conn_mux(box->conn)));
+  set_integer(L, "window_ms", aw_mux_peer_window_ms(aw_conn_mux(box->conn)));
   const aw_transport *transport = aw_conn_transport(box->conn);
   if (transport != NULL) {
     set_string(L, "protocol", transport->info.protocol);
@@ -468,6 +470,15 @@ static int conn_cut(lua_State *L) {
   const char *reason = luaL_optstring(L, 2, "cut");
   if (box->conn != NULL) {
     aw_conn_cut(box->conn, reason);
+  }
+  return 0;
+}
+
+/* lose_scopes(): every scope ends with "lost"; a later connect may succeed */
+static int conn_lose_scopes(lua_State *L) {
+  conn_box *box = aw_lua_check_conn(L, 1);
+  if (box->conn != NULL) {
+    aw_conn_lose_scopes(box->conn);
   }
   return 0;
 }
@@ -526,6 +537,7 @@ static const luaL_Reg methods[] = {
     {"last_end", conn_last_end},
     {"close", conn_close},
     {"cut", conn_cut},
+    {"lose_scopes", conn_lose_scopes},
     {"abandon", conn_abandon},
     {"trace", conn_trace},
     {"trace_lines", conn_trace_lines},

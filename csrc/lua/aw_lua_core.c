@@ -1,5 +1,6 @@
 /* The module agentwire.core: the door between Lua and the C core. Everything
  * with a coroutine in it is in lua/agentwire. */
+#include "aw_error.h"
 #include "aw_lua.h"
 #include "aw_lua_json.h"
 #include <lauxlib.h>
@@ -29,6 +30,17 @@ static int is_terminal(lua_State *L) {
   return 1;
 }
 
+/* random() -> a number from 0 up to 1, from the system's entropy: no two
+ * processes agree, and the program's own generator is left alone */
+static int system_random(lua_State *L) {
+  uint32_t bits = 0;
+  if (aw_loop_entropy(&bits, sizeof bits) != AW_OK) {
+    bits = (uint32_t)uv_hrtime() * 2654435761u;
+  }
+  lua_pushnumber(L, (lua_Number)bits / 4294967296.0);
+  return 1;
+}
+
 int luaopen_agentwire_core(lua_State *L) {
   lua_newtable(L);
   aw_lua_open_loop(L);
@@ -42,6 +54,8 @@ int luaopen_agentwire_core(lua_State *L) {
   lua_setfield(L, -2, "wall_ms");
   lua_pushcfunction(L, monotonic_us);
   lua_setfield(L, -2, "monotonic_us");
+  lua_pushcfunction(L, system_random);
+  lua_setfield(L, -2, "random");
   lua_pushcfunction(L, is_terminal);
   lua_setfield(L, -2, "is_terminal");
   return 1;

@@ -404,6 +404,13 @@ void aw_conn_cut(aw_conn *conn, const char *reason) {
   }
 }
 
+void aw_conn_lose_scopes(aw_conn *conn) {
+  if (!is_up(conn) && conn->state != AW_CONN_IS_OVER) {
+    aw_mux_lose_scopes(conn->mux);
+    raise_events(conn, AW_CONN_NEWS);
+  }
+}
+
 void aw_conn_abandon(aw_conn *conn, int error, const char *reason) {
   if (conn->state == AW_CONN_IS_OVER) {
     return;

@@ -90,6 +90,11 @@ const aw_transport *aw_conn_transport(const aw_conn *conn); /* NULL: none */
 /* Of the peer of its last transport, also when that is gone; NULL: nobody. */
 const aw_identity *aw_conn_identity(const aw_conn *conn);
 
+/* The transport is gone for too long: every scope ends with AW_E_LOST, and
+ * AW_CONN_NEWS follows. The connection can be attached again. While it has a
+ * transport that is up: nothing. */
+void aw_conn_lose_scopes(aw_conn *conn);
+
 /* Gives up on a detached session: every scope ends with `error`. */
 void aw_conn_abandon(aw_conn *conn, int error, const char *reason);
 

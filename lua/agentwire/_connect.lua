@@ -1,5 +1,6 @@
 ---Connecting: what `aw.connect` and `aw.pair` take, and one attempt of it.
 local connection = require("agentwire.connection")
+local core = require("agentwire.core")
 local host = require("agentwire.host")
 local limits = require("agentwire._limits")
 local misuse = require("agentwire._misuse")
@@ -7,6 +8,7 @@ local options = require("agentwire._options")
 local protocols = require("agentwire.protocols")
 local request = require("agentwire._request")
 local task = require("agentwire.task")
+local wait = require("agentwire._wait")
 
 local M = {}
 
@@ -26,11 +28,15 @@ local M = {}
 ---@field trace boolean|fun(line: string)|nil
 ---@field on_state fun(event: table, connection: agentwire.Connection)|nil
 
+---@class agentwire.Attempt
+---@field refused boolean whether the last one was refused for its credentials
+
 ---@class agentwire.ConnectOptions: agentwire.PairOptions
----@field url string?
----@field token string? sent as `Authorization: Bearer …`
----@field headers table<string, string>|string[][]|nil further headers, by name
----or as a list of {name, value}
+---@field url string|fun(about: agentwire.Attempt): string|nil
+---@field token string|(fun(about: agentwire.Attempt): string?, string?)|nil sent
+---as `Authorization: Bearer …`
+---@field headers table|(fun(about: agentwire.Attempt): table)|nil further
+---headers, by name or as a list of {name, value}
 ---@field tls agentwire.TlsOptions?
 ---@field protocols string? subprotocols to offer
 ---@field timeout_ms number? for opening as a whole; default: none
@@ -38,7 +44,9 @@ local M = {}
 ---@field ping_interval_ms integer? silence before a WebSocket ping, 15 000
 ---@field ping_deadline_ms integer? further silence before the end, 15 000
 ---@field reconnect agentwire.ReconnectPolicy|boolean|nil false: never
----@field follow boolean? a draining server may send us to another URL
+---@field follow boolean|"same_host"|string[]|nil whether a draining server may
+---send us to another URL: anywhere, on its host, to hosts of a list. Never to
+---less security
 
 ---@class agentwire.SpawnOptions: agentwire.PairOptions
 ---@field argv string[] a command that speaks on its stdin and stdout
@@ -73,8 +81,8 @@ local OPENING = options.spec("connect", {
 }, PAIR)
 
 local CONNECT = options.spec("connect", {
-  url = options.filled,
-  token = options.filled,
+  url = options.either(options.filled, options.func),
+  token = options.either(options.filled, options.func),
   headers = options.any, -- _request says what is wrong with it
   tls = TLS,
   protocols = options.filled,
@@ -82,7 +90,8 @@ local CONNECT = options.spec("connect", {
   ping_interval_ms = limits.COUNT,
   ping_deadline_ms = limits.COUNT,
   reconnect = options.either(options.boolean, RECONNECT),
-  follow = options.boolean,
+  follow = options.either(options.boolean, options.constant("same_host"),
+    options.list_of(options.filled)),
 }, OPENING)
 
 local SPAWN = options.spec("connect { argv }", {
@@ -135,37 +144,128 @@ local function read_options(target, given)
   return merged
 end
 
-local function dialer(merged)
-  if merged.argv then
-    return function(core)
-      return core:spawn(merged)
+-- Dialing ----------------------------------------------------------------------
+
+---What starts each transport of a connection. `url` is the one that was used
+---last; `refreshes` says that something is asked for before each attempt.
+---@class agentwire.Dialer
+local Dialer = {}
+Dialer.__index = Dialer
+
+-- What may be a function, asked before each attempt.
+local ASKED = { "url", "token", "headers" }
+
+local function new_dialer(merged)
+  local refreshes = false
+  for _, name in ipairs(ASKED) do
+    refreshes = refreshes or type(merged[name]) == "function"
+  end
+  return setmetatable({
+    url = type(merged.url) == "string" and merged.url or nil,
+    refreshes = refreshes,
+    _options = merged,
+  }, Dialer)
+end
+
+---The value of an option, or what its function gives.
+local function ask(value, name, refused)
+  if type(value) ~= "function" then
+    return value
+  end
+  local ok, given, why = pcall(value, { refused = refused })
+  if not ok and task.is_cancelled(given) then
+    error(given, 0)
+  elseif not ok then
+    return nil, ("option %s: its function failed: %s"):format(name,
+      wait.error_text(given))
+  elseif given == nil then
+    return nil, ("option %s: its function gave nothing: %s"):format(name,
+      wait.error_text(why or "no reason given"))
+  end
+  return given
+end
+
+-- What a function gave is judged as what is given outright, but nobody is there
+-- to blame.
+local function problem_of(asked)
+  if type(asked.url) ~= "string" or asked.url:find("%z") then
+    return "option url: its function has to give a URL"
+  elseif asked.token ~= nil and type(asked.token) ~= "string" then
+    return "option token: its function has to give a string"
+  elseif asked.headers ~= nil and type(asked.headers) ~= "table" then
+    return "option headers: its function has to give a table"
+  elseif asked.tls and asked.url:match("^[Ww][Ss]://") then
+    return "option tls: a ws:// URL is plain text"
+  end
+  return core.header_problem { token = asked.token, headers = asked.headers }
+end
+
+---What an attempt needs, asked where it is a function.
+---@async
+---@param url string? instead of the one that was given
+---@param refused boolean? the last attempt was refused for its credentials
+---@return table? asked
+---@return string? message
+---@return string? code
+function Dialer:ask(url, refused)
+  local given = self._options
+  if given.argv then
+    return given
+  end
+  local asked = setmetatable({}, { __index = given })
+  for _, name in ipairs(ASKED) do
+    local value, problem = given[name], nil
+    if name == "url" and url then
+      value = url
+    elseif value ~= nil then
+      value, problem = ask(value, name, refused or false)
     end
+    if problem then
+      return nil, problem, "no_credentials"
+    end
+    asked[name] = value
   end
-  return function(core, moved_to)
-    merged.url = moved_to or merged.url
-    return core:connect(merged)
+  local problem = problem_of(asked)
+  if problem then
+    return nil, problem, "invalid_argument"
   end
+  return asked
+end
+
+---Starts a transport. Does not wait.
+---@param conn userdata
+---@param asked table
+---@return boolean|nil ok
+---@return string? message
+---@return string? code
+function Dialer:dial(conn, asked)
+  if asked.argv then
+    return conn:spawn(asked)
+  end
+  self.url = asked.url
+  return conn:connect(asked)
 end
 
 ---Connects to `ws://` or `wss://`, or to a child process: `{argv = {...}}`.
+---`url`, `token` and `headers` may be functions, which may wait: they are asked
+---before each attempt.
 ---@async
----@param target string|agentwire.ConnectOptions|agentwire.SpawnOptions
+---@param target string|function|agentwire.ConnectOptions|agentwire.SpawnOptions
 ---@param given agentwire.ConnectOptions|agentwire.SpawnOptions|nil
 ---@return agentwire.Connection? connection
 ---@return string? message
 ---@return string? code `refused`, `timeout`, `not_found`, `io_error`,
----`ws_protocol`, `tls`, `invalid_argument`
+---`ws_protocol`, `tls`, `no_credentials`, `invalid_argument`
 function M.connect(target, given)
   local merged = read_options(target, given)
   task.checkpoint() -- before anything is begun
-  local core, message, code = M.loop():conn(merged)
-  if not core then
-    return nil, message, code
-  end
   if merged.argv then
     merged.reconnect = false
   end
-  return connection.dial(core, dialer(merged), merged)
+  local loop = M.loop()
+  return connection.dial(function()
+    return loop:conn(merged)
+  end, new_dialer(merged), merged)
 end
 
 ---Two ends in this process.

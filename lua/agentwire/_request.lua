@@ -7,13 +7,18 @@ local M = {}
 
 ---Raises for TLS options beside a URL that would be plain text.
 ---@param title string the entry point
----@param url string
+---@param url string|function
 ---@param tls table?
 function M.check_tls(title, url, tls)
-  if tls ~= nil and url:match("^[Ww][Ss]://") then
+  if tls ~= nil and type(url) == "string" and url:match("^[Ww][Ss]://") then
     misuse.raise("%s: option tls: %s is plain text; write wss://, or leave out "
       .. "tls", title, url:sub(1, 80))
   end
+end
+
+-- What a function will give is judged when it has (agentwire._connect).
+local function known(value)
+  return type(value) ~= "function" and value or nil
 end
 
 ---Raises what is wrong with `token`, `headers` or `tls` at the caller's line.
@@ -27,7 +32,7 @@ function M.check(title, given)
       .. 'such as { ["X-Team"] = "blue" }, got a string', title)
   end
   local problem = core.header_problem {
-    token = given.token, headers = given.headers,
+    token = known(given.token), headers = known(given.headers),
   }
   if problem then
     misuse.raise("%s: %s", title, problem)

@@ -5,6 +5,7 @@ local host = require("agentwire.host")
 local identity = require("agentwire._identity")
 local options = require("agentwire._options")
 local protocols = require("agentwire.protocols")
+local reconnect = require("agentwire._reconnect")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
@@ -13,13 +14,6 @@ local M = {}
 -- Bits of the core's events (csrc/net/aw_conn.h, csrc/core/aw_channel.h).
 local UP, DOWN, NEWS, CLOSED = 1, 2, 4, 8
 local WRITABLE = 2
-
--- Close codes after which coming back is useless: a farewell, a newer twin of
--- this connection, a refusal of what we are (docs/wire.md section 7).
-local FINAL_CODES = { [1000] = true, [1008] = true, [4001] = true, [4003] = true }
-
--- A peer cannot send us away for longer than this.
-local MAX_AFTER_MS = 60000
 
 local NIL_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -54,9 +48,12 @@ local function new(core, given)
     _control = {}, -- by kind
     _clients = {}, -- by kind
     _pings = {}, -- latches by message id
+    _questions = {}, -- asked outside the numbering, and not answered yet
     _listeners = { given.on_state },
     _tracer = nil,
     _keeper = nil,
+    _attempt = 0, -- since it was open
+    _window = nil, -- the timer after which what was open is lost
     _changed = nil,
     _idle = nil,
     _closed = nil,
@@ -89,12 +86,17 @@ local function set_state(self, state, fields)
   if self._state == "closed" then
     return
   end
-  self._state = state
   local event = fields or {}
   event.type = state
+  if state == "open" then
+    reconnect.came_back(self, event.resumed)
+  end
+  self._state = state
   tell(self, event)
   self._changed:wake_all()
 end
+
+Connection._set_state = set_state
 
 ---"connecting", "open", "resuming" or "closed".
 ---@return string
@@ -320,7 +322,7 @@ local function take_control(self, message)
       latch:set(true)
     end
   elseif message.kind == "link" and message.type == "goodbye" then
-    self:_heed_goodbye(message)
+    reconnect.heed_goodbye(self, message)
   elseif UNSEQUENCED_ERRORS[message.type] then
     local made = self._by_id[key_of(message.kind, message.id)]
     if made then
@@ -385,6 +387,7 @@ end
 local function note_notice(self, notice)
   if self._lost then
     set_state(self, "open", { resumed = notice == "resumed" })
+    self:_ask_again()
   end
 end
 
@@ -402,8 +405,8 @@ local function on_ready(self, events)
     self.identity = identity.of(core, self.identity)
     if not (self._lost and state.extended) then
       set_state(self, "open", { resumed = false })
+      self:_ask_again()
     end
-    self._attempt = 0
   end
   drain(core.notice, self, note_notice)
   poll_channels(self)
@@ -421,6 +424,7 @@ local function on_ready(self, events)
     self._changed:wake_all()
   end
   if has(events, CLOSED) then
+    note_loss(self)
     self:_finish()
   end
 end
@@ -431,104 +435,26 @@ function Connection:_finish()
   if self._state == "closed" then
     return
   end
-  note_loss(self)
   set_state(self, "closed", { reason = self._why, code = self._code })
+  reconnect.end_absence(self)
   for _, made in pairs(self._channels) do
     made:_wake(true, true)
   end
-  for _, latch in pairs(self._pings) do
-    latch:set(false)
-  end
+  self:_lose_questions(self._why, "closed")
   self._host:unwatch(self._handle)
   self._closed:set(true)
-end
-
----Full jitter (0.1 s to 10 s): a server that comes back is not met by all of
----its clients at once.
-local function backoff_ms(policy, attempt)
-  local most = math.min(policy.max_ms, policy.min_ms * 2 ^ math.min(attempt, 16))
-  return policy.min_ms + math.random() * (most - policy.min_ms)
-end
-
----A refusal of what we are or ask for is final; a server that is too busy is
----not.
-local function is_final(self)
-  local status = self._error == "refused"
-    and tonumber((self._why or ""):match("HTTP (4%d%d)"))
-  return FINAL_CODES[self._code] or (status and status ~= 408 and status ~= 429)
-end
-
-local function may_return(self)
-  local policy = self._options.reconnect
-  return policy and not self._leaving and not is_final(self)
-    and self._attempt < policy.attempts
-end
-
----Comes back after a loss. Every try is an event.
-local function try_again(self)
-  self._attempt = self._attempt + 1
-  local delay = self._after_ms
-    or backoff_ms(self._options.reconnect, self._attempt)
-  self._after_ms = nil
-  set_state(self, "resuming", {
-    reason = self._why, code = self._code, attempt = self._attempt,
-    delay_ms = math.floor(delay),
-  })
-  task.sleep(delay)
-  local ok, message = self._options.dial(self._core, self._options.moved_to)
-  if not ok then
-    self._core:abandon(message)
-  end
-end
-
----A server waits for its client to come back: the hub resumes the session, or
----ends it when its window has passed.
-local function await_return(self)
-  if not (self._options.is_server and self._core:state().extended) then
-    return false
-  end
-  if not self._core:state().up then
-    set_state(self, "resuming", { reason = self._why, code = self._code })
-  end
-  return true
-end
-
--- How long the end of a program waits for what was sent last to go out.
-local FAREWELL_MS = 3000
-
-local function farewell(self)
-  if self._state ~= "closed" then
-    self:close("the program has ended")
-    self._closed:wait(FAREWELL_MS)
-  end
-  self._core:abandon("the program has ended")
-  self:_finish()
-end
-
-local function keep(self)
-  while self._state ~= "closed" do
-    if self._down then
-      self._down = false
-      if may_return(self) then
-        try_again(self)
-      elseif not await_return(self) then
-        self:_finish()
-        self._core:abandon(self._why)
-      end
-    else
-      self._changed:wait()
-    end
+  if self._dialling then -- it may wait for a token
+    self._keeper:cancel("the connection is closed")
   end
 end
 
 local function start(self)
-  self._attempt = 0
   self._host:watch(self._handle, function(_, events)
     on_ready(self, events)
   end)
-  self._keeper = self._host:spawn(keep, self)
+  self._keeper = self._host:spawn(reconnect.keep, self)
   self._keeper:defer(function()
-    farewell(self)
+    reconnect.farewell(self)
   end)
   self._keeper.name = tostring(self)
   return self
@@ -550,26 +476,13 @@ function M.accepted(core, given)
   return start(self)
 end
 
-local function read_policy(policy)
-  if policy == false then
-    return false
-  elseif policy == nil or policy == true then
-    policy = {}
-  end
-  return {
-    attempts = policy.attempts or math.huge,
-    min_ms = policy.min_ms or 100,
-    max_ms = policy.max_ms or 10000,
-  }
-end
-
 ---Waits for the first opening. A failure here is final: whoever calls knows
 ---best whether to try again.
-local function await_open(self, timeout_ms)
+local function await_open(self, deadline)
   while self._state == "connecting" do
-    local _, message, code = self._changed:wait(timeout_ms)
+    local _, message, code =
+      self._changed:wait(deadline and deadline - self._host:now())
     if code then
-      self:close()
       return nil, message, code
     end
     if self._down then
@@ -585,29 +498,63 @@ local function await_open(self, timeout_ms)
   return nil, self._why, self._error == "ok" and "refused" or self._error
 end
 
----Connects; `dial(core)` starts the transport.
+---Undoes what a connect has begun that nobody will get.
+local function undo(self, why)
+  self._core:abandon(why)
+  self:_finish()
+end
+
+---What the first attempt needs, within the time that it has.
+local function ask(dialer, timeout_ms)
+  if timeout_ms and dialer.refreshes then
+    return task.timeout(timeout_ms, dialer.ask, dialer)
+  end
+  return dialer:ask()
+end
+
+---Connects. The dialer asks for what each attempt needs, and starts it
+---(agentwire._connect).
 ---@async
----@param core userdata
----@param dial fun(core: userdata): boolean|nil, string?, string?
+---@param make fun(): userdata?, string?, string? makes the core's connection
+---@param dialer agentwire.Dialer
 ---@param given table
 ---@return agentwire.Connection? connection
 ---@return string? message
 ---@return string? code
-function M.dial(core, dial, given)
-  local policy = read_policy(given.reconnect)
-  local ok, message, code = dial(core)
+function M.dial(make, dialer, given)
+  local now = host.current():now()
+  local asked, message, code = ask(dialer, given.timeout_ms)
+  if not asked then
+    return nil, message, code
+  end
+  local core, ok
+  core, message, code = make()
+  if not core then
+    return nil, message, code
+  end
+  ok, message, code = dialer:dial(core, asked)
   if not ok then
     core:free()
     return nil, message, code
   end
   local self = new(core, {
-    dial = dial, reconnect = false, trace = given.trace,
+    dialer = dialer, reconnect = false, trace = given.trace,
     follow = given.follow, on_state = given.on_state,
+    window_ms = given.window_ms,
   })
-  self._wanted = policy
-  self.peer = given.url
+  self._wanted = reconnect.policy(given.reconnect)
+  self.peer = dialer.url and reconnect.shown(dialer.url)
   start(self)
-  return await_open(self, given.timeout_ms)
+  local returned
+  returned, ok, message, code = pcall(await_open, self,
+    given.timeout_ms and now + given.timeout_ms)
+  if not returned then
+    undo(self, "the caller was cancelled")
+    error(ok, 0)
+  elseif not ok then
+    undo(self, message)
+  end
+  return ok, message, code
 end
 
 ---Waits until the connection is over.
@@ -660,42 +607,86 @@ function Connection:cut(reason)
   self._core:cut(reason)
 end
 
----The peer says goodbye: it wants us back later, perhaps elsewhere, or never.
-function Connection:_heed_goodbye(message)
-  if message.resume == false then
-    self:close("the peer said goodbye")
-    return
+-- Questions outside the numbering ---------------------------------------------
+
+local function put(self, question)
+  local ok, message, code = question.ask()
+  if ok or code == "closed" and self._state ~= "closed" then
+    return true -- while it is away: asked when it is back
   end
-  if type(message.after_ms) == "number" then
-    self._after_ms = math.max(0, math.min(message.after_ms, MAX_AFTER_MS))
+  return nil, message, code
+end
+
+---Asks something whose answer nothing guarantees: a cut swallows question and
+---answer alike, so it is asked again over each new transport. `ask()` sends it,
+---`latch` takes the answer.
+---@async
+---@param question {ask: fun(): boolean|nil, string?, string?, latch: agentwire.Latch}
+---@param timeout_ms number?
+---@return any ... what the latch was set to, or nil, message, and "timeout",
+---"lost" or "closed"
+function Connection:_ask(question, timeout_ms)
+  local ok, message, code = put(self, question)
+  if not ok then
+    return nil, message, code
   end
-  -- Another server gets our credentials, so following is for those who said so.
-  if type(message.url) == "string" and self._options.follow then
-    self._options.moved_to = message.url
+  self._questions[question] = true
+  local first
+  ok, first, message, code = pcall(question.latch.wait, question.latch,
+    timeout_ms)
+  self._questions[question] = nil
+  if not ok then
+    error(first, 0)
+  end
+  return first, message, code
+end
+
+function Connection:_ask_again()
+  for question in pairs(self._questions) do
+    local ok, message, code = put(self, question)
+    if not ok then
+      question.latch:set(nil, message, code)
+    end
   end
 end
 
----A ping and its pong on this connection.
+function Connection:_lose_questions(message, code)
+  for question in pairs(self._questions) do
+    question.latch:set(nil, message, code)
+  end
+end
+
+---A ping and its pong on this connection, or on the next one if it is cut.
 ---@async
 ---@param timeout_ms number?
 ---@return boolean|nil ok
 ---@return string? message
----@return string? code "timeout" or "closed"
+---@return string? code "timeout", "lost" or "closed"
 function Connection:ping(timeout_ms)
   options.timeout("ping", timeout_ms)
-  local ok, id, code = self._core:send_ping(NIL_ID)
+  local latch, asked = wait.latch("a pong"), nil
+  local function forget()
+    if asked then
+      self._pings[asked] = nil
+    end
+  end
+  local ok, answer, message, code = pcall(self._ask, self, {
+    latch = latch,
+    ask = function()
+      local sent, id, problem = self._core:send_ping(NIL_ID)
+      if sent then
+        forget()
+        asked = id
+        self._pings[id] = latch
+      end
+      return sent, id, problem
+    end,
+  }, timeout_ms)
+  forget()
   if not ok then
-    return nil, id, code
+    error(answer, 0)
   end
-  local latch = wait.latch("a pong")
-  self._pings[id] = latch
-  local answered, message
-  answered, message, code = latch:wait(timeout_ms)
-  self._pings[id] = nil
-  if answered == false then
-    return nil, self._why, "closed"
-  end
-  return answered, message, code
+  return answer, message, code
 end
 
 -- Clients --------------------------------------------------------------------

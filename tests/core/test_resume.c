@@ -649,11 +649,46 @@ static void base_peer_after_an_extended_one_loses_the_scopes(void **state) {
   assert_false(aw_mux_is_extended(p.client));
 }
 
+/* An absence that was too long: the client gives up what it had, and may come
+ * back all the same. */
+static void scopes_of_a_long_absence_are_lost_at_both_ends(void **state) {
+  unsigned events = 0;
+
+  (void)state;
+  pair_anew(&p);
+  p.server_options.window_ms = 1234;
+  pair_make(&p);
+  assert_int_equal(aw_mux_peer_window_ms(p.client), AW_MUX_WINDOW_MS);
+  pair_connect(&p);
+  assert_int_equal(aw_mux_peer_window_ms(p.client), 1234);
+  aw_channel *mine = open_at_both(AW_KIND_AGENT);
+  aw_channel *theirs = pair_at_server(&p, mine);
+  aw_mux_lose_scopes(p.client); /* it is not away */
+  assert_int_equal(mine->state, AW_CHANNEL_OPEN);
+  pair_cut(&p);
+  kit_sends(mine, "note", 3);
+  kit_sends(theirs, "note", 3);
+  while (aw_mux_poll(p.client, &events) != NULL) {
+  }
+  aw_mux_lose_scopes(p.client);
+  assert_ptr_equal(aw_mux_poll(p.client, &events), mine);
+  assert_true(events & AW_CHANNEL_ENDED);
+  assert_int_equal(mine->error, AW_E_LOST);
+  assert_int_equal(kit_send(mine, "note", "{}"), AW_E_LOST);
+  assert_int_equal(aw_mux_stats_get(p.client)->log_bytes, 0);
+  aw_channel *fresh = kit_open(p.client, AW_KIND_AGENT, NULL);
+  pair_connect(&p);
+  assert_int_equal(theirs->error, AW_E_LOST);
+  assert_int_equal(pair_at_server(&p, fresh)->state, AW_CHANNEL_OPEN);
+  assert_int_equal(aw_mux_stats_get(p.server)->open_scopes, 1);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
       TEST(first_hello_is_followed_at_once),
       TEST(later_hellos_wait_for_the_welcome),
+      TEST(scopes_of_a_long_absence_are_lost_at_both_ends),
       TEST(session_that_was_kept_is_resumed),
       TEST(session_survives_lost_welcomes),
       TEST(tail_that_was_lost_is_sent_again_once),

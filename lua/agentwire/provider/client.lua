@@ -278,28 +278,30 @@ end
 ---@param timeout_ms? integer default 5000: base servers never answer
 ---@return table|nil message what the server has accumulated
 ---@return string|nil text
----@return string|nil code timeout, stream_not_found
+---@return string|nil code timeout, stream_not_found, lost, closed
 function Client:sync(stream, timeout_ms)
   options.argument("sync", "stream", STREAM, id_of(stream))
   options.timeout("sync", timeout_ms)
   local id = id_of(stream)
-  local latch = self._syncs[id]
-  if not latch then
-    latch = wait.latch("sync")
-    self._syncs[id] = latch
-    if self._streams[id] then
-      self._streams[id]._synced = true
-    end
-    local ok, text, code = self._connection:send_control(KIND, id,
-      "sync_request", { target_stream_id = id })
-    if not ok then
-      self._syncs[id] = nil
-      return nil, text, code
-    end
+  local sync = self._syncs[id]
+  if not sync then
+    sync = { latch = wait.latch("sync"), askers = 0 }
+    self._syncs[id] = sync
   end
+  if self._streams[id] then
+    self._streams[id]._synced = true
+  end
+  sync.askers = sync.askers + 1
   local done, message, text, code =
-    pcall(latch.wait, latch, timeout_ms or SYNC_TIMEOUT_MS)
-  if self._syncs[id] == latch and (not done or code == "timeout") then
+    pcall(self._connection._ask, self._connection, {
+      latch = sync.latch,
+      ask = function()
+        return self._connection:send_control(KIND, id, "sync_request",
+          { target_stream_id = id })
+      end,
+    }, timeout_ms or SYNC_TIMEOUT_MS)
+  sync.askers = sync.askers - 1
+  if sync.askers == 0 and self._syncs[id] == sync then
     self._syncs[id] = nil
   end
   if not done then
@@ -312,19 +314,19 @@ local CONTROL = {}
 
 function CONTROL.sync(client, message)
   local id = text_or(message.target_stream_id, message.id)
-  local latch = client._syncs[id]
-  if latch then
+  local sync = client._syncs[id]
+  if sync then
     client._syncs[id] = nil
     local partial = type(message.partial) == "table" and message.partial
-    latch:set(protocol.message_from_result(partial or {}))
+    sync.latch:set(protocol.message_from_result(partial or {}))
   end
 end
 
 local function refused(client, id, text, code)
-  local latch, stream = client._syncs[id], client._streams[id]
-  if latch then
+  local sync, stream = client._syncs[id], client._streams[id]
+  if sync then
     client._syncs[id] = nil
-    latch:set(nil, text, code)
+    sync.latch:set(nil, text, code)
   elseif stream and not stream._synced then
     finish(stream, nil, text, code)
   end
