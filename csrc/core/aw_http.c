@@ -47,11 +47,17 @@ static aw_http_span split(aw_http_span *line, char stop) {
   return part;
 }
 
+static bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
 static int read_version(aw_http_head *head, aw_http_span text) {
-  if (text.len != 8 || memcmp(text.bytes, "HTTP/1.", 7) != 0 ||
-      text.bytes[7] < '0' || text.bytes[7] > '9') {
+  if (text.len != 8 || memcmp(text.bytes, "HTTP/", 5) != 0 ||
+      !is_digit(text.bytes[5]) || text.bytes[6] != '.' ||
+      !is_digit(text.bytes[7])) {
     return fail(head, AW_E_INVALID, "not HTTP/1.x");
   }
+  head->major = text.bytes[5] - '0';
   head->minor = text.bytes[7] - '0';
   return 0;
 }
@@ -93,11 +99,24 @@ static int read_status_line(aw_http_head *head, aw_http_span line) {
   return 0;
 }
 
+/* A folded line belongs to the header before it. */
+static int read_fold(aw_http_head *head, aw_http_span line) {
+  aw_http_span *value;
+
+  if (head->is_request || head->count == 0) {
+    return fail(head, AW_E_INVALID, "folded header line");
+  }
+  value = &head->headers[head->count - 1].value;
+  value->len = (size_t)(line.bytes + line.len - value->bytes);
+  *value = aw_http_trim(*value);
+  return 0;
+}
+
 static int read_header(aw_http_head *head, aw_http_span line) {
   aw_http_span name;
 
-  if (line.bytes[0] == ' ' || line.bytes[0] == '\t') {
-    return fail(head, AW_E_INVALID, "folded header line");
+  if (aw_http_is_blank(line.bytes[0])) {
+    return read_fold(head, line);
   }
   name = split(&line, ':');
   if (!aw_http_is_token(name)) {
@@ -112,8 +131,11 @@ static int read_header(aw_http_head *head, aw_http_span line) {
 
 static int read_head(aw_http_head *head, struct cursor *in) {
   aw_http_span line;
-  int rc = take_line(head, in, &line);
+  int rc;
 
+  do {
+    rc = take_line(head, in, &line);
+  } while (rc == 0 && line.len == 0 && head->is_request);
   if (rc == 0) {
     rc = head->is_request ? read_request_line(head, line)
                           : read_status_line(head, line);
@@ -140,7 +162,8 @@ int aw_http_parse(aw_http_head *head, const char *text, size_t len, size_t max,
   *used = 0;
   head->is_request = is_request;
   head->method = head->target = head->reason = (aw_http_span){NULL, 0};
-  head->status = head->minor = 0;
+  head->path = head->query = (aw_http_span){NULL, 0};
+  head->status = head->major = head->minor = 0;
   head->count = 0;
   head->why = "";
   rc = read_head(head, &in);
@@ -228,13 +251,22 @@ static bool is_key(aw_http_span key) {
          key.bytes[23] == '=';
 }
 
+static bool is_zero(aw_http_span text) {
+  for (size_t i = 0; i < text.len; i++) {
+    if (text.bytes[i] != '0') {
+      return false;
+    }
+  }
+  return text.len > 0;
+}
+
 /* A body would be taken for frames behind our back. */
 static bool has_body(const aw_http_head *head) {
   const aw_http_header *header;
   unsigned at = 0;
 
   while ((header = next_named(head, "Content-Length", &at)) != NULL) {
-    if (!aw_http_same(header->value, "0")) {
+    if (!is_zero(header->value)) {
       return true;
     }
   }
@@ -242,6 +274,10 @@ static bool has_body(const aw_http_head *head) {
 }
 
 static int check_upgrade(aw_http_head *head) {
+  /* RFC 9110 section 7.8: such a request's Upgrade has to be ignored. */
+  if (head->minor < 1) {
+    return fail(head, 426, "HTTP/1.1 is needed");
+  }
   if (!aw_http_has_token(head, "Upgrade", "websocket")) {
     return fail(head, 426, "only WebSocket is spoken here");
   }
@@ -262,17 +298,44 @@ static int check_upgrade(aw_http_head *head) {
   return 0;
 }
 
-int aw_http_check_request(aw_http_head *head) {
-  int status;
+static bool is_at(const aw_http_head *head, const char *path) {
+  char normal[AW_HTTP_HEAD_MAX];
 
-  if (head->minor < 1) {
-    return fail(head, 505, "HTTP/1.1 is needed");
+  if (head->path.len > sizeof normal) {
+    return false;
+  }
+  aw_http_span asked = {normal, aw_http_normal_path(head->path, normal)};
+  return aw_http_equal(asked, aw_http_text(path));
+}
+
+/* RFC 9112 section 3: what is asked, and of whom. */
+static int check_target(aw_http_head *head) {
+  const char *why;
+
+  if (head->major != 1) {
+    return fail(head, 505, "only HTTP/1.1 is spoken here");
   }
   if (!aw_http_equal(head->method, aw_http_text("GET"))) {
     return fail(head, 405, "only GET can open a WebSocket");
   }
+  why = aw_http_read_target(head);
+  if (why != NULL) {
+    return fail(head, 400, why);
+  }
   if (count_named(head, "Host") != 1) {
     return fail(head, 400, "not exactly one Host header");
+  }
+  if (!aw_http_is_authority(aw_http_find(head, "Host"))) {
+    return fail(head, 400, "malformed Host header");
+  }
+  return 0;
+}
+
+int aw_http_check_request(aw_http_head *head, const char *path) {
+  int status = check_target(head);
+
+  if (status != 0) {
+    return status;
   }
   if (count_named(head, "Origin") > 1) {
     /* RFC 6454 section 7.3; whoever asks for "the" Origin must get all. */
@@ -280,6 +343,9 @@ int aw_http_check_request(aw_http_head *head) {
   }
   if (has_body(head)) {
     return fail(head, 400, "request has a body");
+  }
+  if (path != NULL && !is_at(head, path)) {
+    return fail(head, 404, "nothing is served at this path");
   }
   status = check_upgrade(head);
   if (status != 0) {
@@ -353,14 +419,16 @@ int aw_http_check_response(aw_http_head *head, const char key[AW_HTTP_KEY_TEXT],
   char accept[AW_HTTP_ACCEPT_TEXT];
 
   *protocol = (aw_http_span){NULL, 0};
-  if (head->minor < 1) {
+  if (head->major != 1 || head->minor < 1) {
     return fail(head, AW_E_REFUSED, "HTTP/1.1 is needed");
   }
   if (head->status != 101) {
     return fail(head, AW_E_REFUSED, "the server did not switch protocols");
   }
-  if (!aw_http_has_token(head, "Upgrade", "websocket")) {
-    return fail(head, AW_E_REFUSED, "Upgrade header without websocket");
+  /* Section 4.1 item 2 of the answer: the one value, not among others. */
+  if (count_named(head, "Upgrade") != 1 ||
+      !aw_http_same(aw_http_find(head, "Upgrade"), "websocket")) {
+    return fail(head, AW_E_REFUSED, "Upgrade header that is not websocket");
   }
   if (!aw_http_has_token(head, "Connection", "upgrade")) {
     return fail(head, AW_E_REFUSED, "Connection header without upgrade");

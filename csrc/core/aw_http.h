@@ -29,19 +29,24 @@ struct aw_http_header {
 struct aw_http_head {
   bool is_request;
   aw_http_span method, target; /* request: "GET", "/path?query" */
+  aw_http_span path, query;    /* of the target, once it was checked; path may
+                                  be static, query NULL when absent */
   int status;                  /* response */
   aw_http_span reason;
-  int minor; /* HTTP/1.minor */
+  int major, minor; /* of HTTP/1.1 */
   aw_http_header headers[AW_HTTP_HEADERS_MAX];
   unsigned count;
   const char *why; /* static sentence, after a failure */
 };
 
-/* Parses a head that ends in an empty line. 0: *used bytes are the head.
- * AW_E_AGAIN: not complete yet. AW_E_INVALID: not HTTP/1.x or malformed
- * (control characters, white space before a colon, folded lines, bare LF is
- * accepted as a line end), found as soon as the wrong byte or line is there.
- * AW_E_LIMIT: longer than max (0 = AW_HTTP_HEAD_MAX) or too many headers. */
+/* Parses a head that ends in an empty line. 0: *used bytes are the head; empty
+ * lines before a request belong to it (RFC 9112 section 2.2). AW_E_AGAIN: not
+ * complete yet. AW_E_INVALID: no HTTP or malformed (control characters, white
+ * space before a colon; a bare LF is accepted as a line end), found as soon as
+ * the wrong byte or line is there. Folded lines are malformed in a request; in
+ * a response, where RFC 9112 section 5.2 wants them read, they are part of the
+ * value, line end included. AW_E_LIMIT: longer than max (0 = AW_HTTP_HEAD_MAX)
+ * or too many headers. */
 int aw_http_parse(aw_http_head *head, const char *text, size_t len, size_t max,
                   bool is_request, size_t *used);
 
@@ -53,11 +58,24 @@ aw_http_span aw_http_find(const aw_http_head *head, const char *name);
 bool aw_http_has_token(const aw_http_head *head, const char *name,
                        const char *token);
 
-/* Checks a request against section 4.2.1 (GET, HTTP/1.1, Host, Upgrade,
- * Connection, Version 13, one Key of 16 base64 bytes, no Key twice, no body).
- * 0, or the HTTP status to answer with (400, 405, 426, 505); head->why says
- * why. */
-int aw_http_check_request(aw_http_head *head);
+/* Checks a request against section 4.2.1 (GET, HTTP/1.1, a target that is a
+ * path or an http:// URL, one valid Host, Upgrade, Connection, Version 13, one
+ * Key of 16 base64 bytes, no Key twice, no body), and whether it asks for
+ * `path`, in the form of aw_http_normal_path; NULL: any will do. 0, or the HTTP
+ * status to answer with (400, 404, 405, 426, 505); head->why says why. */
+int aw_http_check_request(aw_http_head *head, const char *path);
+
+/* Sets path and query from the target; NULL, or what is wrong with it (static).
+ * Only for requests; aw_http_check_request calls it. */
+const char *aw_http_read_target(aw_http_head *head);
+
+/* Writes the one form of all that name the same path (RFC 3986 section 6.2.2):
+ * no %XX for what needs none, capital hexadecimals. `out` has room for
+ * path.len; gives the length. */
+size_t aw_http_normal_path(aw_http_span path, char *out);
+
+/* Is this a host with or without a port, as Host has to be? */
+bool aw_http_is_authority(aw_http_span text);
 
 /* Picks the first of `ours` (comma-separated, in order of preference) that the
  * request's Sec-WebSocket-Protocol offers. Span into `ours`; bytes NULL: none.
@@ -70,6 +88,19 @@ aw_http_span aw_http_pick_protocol(const aw_http_head *head, const char *ours);
  * head->why. *protocol: the agreed one, a span into the head. */
 int aw_http_check_response(aw_http_head *head, const char key[AW_HTTP_KEY_TEXT],
                            const char *offered, aw_http_span *protocol);
+
+/* Copies what is here of a response's body, at most `room` bytes, without its
+ * chunks' frames. True: there is no more to wait for. */
+bool aw_http_read_body(const aw_http_head *head, const char *bytes, size_t len,
+                       char *out, size_t room, size_t *got);
+
+/* One line for people of bytes that a peer chose: UTF-8 without control
+ * characters, white space made single blanks, cut before what is neither. At
+ * most `room` bytes; gives the length, no NUL. */
+size_t aw_http_excerpt(const char *bytes, size_t len, char *out, size_t room);
+
+/* As above, of a URL, without user, query and fragment. */
+size_t aw_http_public_url(aw_http_span url, char *out, size_t room);
 
 /* Sec-WebSocket-Key from 16 random bytes; Sec-WebSocket-Accept from a key
  * (section 4.2.2 item 5.4: SHA-1, FIPS 180-4, and base64, RFC 4648). */
@@ -109,6 +140,8 @@ struct aw_http_url {
   bool secure;
   aw_http_span host;
   aw_http_span target; /* path and query, "?query" alone, or "/" (static) */
+  aw_http_span path;   /* "/" (static) when absent */
+  aw_http_span query;  /* with its "?"; empty when absent */
   unsigned port;       /* 80 or 443 when absent */
   bool port_given, is_ipv6;
 };

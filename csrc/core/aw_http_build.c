@@ -46,11 +46,12 @@ const char *aw_http_check_header(aw_http_span name, aw_http_span value) {
   return aw_http_all_text(value) ? NULL : "the value holds a control character";
 }
 
-/* A bare LF would pass aw_http_parse, which is lenient about what others send.
- */
+/* A bare LF would pass aw_http_parse, which is lenient about what others send,
+ * and so would a folded line of a response. */
 static bool lines_whole(const char *lines) {
   for (const char *at = lines; *at != '\0'; at++) {
-    if (*at == '\n' && (at == lines || at[-1] != '\r')) {
+    if ((*at == '\n' && (at == lines || at[-1] != '\r')) ||
+        (aw_http_is_blank(*at) && (at == lines || at[-1] == '\n'))) {
       return false;
     }
   }
@@ -71,7 +72,7 @@ static bool reads_back(const char *text, size_t len, bool is_request) {
   size_t used;
 
   if (aw_http_parse(&head, text, len, len, is_request, &used) != 0 ||
-      used != len) {
+      used != len || (is_request && aw_http_read_target(&head) != NULL)) {
     return false;
   }
   for (size_t i = 0; i < sizeof single / sizeof single[0]; i++) {
@@ -130,7 +131,7 @@ int aw_http_build_request(aw_buf *out, const char *host, const char *target,
       aw_http_text("\r\n"),
       aw_http_text(extra ? extra : "")};
 
-  if (!aw_http_is_visible(parts[1]) || !aw_http_is_visible(parts[3]) ||
+  if (!aw_http_is_visible(parts[1]) || !aw_http_is_authority(parts[3]) ||
       !aw_http_is_visible(parts[5]) || !aw_http_all_text(parts[7]) ||
       !lines_whole(parts[9].bytes)) {
     return AW_E_INVALID;

@@ -54,12 +54,17 @@ static inline bool aw_http_is_blank(char c) {
   return c == ' ' || c == '\t';
 }
 
+/* The line end of a folded line, too. */
+static inline bool aw_http_is_gap(char c) {
+  return aw_http_is_blank(c) || c == '\r' || c == '\n';
+}
+
 static inline aw_http_span aw_http_trim(aw_http_span span) {
-  while (span.len > 0 && aw_http_is_blank(span.bytes[0])) {
+  while (span.len > 0 && aw_http_is_gap(span.bytes[0])) {
     span.bytes++;
     span.len--;
   }
-  while (span.len > 0 && aw_http_is_blank(span.bytes[span.len - 1])) {
+  while (span.len > 0 && aw_http_is_gap(span.bytes[span.len - 1])) {
     span.len--;
   }
   return span;

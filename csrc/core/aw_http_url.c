@@ -97,11 +97,27 @@ static const char *read_port(aw_http_url *url, aw_http_span rest) {
 }
 
 static const char *read_target(aw_http_url *url, aw_http_span rest) {
+  aw_http_head head = {.is_request = true};
+  size_t len = find_any(rest, "?");
+
   url->target = rest.len > 0 ? rest : aw_http_text("/");
   if (!aw_http_is_visible(url->target)) {
     return "URL has a character that needs percent-encoding";
   }
-  return find_any(rest, "#") < rest.len ? "URL has a fragment" : NULL;
+  if (find_any(rest, "#") < rest.len) {
+    return "URL has a fragment";
+  }
+  head.target = url->target;
+  if (len == 0) {
+    head.target = aw_http_text("/");
+  }
+  if (aw_http_read_target(&head) != NULL) {
+    return "URL has a path with a . or .. segment, or a character that needs "
+           "percent-encoding";
+  }
+  url->path = head.path;
+  url->query = drop(rest, len);
+  return NULL;
 }
 
 static const char *read_url(aw_http_url *url, aw_http_span rest) {

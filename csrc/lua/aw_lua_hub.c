@@ -148,6 +148,7 @@ static void read_listener_options(lua_State *L, aw_listener_options *out) {
   *out = (aw_listener_options){0};
   out->url = aw_lua_need_string(L, 2, "url");
   out->protocols = aw_lua_opt_string(L, 2, "protocols");
+  out->any_path = aw_lua_opt_boolean(L, 2, "any_path");
 #define AW_COUNT(field) out->field = aw_lua_opt_unsigned(L, 2, #field, 0);
   out->message_max = aw_lua_opt_size(L, 2, "message_max");
   out->head_max = aw_lua_opt_size(L, 2, "head_max");

@@ -35,7 +35,7 @@ enum aw_conn_event {
 struct aw_conn_end {
   int error; /* AW_OK: an orderly close */
   int code;  /* WebSocket close code, 1006 for a lost link */
-  char reason[160];
+  char reason[256];
 };
 
 /* The seeds and key of `options` are filled from the system's entropy. `user`

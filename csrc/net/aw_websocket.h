@@ -66,8 +66,10 @@ bool aw_upgrade_waits(const aw_upgrade *upgrade);
 void aw_upgrade_set_user(aw_upgrade *upgrade, void *user);
 void *aw_upgrade_user(const aw_upgrade *upgrade);
 
-const char *aw_upgrade_peer(const aw_upgrade *upgrade);   /* without port */
-const char *aw_upgrade_target(const aw_upgrade *upgrade); /* "/path?query" */
+const char *aw_upgrade_peer(const aw_upgrade *upgrade); /* without port */
+/* "/path?query" in the form of aw_http_normal_path, also of a request that
+ * named the whole URL. */
+const char *aw_upgrade_target(const aw_upgrade *upgrade);
 
 /* Subject of the verified client certificate (RFC 4514), or NULL. */
 const char *aw_upgrade_tls_subject(const aw_upgrade *upgrade);
@@ -93,8 +95,9 @@ bool aw_upgrade_headers(const aw_upgrade *upgrade, unsigned index,
 #define AW_LISTENER_REFUSALS_MAX 64
 
 struct aw_listener_options {
-  const char *url;           /* ws://127.0.0.1:7450, port 0: any */
-  const char *protocols;     /* NULL: both; picked in this order */
+  const char *url;       /* ws://127.0.0.1:7450/path, port 0: any; else 404 */
+  bool any_path;         /* every path is served, whatever the URL's */
+  const char *protocols; /* NULL: both; picked in this order */
   const aw_tls_options *tls; /* needed for wss://, and only there */
   size_t message_max;
   size_t head_max; /* 0: AW_HTTP_HEAD_MAX */

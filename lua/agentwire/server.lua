@@ -28,6 +28,7 @@ local TLS = options_of.spec("tls", {
 
 M.OPTIONS = options_of.spec("listen", {
   url = options_of.string,
+  path = options_of.constant("*"),
   protocols = options_of.filled,
   tls = TLS,
   handshake_ms = COUNT,
@@ -51,7 +52,8 @@ local function has(events, bit)
 end
 
 ---@class agentwire.ListenOptions: agentwire.AccessOptions, agentwire.Limits
----@field url string? ws:// or wss://; port 0: any
+---@field url string? ws:// or wss://; port 0: any; its path is what is served
+---@field path "*"|nil every path is served; the hook decides
 ---@field protocols string? subprotocols, picked in this order
 ---@field tls agentwire.ServerTls? for wss://
 ---@field handshake_ms integer? until a connection is open, 10000
@@ -130,6 +132,7 @@ local function listen(hub, options, admit)
     given[name] = value
   end
   given.authenticate = admit ~= nil
+  given.any_path = options.path == "*"
   return hub:listen(given)
 end
 
@@ -149,7 +152,7 @@ local function check_lines(title, options)
       misuse.raise("%s: option %s: only with stdio = true", title, name)
     end
   end
-  for _, name in ipairs { "protocols", "backlog", "connections_max",
+  for _, name in ipairs { "protocols", "path", "backlog", "connections_max",
     "per_address_max", "head_max" } do
     if options[name] ~= nil and options.stdio then
       misuse.raise("%s: option %s: not with stdio", title, name)

@@ -44,7 +44,7 @@ static void a_built_handshake_passes_our_checks(void **state) {
                                  true, &used),
                    0);
   assert_int_equal(used, aw_buf_len(&out));
-  assert_int_equal(aw_http_check_request(&head), 0);
+  assert_int_equal(aw_http_check_request(&head, NULL), 0);
   assert_span(head.target, "/a?b");
   assert_span(aw_http_find(&head, "Host"), "[::1]:7450");
   assert_span(aw_http_find(&head, "Authorization"), "Bearer t");

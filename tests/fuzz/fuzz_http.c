@@ -38,7 +38,7 @@ static void try_head(const char *text, size_t len, bool is_request) {
   if (is_request) {
     protocol = aw_http_pick_protocol(&head, "agentwire.v1, makai.v1");
     demand(protocol.bytes == NULL || protocol.len > 0);
-    aw_http_check_request(&head);
+    aw_http_check_request(&head, NULL);
   } else {
     aw_http_check_response(&head, KEY, "a, b", &protocol);
     inside(protocol, text, used);
@@ -72,7 +72,7 @@ static void try_build(const char *text, int where) {
 
     demand(aw_http_parse(&head, aw_buf_bytes(&out), len, len, true, &used) ==
            0);
-    demand(used == len && aw_http_check_request(&head) == 0);
+    demand(used == len && aw_http_check_request(&head, NULL) == 0);
     demand(where == 3 || head.count == 6);
   } else {
     demand(aw_buf_len(&out) == 0);
@@ -107,7 +107,7 @@ static void try_header(const char *text, size_t len) {
   demand(aw_http_parse(&head, aw_buf_bytes(&request), aw_buf_len(&request),
                        aw_buf_len(&request), true, &used) == 0);
   demand(used == aw_buf_len(&request) && head.count == 7);
-  demand(aw_http_check_request(&head) == 0);
+  demand(aw_http_check_request(&head, NULL) == 0);
   aw_buf_fini(&request);
   aw_buf_fini(&out);
 }

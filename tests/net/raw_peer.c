@@ -266,7 +266,7 @@ void raw_answer_upgrade(raw_peer *raw, const char *protocol) {
 
   aw_buf_init(&out, aw_mem_default());
   assert_int_equal(aw_http_parse(&head, raw->in, raw->len, 0, true, &used), 0);
-  assert_int_equal(aw_http_check_request(&head), 0);
+  assert_int_equal(aw_http_check_request(&head, NULL), 0);
   aw_http_make_accept(aw_http_find(&head, "Sec-WebSocket-Key").bytes, accept);
   assert_int_equal(aw_http_build_accept(&out, accept, span, NULL), 0);
   raw_consume(raw, len);

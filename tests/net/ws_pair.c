@@ -43,7 +43,7 @@ unsigned ws_listen_with(suite_pair *pair, aw_listener_options options) {
 const char *ws_url_of(const char *scheme, const char *host, unsigned port) {
   static char url[URL_MAX];
 
-  snprintf(url, sizeof url, "%s://%s:%u/x?y=z", scheme, host, port);
+  snprintf(url, sizeof url, "%s://%s:%u/", scheme, host, port);
   return url;
 }
 

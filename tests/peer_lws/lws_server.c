@@ -30,6 +30,7 @@ struct aw_listener {
   unsigned handshake_ms, ping_interval_ms, ping_deadline_ms;
   unsigned connections_max, per_address_max, count, refusals, port;
   aw_queue servers;
+  char address[64];
   int fd;
   uv_poll_t poll;
   uv_timer_t retry;
@@ -376,6 +377,7 @@ static int open_socket(aw_listener *listener, const aw_http_url *url,
 
   snprintf(host, sizeof host, "%.*s", (int)url->host.len, url->host.bytes);
   snprintf(port, sizeof port, "%u", url->port);
+  snprintf(listener->address, sizeof listener->address, "%.63s", host);
   if (getaddrinfo(host, port, &hints, &addresses) != 0) {
     *why = "cannot resolve the host";
     return AW_E_IO;
@@ -500,6 +502,11 @@ int aw_listener_new(aw_loop *loop, const aw_listener_options *options,
 
 unsigned aw_listener_port(const aw_listener *listener) {
   return listener->port;
+}
+
+/* A name in the URL is not looked at again. */
+const char *aw_listener_address(const aw_listener *listener) {
+  return listener->address;
 }
 
 int aw_listener_reload_tls(aw_listener *listener, const aw_tls_options *tls,

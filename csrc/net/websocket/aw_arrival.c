@@ -115,6 +115,27 @@ static void accept_upgrade(aw_arrival *a, const aw_http_head *head,
   host->sink.accepted(host->user, &s->base);
 }
 
+/* In the one form that a rule about paths can be compared with, whatever form
+ * it came in. */
+static char *copy_target(const aw_mem *mem, aw_http_head *head) {
+  if (aw_http_read_target(head) != NULL) {
+    return NULL;
+  }
+  aw_http_span query = head->query;
+  char *target = aw_mem_alloc(mem, head->path.len + query.len + 2);
+  if (target == NULL) {
+    return NULL;
+  }
+  size_t len = aw_http_normal_path(head->path, target);
+  if (query.bytes != NULL) {
+    target[len++] = '?';
+    memcpy(target + len, query.bytes, query.len);
+    len += query.len;
+  }
+  target[len] = '\0';
+  return target;
+}
+
 /* The upgrade keeps its own copy of the head: it may outlive everything. */
 static int make_upgrade(aw_upgrade **out, aw_arrival *a, size_t used) {
   const aw_mem *mem = aw_loop_mem(a->host->loop);
@@ -136,8 +157,8 @@ static int make_upgrade(aw_upgrade **out, aw_arrival *a, size_t used) {
   const char *subject = a->socket->stream->tls != NULL
                             ? aw_tls_subject(a->socket->stream->tls)
                             : NULL;
-  if (!aw_socket_copy(mem, &u->target, u->head.target.bytes,
-                      u->head.target.len) ||
+  u->target = copy_target(mem, &u->head);
+  if (u->target == NULL ||
       (subject != NULL &&
        !aw_socket_copy(mem, &u->subject, subject, strlen(subject)))) {
     goto fail;
@@ -167,7 +188,7 @@ static void take_request(aw_arrival *a, aw_http_head *head, size_t used) {
                              : "too many connections");
     return;
   }
-  int status = aw_http_check_request(head);
+  int status = aw_http_check_request(head, a->host->path);
   if (status != 0) {
     refuse(a, status, head->why);
   } else if (a->host->sink.requested != NULL) {

@@ -16,6 +16,7 @@ struct aw_arrival_host {
   aw_socket_settings settings;
   size_t head_max;
   char *protocols;
+  char *path; /* the one that is served, normal; NULL: every path */
   aw_queue arrivals;
   unsigned refusals; /* arrivals that are only told why not */
 };

@@ -9,7 +9,14 @@
  * section 5): a black hole must not eat the whole deadline. */
 #define STAGGER_MS 250
 
-#define WHY_MAX 200
+/* Answers of 1xx before the one that counts (RFC 9110 section 15.2). */
+#define INTERIM_MAX 16
+
+/* What is told of a refusal's body, and how long it is waited for. */
+#define BODY_MAX 160
+#define BODY_WAIT_MS 250
+
+#define WHY_MAX AW_SOCKET_REASON_MAX
 
 typedef struct dial dial;
 typedef struct attempt attempt;
@@ -25,6 +32,8 @@ struct dial {
   aw_socket *socket; /* NULL: nobody waits any more */
   unsigned holds;    /* the socket, the timer, the resolver */
   bool started, resolving;
+  bool refused; /* a head that refuses is in `in`, its body follows */
+  unsigned interim;
   uv_getaddrinfo_t resolver;
   uv_timer_t timer;
   struct sockaddr_storage addresses[ADDRESSES_MAX];
@@ -41,6 +50,7 @@ struct dial {
 };
 
 static void on_timer(uv_timer_t *timer);
+static void end_refused(dial *d);
 
 static void drop_dial(dial *d) {
   if (--d->holds > 0) {
@@ -219,7 +229,9 @@ static void start(dial *d) {
 
 static void on_timer(uv_timer_t *timer) {
   dial *d = timer->data;
-  if (d->started) {
+  if (d->refused) {
+    end_refused(d);
+  } else if (d->started) {
     try_next(d);
   } else {
     start(d);
@@ -246,15 +258,85 @@ static void on_ready(void *user) {
   aw_socket_mark(d->socket);
 }
 
-static void refuse(dial *d, const aw_http_head *head) {
-  if (head->status == 101) {
-    (void)snprintf(d->why, sizeof d->why, "handshake refused: %s", head->why);
-  } else {
-    int len = head->reason.len < 80 ? (int)head->reason.len : 80;
-    (void)snprintf(d->why, sizeof d->why, "handshake refused: HTTP %d%s%.*s",
-                   head->status, len > 0 ? " " : "", len, head->reason.bytes);
+/* A text under way, which is cut where it does not fit. */
+typedef struct words {
+  char *text;
+  size_t len, room;
+} words;
+
+static void say(words *w, const char *text) {
+  size_t len = strlen(text), left = w->room - w->len;
+  len = len < left ? len : left;
+  memcpy(w->text + w->len, text, len);
+  w->len += len;
+}
+
+/* Where it leads, or what the body says unless that is the reason again. */
+static void say_more(words *w, const aw_http_head *head, const char *body,
+                     size_t len) {
+  aw_http_span location = aw_http_find(head, "Location");
+  char text[BODY_MAX];
+  size_t got;
+  if (head->status >= 300 && head->status < 400 && location.bytes != NULL) {
+    say(w, ", it points to ");
+    w->len += aw_http_public_url(location, w->text + w->len, w->room - w->len);
+    return;
   }
+  (void)aw_http_read_body(head, body, len, text, sizeof text, &got);
+  got = aw_http_excerpt(text, got, text, sizeof text);
+  while (got > 0 && text[got - 1] == ' ') {
+    got--;
+  }
+  if (got == 0 ||
+      (got == head->reason.len && memcmp(text, head->reason.bytes, got) == 0)) {
+    return;
+  }
+  say(w, ": ");
+  got = got < w->room - w->len ? got : w->room - w->len;
+  w->len += aw_http_excerpt(text, got, w->text + w->len, got);
+}
+
+/* Nobody's secrets, and nothing that could write to a terminal. */
+static void explain_refusal(dial *d) {
+  words w = {d->why, 0, sizeof d->why - 1};
+  aw_http_head head;
+  char status[24];
+  size_t used;
+  (void)aw_http_parse(&head, aw_buf_bytes(&d->in), aw_buf_len(&d->in), 0, false,
+                      &used);
+  (void)snprintf(status, sizeof status, "HTTP %d", head.status);
+  say(&w, "handshake refused: ");
+  say(&w, status);
+  if (head.reason.len > 0) {
+    size_t len = head.reason.len < 80 ? head.reason.len : 80;
+    say(&w, " ");
+    w.len += aw_http_excerpt(head.reason.bytes, len, w.text + w.len, len);
+  }
+  say_more(&w, &head, aw_buf_bytes(&d->in) + used, aw_buf_len(&d->in) - used);
+  d->why[w.len] = '\0';
+}
+
+static void end_refused(dial *d) {
+  explain_refusal(d);
   aw_socket_end(d->socket, AW_E_REFUSED, 1006, d->why);
+}
+
+/* The body says more than the status, if it comes soon. */
+static void await_body(dial *d, const aw_http_head *head, size_t used) {
+  char body[BODY_MAX];
+  size_t got;
+  if (aw_http_read_body(head, aw_buf_bytes(&d->in) + used,
+                        aw_buf_len(&d->in) - used, body, sizeof body, &got)) {
+    end_refused(d);
+  } else if (!d->refused) {
+    d->refused = true;
+    uv_timer_start(&d->timer, on_timer, BODY_WAIT_MS, 0);
+  }
+}
+
+static void refuse(dial *d, int error, const char *why) {
+  (void)snprintf(d->why, sizeof d->why, "handshake refused: %s", why);
+  aw_socket_end(d->socket, error, 1006, d->why);
 }
 
 /* A client that gets no subprotocol closes with 1002 (docs/wire.md section 1);
@@ -267,9 +349,10 @@ static void open_socket(dial *d, aw_http_span protocol, size_t used) {
   aw_buf_init(&d->in, d->mem);
   if (lacking) {
     s->greeter = NULL;
-    s->base.state = AW_TRANSPORT_OPEN;
     give_up(d);
-    aw_socket_violate(s, AW_E_WS_PROTOCOL, "no subprotocol was agreed");
+    aw_socket_reject(s, AW_E_WS_PROTOCOL,
+                     "no subprotocol was agreed: the server speaks none of "
+                     "ours");
     return;
   }
   aw_socket_agree(s, protocol);
@@ -278,31 +361,57 @@ static void open_socket(dial *d, aw_http_span protocol, size_t used) {
   aw_socket_open(s);
 }
 
-static void on_input(void *user, char *bytes, size_t len) {
-  dial *d = user;
+/* Whatever speaks first on a port of another kind. */
+static const char *name_mistake(const dial *d, const char *why) {
+  const char *bytes = aw_buf_bytes(&d->in);
+  size_t len = aw_buf_len(&d->in);
+  if (len >= 2 && (bytes[0] == 0x15 || bytes[0] == 0x16) && bytes[1] == 3) {
+    return "the answer is TLS: wss:// may be meant";
+  }
+  return len >= 5 && memcmp(bytes, "HTTP/", 5) == 0 ? why
+                                                    : "the answer is not HTTP";
+}
+
+/* False: more input is needed, or all is decided. */
+static bool take_answer(dial *d) {
   aw_http_head head;
   aw_http_span protocol;
   size_t used;
-  int rc = aw_buf_append(&d->in, bytes, len);
-  if (rc == AW_OK) {
-    rc = aw_http_parse(&head, aw_buf_bytes(&d->in), aw_buf_len(&d->in), 0,
-                       false, &used);
-  }
+  int rc = aw_http_parse(&head, aw_buf_bytes(&d->in), aw_buf_len(&d->in), 0,
+                         false, &used);
   if (rc == AW_E_AGAIN) {
-    return;
+    return false;
   }
   if (rc != AW_OK) {
-    (void)snprintf(d->why, sizeof d->why, "handshake refused: %s",
-                   rc == AW_E_NOMEM ? "out of memory" : head.why);
-    aw_socket_end(d->socket, rc == AW_E_NOMEM ? rc : AW_E_REFUSED, 1006,
-                  d->why);
+    refuse(d, AW_E_REFUSED, name_mistake(d, head.why));
+    return false;
+  }
+  if (head.status < 200 && head.status != 101) {
+    if (++d->interim > INTERIM_MAX) {
+      refuse(d, AW_E_REFUSED, "too many interim answers");
+      return false;
+    }
+    aw_buf_consume(&d->in, used);
+    return true;
+  }
+  if (aw_http_check_response(&head, d->key, d->protocols, &protocol) == 0) {
+    open_socket(d, protocol, used);
+  } else if (head.status == 101) {
+    refuse(d, AW_E_REFUSED, head.why);
+  } else {
+    await_body(d, &head, used);
+  }
+  return false;
+}
+
+static void on_input(void *user, char *bytes, size_t len) {
+  dial *d = user;
+  if (aw_buf_append(&d->in, bytes, len) != AW_OK) {
+    refuse(d, AW_E_NOMEM, "out of memory");
     return;
   }
-  if (aw_http_check_response(&head, d->key, d->protocols, &protocol) != 0) {
-    refuse(d, &head);
-    return;
+  while (take_answer(d)) {
   }
-  open_socket(d, protocol, used);
 }
 
 static void on_deadline(void *user) {
@@ -316,6 +425,18 @@ static void on_deadline(void *user) {
 static void on_lost(void *user, int error, const char *why) {
   dial *d = user;
   aw_socket *s = d->socket;
+  char text[WHY_MAX];
+  if (d->refused && error != AW_E_REFUSED) {
+    error = AW_E_REFUSED; /* that the body ended so is no other reason */
+    explain_refusal(d);
+    why = d->why;
+  } else if (error == AW_E_CLOSED) {
+    (void)snprintf(d->why, sizeof d->why, "closed by the peer while %s",
+                   d->phase);
+    why = d->why;
+  }
+  memcpy(text, why, strlen(why) + 1); /* it lives in the dial */
+  why = text;
   give_up(d);
   int code = error == AW_OK ? s->end_code : 1006;
   aw_transport_give_closed(&s->base, error, code, why);

@@ -191,7 +191,16 @@ static int bind_to(aw_listener *l, const aw_http_url *url, int backlog,
   return AW_OK;
 }
 
-static int fill(aw_listener *l, const aw_listener_options *o) {
+static bool copy_path(aw_listener *l, aw_http_span path) {
+  l->host.path = aw_mem_alloc(l->mem, path.len + 1);
+  if (l->host.path != NULL) {
+    l->host.path[aw_http_normal_path(path, l->host.path)] = '\0';
+  }
+  return l->host.path != NULL;
+}
+
+static int fill(aw_listener *l, const aw_listener_options *o,
+                const aw_http_url *url) {
   const char *protocols = o->protocols != NULL ? o->protocols
                                                : AW_PROTOCOL_EXTENDED
                               ", " AW_PROTOCOL_BASE;
@@ -208,8 +217,10 @@ static int fill(aw_listener *l, const aw_listener_options *o) {
   l->per_address_max = o->per_address_max;
   l->reserve = aw_tcp_reserve();
   l->roster = aw_roster_new(l->mem);
-  bool ok = l->roster != NULL && aw_socket_copy(l->mem, &l->host.protocols,
-                                                protocols, strlen(protocols));
+  bool ok = l->roster != NULL &&
+            aw_socket_copy(l->mem, &l->host.protocols, protocols,
+                           strlen(protocols)) &&
+            (o->any_path || copy_path(l, url->path));
   return ok ? AW_OK : AW_E_NOMEM;
 }
 
@@ -226,6 +237,7 @@ static void free_parts(aw_listener *l) {
   }
   SSL_CTX_free(l->context);
   aw_mem_free(l->mem, l->host.protocols);
+  aw_mem_free(l->mem, l->host.path);
 }
 
 static void on_handle_closed(uv_handle_t *handle) {
@@ -276,12 +288,16 @@ int aw_listener_new(aw_loop *loop, const aw_listener_options *options,
     *why = AW_TCP_PLAIN_TLS;
     return AW_E_INVALID;
   }
+  if (url.query.len > 0) {
+    *why = "URL to listen at has a query";
+    return AW_E_INVALID;
+  }
   *why = "out of memory";
   aw_listener *l = new_listener(loop, sink, user);
   if (l == NULL) {
     return AW_E_NOMEM;
   }
-  rc = fill(l, options);
+  rc = fill(l, options, &url);
   if (rc == AW_OK && url.secure) {
     rc = aw_tls_server_context(&l->context, options->tls, why);
   }

@@ -174,6 +174,15 @@ void aw_socket_violate(aw_socket *s, int error, const char *why) {
   aw_socket_drain(s, error, code, why);
 }
 
+void aw_socket_reject(aw_socket *s, int error, const char *why) {
+  uint16_t code = aw_ws_close_code(error);
+  aw_transport_hold(&s->base);
+  put_close(s, code, why, strlen(why));
+  aw_stream_flush(s->stream);
+  aw_socket_end(s, error, code, why);
+  aw_transport_drop(&s->base);
+}
+
 /* Section 5.5.1: the answer carries the code that came. Whoever closed first
  * decides what the end is called. */
 static void take_close(aw_socket *s, const aw_ws_event *event) {

@@ -106,6 +106,10 @@ void aw_socket_open(aw_socket *socket);
 /* Ends an open socket with a close frame that says why. */
 void aw_socket_violate(aw_socket *socket, int error, const char *why);
 
+/* Says with a close frame what is wrong with a connection that never opened,
+ * as far as the system takes it at once, and ends. */
+void aw_socket_reject(aw_socket *socket, int error, const char *why);
+
 /* Refuses: what is in the output goes out, then the stream is ended without
  * losing it; `lost` or `closed` follows with this error. */
 void aw_socket_drain(aw_socket *socket, int error, int code, const char *why);
