@@ -42,6 +42,7 @@ function M.new(loop, prompts)
     _routes = {},
     _turn_open = false,
     _message_open = false,
+    _whole = nil, -- a message whose end is to be told
     _message = nil,
     _partial = nil,
     _calls = {},
@@ -58,9 +59,19 @@ local function emit(run, event)
   task.shield(run._loop._tell, run._loop, event)
 end
 
+local function end_whole(run)
+  local message = run._whole
+  if message then
+    run._whole = nil
+    emit(run, { type = "message_end", message = message })
+  end
+end
+
+--- A message that comes whole, as all but the model's do.
 local function emit_message(run, message)
+  run._whole = message
   emit(run, { type = "message_start", message = message })
-  emit(run, { type = "message_end", message = message })
+  end_whole(run)
 end
 
 --- Takes a message into the conversation and the run.
@@ -418,6 +429,7 @@ local function abandoned_message(run, stop_reason, why)
 end
 
 local function close_run(run, stop_reason, why)
+  end_whole(run)
   if run._turn_open and not run._message then
     local message = abandoned_message(run, stop_reason, why)
     if history.has_text(message) then

@@ -120,7 +120,8 @@ local function complete_call(run, event)
   local whole = {
     type = kind, content_index = index,
     id = filled(event.id) or block.id or "",
-    name = event.name or block.name,
+    name = filled(event.name) or block.name
+      or event.name and "unnamed", -- a name that is empty
     thought_signature = event.thought_signature,
   }
   if kind == "toolcall_end" then
