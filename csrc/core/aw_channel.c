@@ -102,6 +102,42 @@ int aw_channel_store(aw_channel *channel, const aw_envelope *envelope,
   return AW_OK;
 }
 
+int aw_channel_store_refused(aw_channel *channel, const aw_envelope *envelope,
+                             size_t len, bool ends) {
+  static const char payload[] = "{}";
+  const aw_json_token token = {.len = 2, .next = 1, .kind = AW_JSON_OBJECT};
+  size_t at = tokens_offset(envelope->type_len, 2);
+  size_t size = at + sizeof token;
+  int rc = aw_buf_reserve(&channel->inbox, size);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  char *record = channel->inbox.data + channel->inbox.tail;
+  aw_message *message = (aw_message *)(void *)record;
+  *message = (aw_message){.size = (uint32_t)size,
+                          .cost = (uint32_t)len,
+                          .type_len = (uint32_t)envelope->type_len,
+                          .payload_len = 2,
+                          .token_count = 1,
+                          .has_reply = envelope->has_reply,
+                          .ends = ends,
+                          .refused = envelope->refused->code,
+                          .sequence = envelope->sequence,
+                          .timestamp = envelope->timestamp,
+                          .message_id = envelope->message_id,
+                          .in_reply_to = envelope->in_reply_to,
+                          .why = envelope->refused->what};
+  if (envelope->type_len > 0) {
+    memcpy(record + sizeof *message, envelope->type, envelope->type_len);
+  }
+  memcpy(record + sizeof *message + envelope->type_len, payload, 2);
+  memcpy(record + at, &token, sizeof token);
+  channel->inbox.tail += size;
+  channel->inbox_count++;
+  channel->in_bytes += len;
+  return AW_OK;
+}
+
 void aw_channel_pass_unread(aw_channel *channel) {
   if (channel->inbox_count == 0 && channel->in.last > channel->consumed) {
     channel->consumed = channel->in.last;
@@ -190,8 +226,10 @@ const char *aw_entry_text(const aw_entry *entry) {
   return (const char *)(entry + 1);
 }
 
-void aw_channel_advance(aw_channel *channel) {
-  const aw_entry *entry = entry_at(channel, channel->unsent_offset);
+void aw_channel_advance(aw_channel *channel, uint32_t turn) {
+  size_t offset = channel->unsent_offset;
+  aw_entry *entry = (aw_entry *)(void *)(aw_buf_bytes(&channel->log) + offset);
+  entry->turn = turn & 0x7fffffff;
   channel->unsent_offset += entry_size(entry);
   channel->unsent_bytes -= entry->len;
   channel->next_unsent++;

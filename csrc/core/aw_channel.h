@@ -40,15 +40,18 @@ struct aw_message {
   uint32_t cost; /* bytes on the wire: what credit counts */
   uint32_t type_len, payload_len, token_count;
   bool has_reply, ends;
+  int refused; /* AW_E_*: it could not be taken, and the payload is `{}` */
   uint64_t sequence;
   int64_t timestamp;
   aw_uuid message_id, in_reply_to;
+  const char *why; /* of `refused`; static */
 };
 
 /* An entry of the log; followed by the envelope's text, padded to 8. */
 typedef struct aw_entry {
   uint32_t len;
-  uint32_t urgent;
+  uint32_t urgent : 1;
+  uint32_t turn : 31; /* of the mux's, when it was written last */
 } aw_entry;
 
 /* Absolute limits: what may be sent in all since the scope began. */
@@ -77,6 +80,7 @@ struct aw_channel {
   bool told;        /* the peer knows that we let go of it */
   bool peer_gone;   /* the peer let go of it */
   bool mute;        /* over, and the peer may have opened the id anew */
+  bool given_up;    /* over, because the peer cannot be given our log */
   bool parked;      /* in the mux's queue of that name */
   bool starved;     /* a send was refused; WRITABLE is owed */
   bool awaiting;    /* told in a hello, not yet answered by a welcome */
@@ -135,6 +139,11 @@ int aw_channel_store(aw_channel *channel, const aw_envelope *envelope,
                      const aw_json_tape *tape, const char *text, size_t len,
                      bool ends);
 
+/* The same for one of `len` bytes that is refused (envelope->refused): a record
+ * without its payload. */
+int aw_channel_store_refused(aw_channel *channel, const aw_envelope *envelope,
+                             size_t len, bool ends);
+
 /* Drops the oldest message; returns its cost. */
 size_t aw_channel_drop(aw_channel *channel);
 
@@ -155,7 +164,7 @@ size_t aw_channel_log_fold(aw_channel *channel, size_t mark);
 /* The next entry that was not written yet, or NULL; then step over it. */
 const aw_entry *aw_channel_unsent(const aw_channel *channel);
 const char *aw_entry_text(const aw_entry *entry);
-void aw_channel_advance(aw_channel *channel);
+void aw_channel_advance(aw_channel *channel, uint32_t turn);
 
 /* Forgets entries up to and including `sequence`; returns the bytes freed.
  * Entries that were never written are not forgotten. */

@@ -79,19 +79,24 @@ static char *string_bytes(aw_json_token *token, char *text) {
   return bytes;
 }
 
-static void collect_members(members *m, const aw_json_tape *tape, char *text) {
+/* Stops behind a container that is still open: its `next` is 0. False when a
+ * member is there twice. */
+static bool collect_members(members *m, const aw_json_tape *tape, char *text,
+                            uint32_t end) {
+  bool twice = false;
   *m = (members){0};
-  uint32_t end = tape->tokens[0].next;
-  for (uint32_t at = 1; at < end;) {
+  for (uint32_t at = 1; at + 1 < end && at != 0;) {
     aw_json_token *key = &tape->tokens[at];
     uint32_t value = at + 1;
     char *name = string_bytes(key, text); /* may shorten key->len */
     uint32_t *slot = find_member(m, name, key->len);
     if (slot != NULL && tape->tokens[value].kind != AW_JSON_NULL) {
+      twice |= *slot != 0;
       *slot = value; /* null reads as absent */
     }
     at = tape->tokens[value].next;
   }
+  return !twice;
 }
 
 static int refuse(aw_envelope_error *error, int code, const char *field,
@@ -216,6 +221,54 @@ static int read_rest(aw_envelope *out, const members *m,
   return AW_OK;
 }
 
+static int read_members(aw_envelope *out, const members *m,
+                        const aw_json_tape *tape, char *text,
+                        aw_envelope_error *error) {
+  out->has_message_id =
+      read_uuid(tape, text, m->message_id, &out->message_id) == AW_OK;
+  int scope = read_scope(out, m, tape, text, error);
+  int type = read_type(out, m, tape, text, error);
+  if (check_version(m, tape, text, error) != AW_OK) {
+    return error->code;
+  }
+  if (scope != AW_OK || type != AW_OK) {
+    return scope != AW_OK ? read_scope(out, m, tape, text, error) : type;
+  }
+  if (read_numbers(out, m, tape, text, error) != AW_OK) {
+    return error->code;
+  }
+  return read_rest(out, m, tape, text, error);
+}
+
+/* What the answer to a refused message has to know, as far as it can be read. A
+ * number at the very end of a text may have been cut. */
+static void read_loosely(aw_envelope *out, const members *m,
+                         const aw_json_tape *tape, char *text, size_t len) {
+  aw_envelope_error ignored = {0};
+  out->has_message_id =
+      read_uuid(tape, text, m->message_id, &out->message_id) == AW_OK;
+  out->has_reply = read_uuid(tape, text, m->reply, &out->in_reply_to) == AW_OK;
+  (void)read_scope(out, m, tape, text, &ignored);
+  (void)read_type(out, m, tape, text, &ignored);
+  members numbers = {.sequence = m->sequence};
+  const aw_json_token *token = &tape->tokens[m->sequence];
+  out->has_sequence =
+      m->sequence != 0 && token->start + (size_t)token->len < len &&
+      read_numbers(out, &numbers, tape, text, &ignored) == AW_OK;
+}
+
+/* Cold, so that what is read well does not pay for it. */
+static int read_refused(aw_envelope *out, const aw_json_tape *tape, char *text,
+                        size_t len, int code) {
+  members m;
+  if (code != AW_E_NOMEM && tape->count > 0 &&
+      tape->tokens[0].kind == AW_JSON_OBJECT &&
+      collect_members(&m, tape, text, tape->count)) {
+    read_loosely(out, &m, tape, text, len);
+  }
+  return code;
+}
+
 int aw_envelope_read(aw_envelope *out, aw_json_tape *tape, char *text,
                      size_t len, unsigned max_depth, aw_envelope_error *error) {
   *out = (aw_envelope){0};
@@ -223,28 +276,31 @@ int aw_envelope_read(aw_envelope *out, aw_json_tape *tape, char *text,
   aw_json_error json = {0};
   if (aw_json_scan(tape, text, len, max_depth, &json) != AW_OK) {
     error->offset = json.offset;
-    return refuse(error, json.code, NULL, json.what);
+    refuse(error, json.code, NULL, json.what);
+    return read_refused(out, tape, text, len, json.code);
   }
   if (tape->tokens[0].kind != AW_JSON_OBJECT) {
     return refuse(error, AW_E_INVALID_REQUEST, NULL,
                   "an envelope is an object");
   }
   members m;
-  collect_members(&m, tape, text);
-  out->has_message_id =
-      read_uuid(tape, text, m.message_id, &out->message_id) == AW_OK;
-  int scope = read_scope(out, &m, tape, text, error);
-  int type = read_type(out, &m, tape, text, error);
-  if (check_version(&m, tape, text, error) != AW_OK) {
-    return error->code;
+  collect_members(&m, tape, text, tape->tokens[0].next);
+  int rc = read_members(out, &m, tape, text, error);
+  return rc == AW_OK ? rc : read_refused(out, tape, text, len, rc);
+}
+
+bool aw_envelope_is_link(const char *text, size_t len) {
+  static const char start[] = "{\"type\":\"";
+  static const char rest[] = "\",\"connection_id\":";
+  size_t at = sizeof start - 1;
+  if (len < at || memcmp(text, start, at) != 0) {
+    return false;
   }
-  if (scope != AW_OK || type != AW_OK) {
-    return scope != AW_OK ? read_scope(out, &m, tape, text, error) : type;
+  while (at < len && at < AW_HEADER_MAX && text[at] != '"') {
+    at++;
   }
-  if (read_numbers(out, &m, tape, text, error) != AW_OK) {
-    return error->code;
-  }
-  return read_rest(out, &m, tape, text, error);
+  return len - at >= sizeof rest - 1 &&
+         memcmp(text + at, rest, sizeof rest - 1) == 0;
 }
 
 static char *put_text(char *at, const char *text, size_t len) {

@@ -16,6 +16,9 @@ enum aw_kind {
 
 #define AW_KIND_SCOPES AW_KIND_LINK /* kinds below this have scopes */
 
+/* A header fits into so much of a message (docs/wire.md section 7). */
+#define AW_HEADER_MAX 512
+
 typedef struct aw_envelope aw_envelope;
 typedef struct aw_envelope_error aw_envelope_error;
 typedef struct aw_header aw_header;
@@ -25,11 +28,14 @@ struct aw_envelope {
   enum aw_kind kind;
   aw_uuid id, message_id, in_reply_to;
   bool has_scope, has_message_id, has_reply;
-  const char *type; /* NULL when it could not be read */
+  bool has_sequence; /* after a failure: it could be read all the same */
+  const char *type;  /* NULL when it could not be read */
   size_t type_len;
   uint64_t sequence;
   int64_t timestamp; /* milliseconds since the epoch, 0 when absent */
   uint32_t payload;  /* its token's index */
+  /* Why the message is not taken although its number is; NULL: it is. */
+  const aw_envelope_error *refused;
 };
 
 struct aw_envelope_error {
@@ -48,11 +54,17 @@ const char *aw_kind_key(enum aw_kind kind);
 
 /* Scans one message and reads its header. Strings that hold escapes are
  * unescaped in place, so the text must be writable. After a failure `out`
- * holds what could be read (has_scope, has_message_id, type), so that the
- * answer can name it. Errors: AW_E_JSON_*, AW_E_NOMEM; AW_E_VERSION_MISMATCH
- * (looked at before anything else); AW_E_INVALID_REQUEST with the field. */
+ * holds what could be read (has_scope, has_message_id, has_sequence, has_reply,
+ * type), so that the answer can name it; of what is no JSON, the members before
+ * the place where it went wrong. Errors: AW_E_JSON_*, AW_E_NOMEM;
+ * AW_E_VERSION_MISMATCH (looked at before anything else); AW_E_INVALID_REQUEST
+ * with the field. */
 int aw_envelope_read(aw_envelope *out, aw_json_tape *tape, char *text,
                      size_t len, unsigned max_depth, aw_envelope_error *error);
+
+/* Does a message begin as the link messages do that aw_envelope_write makes?
+ * Cheap, looks at the start alone. */
+bool aw_envelope_is_link(const char *text, size_t len);
 
 /* What a header is written from. */
 struct aw_header {

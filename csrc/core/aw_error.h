@@ -18,6 +18,8 @@
   X(UNSUPPORTED, -11, "unsupported", "not supported")                          \
   X(REFUSED, -12, "refused", "refused by the peer")                            \
   X(LOST, -13, "lost", "the peer no longer has this scope")                    \
+  X(UNDELIVERABLE, -14, "undeliverable",                                       \
+    "each connection that carries this scope's next message ends")             \
   X(JSON_SYNTAX, -20, "json_syntax", "JSON syntax error")                      \
   X(JSON_TRUNCATED, -21, "json_truncated", "JSON text ends too early")         \
   X(JSON_TRAILING, -22, "json_trailing", "text after the JSON value")          \
@@ -26,6 +28,7 @@
   X(JSON_ESCAPE, -25, "json_escape", "invalid escape in a JSON string")        \
   X(JSON_NUMBER, -26, "json_number", "invalid JSON number")                    \
   X(JSON_DUPLICATE, -27, "json_duplicate", "duplicate key")                    \
+  X(JSON_VALUES, -28, "json_values", "too many values in JSON")                \
   X(VERSION_MISMATCH, -40, "version_mismatch", "unsupported protocol version") \
   X(INVALID_REQUEST, -41, "invalid_request", "invalid envelope")               \
   X(INVALID_SEQUENCE, -42, "invalid_sequence", "sequence must not be 0 here")  \

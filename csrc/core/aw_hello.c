@@ -6,6 +6,7 @@
 void aw_hello_init(aw_hello *hello, const aw_mem *mem, size_t scopes_max) {
   *hello = (aw_hello){.mem = mem, .scopes_max = scopes_max};
   aw_json_tape_init(&hello->tape, mem);
+  hello->tape.max = AW_JSON_VALUES;
 }
 
 void aw_hello_fini(aw_hello *hello) {
@@ -99,7 +100,8 @@ static int read_terms(aw_hello *hello, const link_reader *in,
   hello->attempt = 0;
   *why = "hello: a member is not what it has to be";
   if (!link_may_number(in, "max_inbound_bytes", &hello->max_inbound_bytes) ||
-      !link_may_number(in, "attempt", &hello->attempt)) {
+      !link_may_number(in, "attempt", &hello->attempt) ||
+      !limits_read(in, &hello->limits)) {
     return AW_E_REFUSED;
   }
   if (link_has(in, "epoch")) {

@@ -24,14 +24,15 @@ struct scan {
 };
 
 void aw_json_tape_init(aw_json_tape *tape, const aw_mem *mem) {
-  tape->mem = mem;
-  tape->tokens = NULL;
-  tape->count = tape->size = 0;
+  *tape = (aw_json_tape){.mem = mem};
 }
 
 void aw_json_tape_fini(aw_json_tape *tape) {
+  uint32_t max = tape->max;
+
   aw_mem_free(tape->mem, tape->tokens);
   aw_json_tape_init(tape, tape->mem);
+  tape->max = max;
 }
 
 int aw_json_tape_reserve(aw_json_tape *tape, uint32_t extra) {
@@ -44,6 +45,9 @@ int aw_json_tape_reserve(aw_json_tape *tape, uint32_t extra) {
   }
   while (size < need) {
     size *= 2;
+  }
+  if (size > tape->max && tape->max >= need) {
+    size = tape->max; /* so that a scan meets its limit when the tape is full */
   }
   /* UINT32_MAX is no index: it stands for "none". */
   if (size > UINT32_MAX) {
@@ -73,13 +77,26 @@ static const char *truncated(struct scan *s, const char *what) {
   return fail(s, AW_E_JSON_TRUNCATED, s->end, what);
 }
 
+static bool grow(struct scan *s, const char *at) {
+  aw_json_tape *tape = s->tape;
+
+  if (tape->max != 0 && tape->count >= tape->max) {
+    fail(s, AW_E_JSON_VALUES, at, "too many values");
+    return false;
+  }
+  if (aw_json_tape_reserve(tape, 1) != 0) {
+    fail(s, AW_E_NOMEM, at, "out of memory");
+    return false;
+  }
+  return true;
+}
+
 static inline aw_json_token *push(struct scan *s, enum aw_json_kind kind,
                                   const char *start, const char *end) {
   aw_json_tape *tape = s->tape;
   aw_json_token *token;
 
-  if (tape->count == tape->size && aw_json_tape_reserve(tape, 1) != 0) {
-    fail(s, AW_E_NOMEM, start, "out of memory");
+  if (tape->count == tape->size && !grow(s, start)) {
     return NULL;
   }
   token = &tape->tokens[tape->count++];
@@ -463,6 +480,9 @@ int aw_json_scan(aw_json_tape *tape, const char *text, size_t len,
 
   s.end = s.text + len;
   tape->count = 0;
+  if (tape->max != 0 && tape->size > tape->max) {
+    aw_json_tape_fini(tape); /* the check of keys has made it larger */
+  }
   error->code = 0;
   error->offset = 0;
   error->what = "";

@@ -9,6 +9,8 @@
 
 #define AW_JSON_DEPTH 128 /* default; recursion-free, so only the tape pays */
 #define AW_JSON_DEPTH_MAX 1024
+#define AW_JSON_VALUES (1u << 18) /* of one message: a value each 64 bytes */
+#define AW_JSON_VALUES_MAX (1u << 24)
 
 enum aw_json_kind {
   AW_JSON_NULL,
@@ -41,6 +43,7 @@ struct aw_json_tape {
   const aw_mem *mem;
   aw_json_token *tokens;
   uint32_t count, size;
+  uint32_t max; /* tokens that a scan may make; 0 (as init sets it): any */
 };
 
 struct aw_json_error {
@@ -58,9 +61,11 @@ void aw_json_tape_fini(aw_json_tape *tape);
  * no BOM, no text after the value, no duplicate key in the top-level object
  * (deeper ones are the reader's affair; the last wins), nesting up to
  * max_depth (a scalar is depth 0, `[]` depth 1; above AW_JSON_DEPTH_MAX is
- * AW_E_INVALID). Fills the tape from index 0. Returns 0 or error->code; the
- * tape's contents are undefined after a failure. The tape does not point into
- * the text; offsets do. */
+ * AW_E_INVALID), no more tokens than tape->max (AW_E_JSON_VALUES). Fills the
+ * tape from index 0. Returns 0 or error->code; after a failure the tape holds
+ * what was complete before it, and a container that was open then has a `next`
+ * that is lower than its own index. The tape does not point into the text;
+ * offsets do. */
 int aw_json_scan(aw_json_tape *tape, const char *text, size_t len,
                  unsigned max_depth, aw_json_error *error);
 

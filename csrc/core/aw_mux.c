@@ -6,7 +6,9 @@ static void default_options(aw_mux_options *options) {
   if (options->field == 0) {                                                   \
     options->field = (value);                                                  \
   }
+  AW_DEFAULT(message_max, AW_CHANNEL_MESSAGE_BYTES)
   AW_DEFAULT(depth_max, AW_JSON_DEPTH)
+  AW_DEFAULT(values_max, AW_JSON_VALUES)
   AW_DEFAULT(scopes_max, AW_MUX_SCOPES_MAX)
   AW_DEFAULT(tombs_max, AW_MUX_TOMBS_MAX)
   AW_DEFAULT(window_messages, AW_CHANNEL_WINDOW_MESSAGES)
@@ -17,10 +19,15 @@ static void default_options(aw_mux_options *options) {
   AW_DEFAULT(session_bytes, AW_MUX_SESSION_BYTES)
   AW_DEFAULT(control_bytes, AW_MUX_CONTROL_BYTES)
   AW_DEFAULT(window_ms, AW_MUX_WINDOW_MS)
-  if (options->depth_max > AW_JSON_DEPTH_MAX) {
-    options->depth_max = AW_JSON_DEPTH_MAX;
-  }
 #undef AW_DEFAULT
+#define AW_MOST(field, value)                                                  \
+  if (options->field > (value)) {                                              \
+    options->field = (value);                                                  \
+  }
+  AW_MOST(message_max, AW_MUX_MESSAGE_TOP)
+  AW_MOST(depth_max, AW_JSON_DEPTH_MAX)
+  AW_MOST(values_max, AW_JSON_VALUES_MAX)
+#undef AW_MOST
 }
 
 static void init_fields(aw_mux *mux) {
@@ -30,6 +37,8 @@ static void init_fields(aw_mux *mux) {
   memcpy(seed, mux->options.map_seed, sizeof seed);
   aw_map_init(&mux->channels, mem, seed);
   aw_json_tape_init(&mux->tape, mem);
+  mux->tape.max = mux->options.values_max;
+  mux->peer = limits_untold;
   aw_queue_init(&mux->ready);
   aw_queue_init(&mux->writers);
   aw_queue_init(&mux->parked);
@@ -165,7 +174,8 @@ void mux_settle(aw_channel *channel) {
   }
   discard_inbox(channel);
   bool to_tell = !channel->told && mux_has_let_go(channel) &&
-                 (channel->state == AW_CHANNEL_OPEN || channel->peer_gone);
+                 (channel->state == AW_CHANNEL_OPEN || channel->peer_gone ||
+                  channel->given_up);
   if (mux_resumable(channel->mux) &&
       (to_tell || channel->in.last > channel->flow_acked)) {
     mux_queue_flow(channel, false);
@@ -213,7 +223,8 @@ void mux_drop_log(aw_channel *channel) {
  * until each was told on one connection: before that the peer may take the old
  * life for open, and say of it what would be taken for the new one's. */
 static bool is_done(const aw_channel *channel) {
-  bool let_go = channel->mux->extended && channel->error == AW_E_CLOSED &&
+  bool let_go = channel->mux->extended &&
+                (channel->error == AW_E_CLOSED || channel->given_up) &&
                 (channel->in.last > 0 || channel->out.last > 0);
   return channel->released && channel->state == AW_CHANNEL_OVER &&
          channel->log_count == 0 &&
@@ -414,6 +425,7 @@ void mux_begin_connection(aw_mux *mux, bool extended) {
   mux->generation++;
   mux->extended = extended;
   reset_connection(mux);
+  blame_begin(mux);
 }
 
 static void end_all(aw_mux *mux, int error) {
@@ -468,6 +480,7 @@ int aw_mux_attach(aw_mux *mux, bool extended, uint32_t *generation) {
   *generation = mux->generation;
   if (!extended) {
     mux->link = AW_LINK_BASE;
+    limits_of_base(mux);
     end_released(mux);
     return AW_OK;
   }

@@ -21,6 +21,18 @@
 #define AW_MUX_SPARE_BYTES 1024         /* of each */
 #define AW_MUX_SESSION_BYTES (8u << 20) /* logs of all scopes together */
 #define AW_MUX_WINDOW_MS 120000         /* how long a detached session lives */
+/* What message_max may be at most: the records of the core count in 32 bits,
+ * a message with its tokens among them. */
+#define AW_MUX_MESSAGE_TOP (256u << 20)
+/* What every extended peer takes: link messages may be as long, and so may a
+ * client's messages before the first welcome has told the server's limits. */
+#define AW_MUX_FLOOR_BYTES (64u << 10)
+#define AW_MUX_FLOOR_DEPTH 32
+#define AW_MUX_FLOOR_VALUES 4096
+/* Connections that may end in vain at the same message before it is given up:
+ * with a close code that is a verdict on it, or without one. */
+#define AW_MUX_VERDICTS 2
+#define AW_MUX_LOSSES 16
 
 /* Close codes of ours (docs/wire.md section 7). */
 #define AW_CLOSE_SUPERSEDED 4001
@@ -34,12 +46,28 @@ typedef struct aw_mux_stats aw_mux_stats;
 typedef struct aw_refusal aw_refusal;
 typedef struct aw_control aw_control;
 typedef struct aw_draft aw_draft;
+typedef struct aw_limits aw_limits;
+
+/* What an end takes of one message; whoever sends more is refused. */
+struct aw_limits {
+  uint64_t message_max; /* bytes */
+  uint64_t depth_max;   /* levels of nesting, the envelope among them */
+  uint64_t values_max;  /* values and member names, the envelope's among them */
+};
+
+enum aw_limit {
+  AW_LIMIT_NONE,
+  AW_LIMIT_MESSAGE,
+  AW_LIMIT_DEPTH,
+  AW_LIMIT_VALUES
+};
 
 /* 0 means the default everywhere. */
 struct aw_mux_options {
   const aw_types *types[AW_KIND_SCOPES]; /* borrowed, outlive the mux */
   bool is_client;
-  unsigned depth_max;
+  size_t message_max; /* of what comes in; above AW_MUX_MESSAGE_TOP: that */
+  unsigned depth_max, values_max;
   size_t scopes_max, tombs_max;
   unsigned window_messages; /* credit that we grant a scope */
   size_t window_bytes, inbound_bytes;
@@ -61,6 +89,7 @@ struct aw_mux_stats {
   uint64_t messages_in, messages_out, bytes_in, bytes_out;
   uint64_t refused[8]; /* by aw_refusal_class */
   uint64_t duplicates, dropped_late, unanswered, replayed, folded;
+  uint64_t undeliverable; /* scopes given up for ending connections */
   uint64_t opened, ended;
   size_t open_scopes, ended_scopes;
   size_t inbox_bytes, inbox_high, log_bytes, log_high;
@@ -78,13 +107,16 @@ enum aw_refusal_class {
 };
 const char *aw_refusal_class_name(enum aw_refusal_class which);
 
-/* An envelope that was refused; it changed no state. The owner answers it. */
+/* An envelope that was refused; it changed no state. The owner answers it.
+ * `consumed`: it took its number all the same, and its scope's inbox has a
+ * record in its place (aw_message.refused). */
 struct aw_refusal {
   int code;
   enum aw_kind kind;
   aw_uuid id, message_id;
   bool has_scope, has_message_id;
   bool known; /* the scope is open here */
+  bool consumed;
   uint64_t sequence;
   size_t offset;     /* of a JSON error */
   const char *field; /* static, or NULL */
@@ -123,6 +155,11 @@ int aw_mux_attach(aw_mux *mux, bool extended, uint32_t *generation);
  * all is kept for the next attach. Of an older generation: nothing. */
 void aw_mux_detach(aw_mux *mux, uint32_t generation, int error);
 
+/* To be called before aw_mux_detach when the peer or the network has ended the
+ * connection: with which close code (1006: none). What was carried in vain can
+ * be blamed for it by the next attach. */
+void aw_mux_blame(aw_mux *mux, uint32_t generation, int code);
+
 /* Ends every scope with `error` and forgets the logs: no next attach. */
 void aw_mux_abandon(aw_mux *mux, int error);
 
@@ -138,8 +175,15 @@ unsigned aw_mux_peer_window_ms(const aw_mux *mux);
 /* One message. The text may be changed. 0, also for what was refused. Less
  * than 0 means that this connection cannot go on: AW_E_SEQUENCE_GAP (4002),
  * AW_E_REFUSED (4003: invalid link message, credit exceeded), AW_E_CLOSED
- * (4001: a newer connection took over; nothing was looked at), AW_E_NOMEM. */
+ * (4001: a newer connection took over; nothing was looked at), AW_E_NOMEM.
+ * AW_E_LIMIT: it is too long, and no scope can be told so; a WebSocket is
+ * closed with 1009, on lines an error frame is the answer. */
 int aw_mux_receive(aw_mux *mux, uint32_t generation, char *text, size_t len);
+
+/* The same for a message of `len` bytes that the transport has skipped because
+ * of its length; of its start it kept `head`, at most AW_HEADER_MAX bytes. */
+int aw_mux_receive_skipped(aw_mux *mux, uint32_t generation, char *head,
+                           size_t head_len, uint64_t len);
 
 /* True while the transport should not read (base peers have no credit). */
 bool aw_mux_choked(const aw_mux *mux);
@@ -170,7 +214,8 @@ void aw_mux_release(aw_channel *channel);
 /* Sending in two steps, so that the payload is written once, in its place:
  * begin, append the payload object to draft->out, then commit or cancel.
  * begin: AW_E_AGAIN (window full: AW_CHANNEL_WRITABLE will come), AW_E_ENDED,
- * AW_E_CLOSED (abandoned), AW_E_INVALID (type), AW_E_LIMIT (numbers used up).
+ * AW_E_CLOSED (abandoned), AW_E_INVALID (type), AW_E_LIMIT (numbers used up),
+ * AW_E_UNDELIVERABLE (given up after connections ended at its messages).
  * urgent: outside the credit, for aborts and cancellations. */
 struct aw_draft {
   aw_mux *mux;
@@ -179,7 +224,13 @@ struct aw_draft {
   size_t mark;
   aw_uuid message_id;
   unsigned flags;
-  bool urgent, folds;
+  bool urgent, folds, is_link;
+  /* Of the payload, from whoever has written it; 0 is not looked at. */
+  unsigned depth, values;
+  /* Which of the peer's limits a commit refused with AW_E_LIMIT, what the
+   * message has of it, and the limit. */
+  enum aw_limit over;
+  uint64_t has, most;
 };
 int aw_mux_begin(aw_channel *channel, const char *type, size_t type_len,
                  const aw_uuid *in_reply_to, bool urgent, aw_draft *draft);
@@ -204,7 +255,9 @@ void aw_mux_give_up(aw_channel *channel);
 int aw_mux_begin_control(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
                          const char *type, size_t type_len,
                          const aw_uuid *in_reply_to, aw_draft *draft);
-/* commit: AW_E_AGAIN when only a small message had room and this one is not. */
+/* commit: AW_E_AGAIN when only a small message had room and this one is not, or
+ * while the peer's limits are not known yet (AW_CHANNEL_WRITABLE will come);
+ * AW_E_LIMIT when the peer would not take it: nothing was numbered. */
 int aw_draft_commit(aw_draft *draft);
 void aw_draft_cancel(aw_draft *draft);
 
@@ -234,6 +287,11 @@ bool aw_mux_has_news(const aw_mux *mux); /* is any of the four not empty? */
  * share; while detached, sends are refused when it has reached max. NULL: no
  * longer. */
 void aw_mux_share_log(aw_mux *mux, size_t *total, size_t max);
+
+/* What this end takes, and what the peer is known to take. For peers that tell
+ * nothing (base) but are known all the same: the ends of a pair. */
+aw_limits aw_mux_limits(const aw_mux *mux);
+void aw_mux_set_peer_limits(aw_mux *mux, const aw_limits *limits);
 
 const aw_mux_stats *aw_mux_stats_get(const aw_mux *mux);
 bool aw_mux_is_extended(const aw_mux *mux);

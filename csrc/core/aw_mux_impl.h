@@ -22,6 +22,14 @@ enum aw_link_state {
 
 #define AW_MUX_NOTICES 4
 
+/* A message of ours that was carried in vain. */
+typedef struct aw_blame {
+  enum aw_kind kind;
+  aw_uuid id;
+  uint64_t sequence; /* 0: none */
+  uint32_t turn;
+} aw_blame;
+
 struct aw_mux {
   const aw_mem *mem;
   aw_mux_options options;
@@ -63,6 +71,21 @@ struct aw_mux {
   uint64_t attempt;        /* server: of the hello that was accepted last */
   bool welcomed;           /* client: this session was welcomed once */
   unsigned peer_window_ms; /* client: as the last welcome said */
+
+  /* What the peer takes. Before a client's first welcome that is not known. */
+  aw_limits peer;
+  bool knows_peer, is_peer_given;
+
+  /* Which message ends connections (aw_blame.c). Entries carry the turn in
+   * which they were written last. */
+  uint32_t turn;            /* of the entry written last */
+  uint32_t turn_begun;      /* when this connection began */
+  uint32_t carried_from;    /* of the connection that is being judged */
+  int loss_code, loss_of;   /* how this one ended, how that one did */
+  bool carried;             /* is there one to be judged? */
+  aw_blame suspect, blamed; /* found so far; found the last time */
+  unsigned losses;          /* in a row with `blamed` */
+  int verdict;              /* the last close code that was one, or 0 */
 
   size_t *shared_log, shared_log_max; /* of all sessions of a server */
 
@@ -114,7 +137,7 @@ static inline bool mux_is_urgent(const aw_channel *channel) {
 /* Has the application let go of a live scope, and has the peer all that was
  * sent in it? */
 static inline bool mux_has_let_go(const aw_channel *channel) {
-  return channel->released && channel->log_count == 0;
+  return (channel->released || channel->given_up) && channel->log_count == 0;
 }
 
 /* How far the application is through with what came: what we acknowledge. Who
@@ -161,6 +184,21 @@ void mux_lose(aw_channel *channel);
 void mux_queue_flow(aw_channel *channel, bool now);
 void mux_write_flow(aw_mux *mux);
 int mux_say_hello(aw_mux *mux);
+
+/* aw_blame.c */
+void blame_begin(aw_mux *mux); /* a connection begins */
+/* The scope's next entry was not received: was it written before? */
+void blame_suspect(const aw_channel *channel);
+void blame_judge(aw_mux *mux); /* all scopes were seen */
+/* Ends a scope whose log the peer cannot have; the peer is told by a flow. */
+void mux_give_up_log(aw_channel *channel, int error);
+
+/* aw_limits.c */
+bool limits_hold(const aw_mux *mux, aw_draft *draft, size_t len);
+void limits_put(const aw_mux *mux, aw_buf *out, int *rc);
+void limits_of_base(aw_mux *mux);
+void limits_learn(aw_mux *mux, const aw_limits *limits);
+extern const aw_limits limits_untold; /* what absent members stand for */
 
 /* aw_fold.c */
 bool mux_has_fold_room(const aw_draft *draft);

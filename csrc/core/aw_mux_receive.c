@@ -43,6 +43,7 @@ static void refuse(aw_mux *mux, const aw_envelope *envelope,
                           .has_scope = envelope->has_scope,
                           .has_message_id = envelope->has_message_id,
                           .known = known,
+                          .consumed = envelope->refused != NULL,
                           .sequence = envelope->sequence,
                           .offset = error->offset,
                           .field = error->field,
@@ -82,34 +83,31 @@ int mux_receive_control(aw_mux *mux, const aw_envelope *envelope,
   return rc;
 }
 
+/* A refusal takes its place in the scope, so that its reader finds the hole. */
+static int store(aw_channel *channel, const aw_envelope *envelope,
+                 const char *text, size_t len, bool ends) {
+  aw_mux *mux = channel->mux;
+  if (envelope->refused == NULL) {
+    return aw_channel_store(channel, envelope, &mux->tape, text, len, ends);
+  }
+  int rc = aw_channel_store_refused(channel, envelope, len, ends);
+  if (rc == AW_OK) {
+    refuse(mux, envelope, envelope->refused, true);
+  }
+  return rc;
+}
+
 /* An error frame is never answered, or two peers would never stop. */
 static bool is_error_frame(const aw_envelope *envelope) {
   return !envelope->has_scope && envelope->type_len == 5 &&
          memcmp(envelope->type, "error", 5) == 0;
 }
 
-static int receive_unreadable(aw_mux *mux, aw_envelope *envelope,
-                              const aw_envelope_error *error, const char *text,
-                              size_t len) {
-  if (error->code == AW_E_NOMEM) {
-    return AW_E_NOMEM;
-  }
-  if (envelope->type != NULL && is_error_frame(envelope)) {
-    envelope->kind = AW_KIND_LINK;
-    envelope->payload = 0; /* the frame itself */
-    return mux_receive_control(mux, envelope, text, len);
-  }
-  bool known = envelope->has_scope && envelope->kind < AW_KIND_SCOPES &&
-               aw_map_get(&mux->channels, envelope->kind, &envelope->id);
-  refuse(mux, envelope, error, known);
-  return AW_OK;
-}
-
 static int accept_message(aw_channel *channel, const aw_envelope *envelope,
                           const char *text, size_t len, unsigned flags) {
   aw_mux *mux = channel->mux;
   bool ends = (flags & AW_TYPE_ENDS) != 0;
-  int rc = aw_channel_store(channel, envelope, &mux->tape, text, len, ends);
+  int rc = store(channel, envelope, text, len, ends);
   if (rc != AW_OK) {
     channel->in.last--;
     return rc;
@@ -143,10 +141,10 @@ static int accept_message(aw_channel *channel, const aw_envelope *envelope,
 static bool beyond_credit(const aw_mux *mux, const aw_channel *channel) {
   uint64_t queued = channel->in_bytes - channel->consumed_bytes;
   return queued > (uint64_t)mux->options.window_bytes + AW_CHANNEL_LOG_BYTES +
-                      AW_CHANNEL_URGENT_BYTES + AW_CHANNEL_MESSAGE_BYTES ||
+                      AW_CHANNEL_URGENT_BYTES + mux->options.message_max ||
          mux->stats.inbox_bytes >
              (uint64_t)mux->options.inbound_bytes + AW_MUX_SESSION_BYTES +
-                 AW_CHANNEL_MESSAGE_BYTES +
+                 mux->options.message_max +
                  mux->stats.open_scopes * AW_MUX_SPARE_MESSAGES *
                      AW_MUX_SPARE_BYTES;
 }
@@ -199,6 +197,9 @@ static int deliver_late(aw_channel *channel, const aw_envelope *envelope,
     if ((flags & AW_TYPE_ENDS) != 0) {
       meet_terminal(channel, envelope); /* or a replay of the one we have */
     }
+    if (channel->given_up && envelope->sequence > channel->consumed) {
+      channel->consumed = envelope->sequence; /* or its log would keep it */
+    }
     mux_queue_flow(channel, false);
   }
   return late(mux);
@@ -246,6 +247,10 @@ static int deliver(aw_channel *channel, const aw_envelope *envelope,
 static int open_inbound(aw_mux *mux, const aw_envelope *envelope,
                         const char *text, size_t len, unsigned flags) {
   if ((flags & AW_TYPE_OPENS) == 0) {
+    if (envelope->refused != NULL) {
+      refuse(mux, envelope, envelope->refused, false);
+      return AW_OK;
+    }
     if (mux->extended) {
       return late(mux); /* a scope that we have forgotten since */
     }
@@ -307,6 +312,10 @@ static int receive_scoped(aw_mux *mux, const aw_envelope *envelope,
     if (channel != NULL) {
       count_floating(channel, envelope, len);
     }
+    if (envelope->refused != NULL) {
+      refuse(mux, envelope, envelope->refused, channel != NULL);
+      return AW_OK;
+    }
     return mux_receive_control(mux, envelope, text, len);
   }
   if (envelope->sequence == 0 && (flags & AW_TYPE_ZERO) != 0) {
@@ -326,15 +335,107 @@ static int receive_scoped(aw_mux *mux, const aw_envelope *envelope,
   return deliver(channel, envelope, text, len, flags);
 }
 
+static bool is_json_error(int code) {
+  return classify(code) == AW_REFUSED_JSON;
+}
+
+/* What is no JSON names its scope and number at best. A base peer hears no more
+ * of it than that; an extended one would send it again for ever, so the number
+ * is taken. */
+static int receive_unreadable(aw_mux *mux, aw_envelope *envelope,
+                              aw_envelope_error *error, const char *text,
+                              size_t len) {
+  if (error->code == AW_E_NOMEM) {
+    return AW_E_NOMEM;
+  }
+  bool unreadable = is_json_error(error->code) || error->code == AW_E_LIMIT;
+  if (!unreadable && envelope->type != NULL && is_error_frame(envelope)) {
+    envelope->kind = AW_KIND_LINK;
+    envelope->payload = 0; /* the frame itself */
+    return mux_receive_control(mux, envelope, text, len);
+  }
+  bool scoped = envelope->has_scope && envelope->kind < AW_KIND_SCOPES;
+  if (mux->extended && scoped && envelope->has_sequence &&
+      envelope->sequence != 0) {
+    if (mux->link == AW_LINK_AWAIT_WELCOME) {
+      return AW_E_REFUSED;
+    }
+    if (error->code == AW_E_JSON_DEPTH || error->code == AW_E_JSON_VALUES) {
+      error->code = AW_E_LIMIT;
+    }
+    envelope->type = envelope->type == NULL ? "" : envelope->type;
+    envelope->refused = error;
+    return receive_scoped(mux, envelope, text, len);
+  }
+  if (error->code == AW_E_LIMIT) {
+    return AW_E_LIMIT;
+  }
+  if (unreadable && !mux->extended) {
+    envelope->has_scope = false;
+  }
+  bool known = envelope->has_scope && scoped &&
+               aw_map_get(&mux->channels, envelope->kind, &envelope->id);
+  refuse(mux, envelope, error, known);
+  return AW_OK;
+}
+
+static void count_message(aw_mux *mux, const char *text, size_t len,
+                          uint64_t whole) {
+  mux->stats.messages_in++;
+  mux->stats.bytes_in += whole;
+  if (mux->trace != NULL) {
+    mux->trace(mux->trace_user, &(aw_trace){false, text, len});
+  }
+}
+
+int aw_mux_receive_skipped(aw_mux *mux, uint32_t generation, char *head,
+                           size_t head_len, uint64_t len) {
+  if (generation != mux->generation || mux->link == AW_LINK_DETACHED) {
+    return AW_E_CLOSED;
+  }
+  count_message(mux, head, head_len, len);
+  if (len > UINT32_MAX) {
+    return AW_E_REFUSED; /* more than any credit */
+  }
+  aw_envelope envelope;
+  aw_envelope_error error;
+  int rc = aw_envelope_read(&envelope, &mux->tape, head, head_len,
+                            mux->options.depth_max, &error);
+  if (rc == AW_E_NOMEM) {
+    return rc;
+  }
+  if (rc == AW_OK) {
+    envelope.has_sequence = true;
+  }
+  error = (aw_envelope_error){.code = AW_E_LIMIT,
+                              .field = "message_max",
+                              .what = "the message is too long"};
+  return receive_unreadable(mux, &envelope, &error, head, (size_t)len);
+}
+
+/* A large message's tape is not kept for small ones. */
+static void shrink_tape(aw_mux *mux) {
+  if (mux->tape.size > AW_MUX_FLOOR_VALUES) {
+    aw_json_tape_fini(&mux->tape);
+  }
+}
+
+static bool is_too_long(const aw_mux *mux, const char *text, size_t len) {
+  return len > mux->options.message_max &&
+         (len > AW_MUX_FLOOR_BYTES || !mux->extended ||
+          !aw_envelope_is_link(text, len));
+}
+
 int aw_mux_receive(aw_mux *mux, uint32_t generation, char *text, size_t len) {
   if (generation != mux->generation || mux->link == AW_LINK_DETACHED) {
     return AW_E_CLOSED;
   }
-  mux->stats.messages_in++;
-  mux->stats.bytes_in += len;
-  if (mux->trace != NULL) {
-    mux->trace(mux->trace_user, &(aw_trace){false, text, len});
+  if (is_too_long(mux, text, len)) {
+    size_t head = len < AW_HEADER_MAX ? len : AW_HEADER_MAX;
+    return aw_mux_receive_skipped(mux, generation, text, head, len);
   }
+  shrink_tape(mux);
+  count_message(mux, text, len, len);
   aw_envelope envelope;
   aw_envelope_error error;
   int rc = aw_envelope_read(&envelope, &mux->tape, text, len,

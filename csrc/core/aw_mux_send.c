@@ -75,7 +75,8 @@ static int check_open(const aw_channel *channel) {
     if (channel->error == AW_OK) {
       return AW_E_ENDED;
     }
-    return channel->error == AW_E_LOST ? AW_E_LOST : AW_E_CLOSED;
+    bool named = channel->error == AW_E_LOST || channel->given_up;
+    return named ? channel->error : AW_E_CLOSED;
   }
   return AW_OK;
 }
@@ -184,6 +185,9 @@ static int commit_control(aw_draft *draft) {
   aw_buf *out = draft->out;
   size_t len = aw_buf_len(out) - draft->mark - sizeof(aw_entry);
   size_t padding = (8 - len % 8) % 8;
+  if (!draft->is_link && !limits_hold(draft->mux, draft, len)) {
+    return draft->over != AW_LIMIT_NONE ? AW_E_LIMIT : AW_E_AGAIN;
+  }
   int rc = aw_buf_reserve(out, padding);
   if (rc != AW_OK) {
     return rc;
@@ -198,6 +202,9 @@ static int commit_scope(aw_draft *draft) {
   aw_channel *channel = draft->channel;
   aw_mux *mux = draft->mux;
   size_t len = aw_buf_len(&channel->log) - draft->mark - sizeof(aw_entry);
+  if (!limits_hold(mux, draft, len)) {
+    return draft->over != AW_LIMIT_NONE ? AW_E_LIMIT : starve(mux, channel);
+  }
   if (draft->folds) {
     if (!mux_has_fold_room(draft)) {
       return AW_E_LIMIT;
@@ -378,7 +385,7 @@ static int write_turn(aw_mux *mux, aw_channel *channel, const aw_mux_sink *sink,
       return rc;
     }
     mux->conn_sent += entry->len;
-    aw_channel_advance(channel);
+    aw_channel_advance(channel, ++mux->turn);
   }
   if (mux->link == AW_LINK_BASE) {
     mux_trim(channel, channel->next_unsent - 1);

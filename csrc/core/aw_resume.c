@@ -14,6 +14,7 @@ int mux_begin_link(aw_mux *mux, const char *type, aw_draft *draft) {
   int rc = aw_mux_begin_control(mux, AW_KIND_LINK, &mux->connection_id, type,
                                 strlen(type), NULL, draft);
   mux->options.control_bytes = cap;
+  draft->is_link = true;
   return rc;
 }
 
@@ -70,7 +71,8 @@ void mux_queue_flow(aw_channel *channel, bool now) {
 /* A peer that has our terminal message drops its log by itself. It may open
  * the id anew at once, and must not take this life's numbers for that one's. */
 static bool is_settled(const aw_channel *channel) {
-  return channel->ended_here && aw_channel_unsent(channel) == NULL;
+  return channel->ended_here && !channel->given_up &&
+         aw_channel_unsent(channel) == NULL;
 }
 
 static void drop_settled(aw_mux *mux) {
@@ -258,6 +260,9 @@ static void put_hello_scope(aw_buf *out, aw_channel *channel, int *rc) {
 static void mute(aw_channel *channel) {
   channel->mute = true;
   aw_node_remove(&channel->flow_node);
+  if (channel->given_up) {
+    channel->told = channel->peer_gone = true; /* not named, it is gone there */
+  }
 }
 
 /* One page; *cursor walks the scopes. Sets *done after the last one. */
@@ -278,6 +283,7 @@ static int write_hello_page(aw_mux *mux, size_t *cursor, aw_channel **next,
   link_put_number(draft.out, mux->generation, &rc);
   link_put(draft.out, ",\"max_inbound_bytes\":", &rc);
   link_put_number(draft.out, mux->conn_granted, &rc);
+  limits_put(mux, draft.out, &rc);
   link_put(draft.out, ",\"scopes\":[", &rc);
   for (unsigned n = 0; n < AW_HELLO_PAGE && *next != NULL && rc == AW_OK;) {
     if (needs_resume(*next)) {
@@ -339,6 +345,7 @@ static bool resume_channel(aw_channel *channel, uint64_t peer_received,
   channel->told = channel->peer_gone = false; /* each says it again */
   channel->mute = false;
   channel->awaiting = false;
+  blame_suspect(channel);
   if (aw_channel_unsent(channel) != NULL) {
     mux_wake_writer(channel);
   }
@@ -384,6 +391,7 @@ static void open_page(welcome_page *page) {
   link_put_number(out, mux->options.window_ms, &page->rc);
   link_put(out, ",\"max_inbound_bytes\":", &page->rc);
   link_put_number(out, mux->conn_granted, &page->rc);
+  limits_put(mux, out, &page->rc);
   link_put(out, ",\"scopes\":[", &page->rc);
 }
 
@@ -458,7 +466,7 @@ static void answer_scope(welcome_page *page, const aw_hello_scope *scope,
   aw_channel *channel =
       aw_map_get(&page->mux->channels, scope->kind, &scope->id);
   bool same = channel != NULL && trusted && is_same_life(channel, scope);
-  bool lost = same && channel->error == AW_E_LOST; /* given up */
+  bool lost = same && (channel->error == AW_E_LOST || channel->given_up);
   if (same && !lost) {
     /* The control queue is one buffer: resume first writes nothing to it. */
     if (resume_channel(channel, scope->received, &scope->limit)) {
@@ -493,6 +501,7 @@ static void keep_unnamed(welcome_page *page) {
       mute(channel);
     }
     if (is_unseen(channel) && aw_channel_rewind(channel, 0)) {
+      blame_suspect(channel);
       allow(channel, start.sequence, start.bytes);
       mux_wake_writer(channel);
       put_live_scope(page, channel, 0);
@@ -581,6 +590,8 @@ int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
   }
   *generation = mux->generation;
   mux_notice(mux, page.resumed ? AW_MUX_RESUMED : AW_MUX_RENEWED);
+  limits_learn(mux, &hello->limits);
+  blame_judge(mux);
   resume_flows(mux);
   mux_wake_starved(mux);
   return AW_OK;
@@ -637,11 +648,12 @@ static int receive_welcome(aw_mux *mux, const link_reader *in) {
   size_t len = 0;
   const char *epoch = link_string(in, "epoch", &len);
   link_list list;
+  aw_limits limits;
   uint64_t limit = mux->conn_allowed, window = mux->peer_window_ms;
   if (epoch == NULL || len == 0 || len > AW_EPOCH_TEXT ||
       !mux->options.is_client || !link_list_open(in, "scopes", &list) ||
       !link_may_number(in, "max_inbound_bytes", &limit) ||
-      !link_may_number(in, "window_ms", &window)) {
+      !link_may_number(in, "window_ms", &window) || !limits_read(in, &limits)) {
     return AW_E_REFUSED;
   }
   if (mux->link == AW_LINK_AWAIT_WELCOME) {
@@ -666,6 +678,8 @@ static int receive_welcome(aw_mux *mux, const link_reader *in) {
   mux_notice(mux, link_true(in, "resumed") ? AW_MUX_RESUMED : AW_MUX_RENEWED);
   mux->welcomed = true;
   mux->link = AW_LINK_EXTENDED;
+  limits_learn(mux, &limits);
+  blame_judge(mux);
   resume_flows(mux);
   mux_wake_starved(mux);
   return AW_OK;

@@ -33,6 +33,7 @@ struct aw_hello {
   uint8_t key[AW_KEY_BYTES];
   char epoch[AW_EPOCH_TEXT + 1]; /* "" when absent */
   uint64_t max_inbound_bytes;
+  aw_limits limits; /* what the client takes */
   uint64_t attempt; /* counts the client's hellos; 0 when absent */
   aw_hello_scope *scopes;
   size_t count, size, scopes_max;

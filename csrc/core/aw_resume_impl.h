@@ -1,9 +1,9 @@
 /* Reading and writing the lists of link messages; private to aw_hello.c,
- * aw_resume.c and aw_link_text.c. */
+ * aw_resume.c, aw_fold.c, aw_limits.c and aw_link_text.c. */
 #ifndef AW_RESUME_IMPL_H
 #define AW_RESUME_IMPL_H
 
-#include "aw_envelope.h"
+#include "aw_mux.h"
 
 /* A payload object on a tape. */
 typedef struct link_reader {
@@ -21,6 +21,9 @@ bool link_may_number(const link_reader *in, const char *key, uint64_t *out);
 bool link_true(const link_reader *in, const char *key);
 bool link_scope(const link_reader *in, enum aw_kind *kind, aw_uuid *id);
 const char *link_string(const link_reader *in, const char *key, size_t *len);
+
+/* message_max and the like of a hello or welcome (aw_limits.c). */
+bool limits_read(const link_reader *in, aw_limits *out);
 
 /* A list of lists: scopes: [[kind, id, ...], ...]. */
 typedef struct link_list {

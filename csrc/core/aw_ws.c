@@ -146,9 +146,43 @@ static int read_length(aw_ws *ws, const uint8_t *head) {
   return 0;
 }
 
-static int open_data(aw_ws *ws) {
-  if (ws->frame_left > ws->options.message_max - aw_buf_len(&ws->message)) {
+/* A message becomes too large with this frame: of what was kept of it only the
+ * start is of use. */
+static int begin_skipping(aw_ws *ws) {
+  size_t len = aw_buf_len(&ws->message);
+
+  if (!ws->options.skip_large) {
     return fail(ws, AW_E_WS_TOO_BIG, "message is too big");
+  }
+  ws->skipping = true;
+  ws->skipped = len;
+  if (len > AW_WS_HEAD_MAX) {
+    ws->message.tail -= len - AW_WS_HEAD_MAX;
+  }
+  return 0;
+}
+
+static int check_size(aw_ws *ws) {
+  int rc = 0;
+
+  if (!ws->skipping &&
+      ws->frame_left > ws->options.message_max - aw_buf_len(&ws->message)) {
+    rc = begin_skipping(ws);
+  }
+  if (rc == 0 && ws->skipping) {
+    if (ws->frame_left > AW_WS_SKIP_MAX - ws->skipped) {
+      return fail(ws, AW_E_WS_TOO_BIG, "message is too big");
+    }
+    ws->skipped += ws->frame_left;
+  }
+  return rc;
+}
+
+static int open_data(aw_ws *ws) {
+  int rc = check_size(ws);
+
+  if (rc != 0) {
+    return rc;
   }
   if (ws->fragments == ws->options.fragments_max) {
     return fail(ws, AW_E_WS_POLICY, "message has too many fragments");
@@ -261,6 +295,31 @@ static int finish_message(aw_ws *ws, char *bytes, size_t len,
   return 0;
 }
 
+static int keep_data(aw_ws *ws, const char *bytes, size_t len) {
+  if (ws->skipping) {
+    size_t room = AW_WS_HEAD_MAX - aw_buf_len(&ws->message);
+
+    len = len < room ? len : room;
+  }
+  if (aw_buf_append(&ws->message, bytes, len) != 0) {
+    return fail(ws, AW_E_NOMEM, "out of memory");
+  }
+  return 0;
+}
+
+static int finish_pieces(aw_ws *ws, aw_ws_event *event) {
+  int rc = finish_message(ws, aw_buf_bytes(&ws->message),
+                          aw_buf_len(&ws->message), event);
+
+  ws->delivered = true;
+  if (rc == 0 && ws->skipping) {
+    ws->skipping = false;
+    event->kind = AW_WS_EVENT_SKIPPED;
+    event->whole = ws->skipped;
+  }
+  return rc;
+}
+
 static int take_data(aw_ws *ws, struct input *in, aw_ws_event *event) {
   size_t len = (size_t)(in->end - in->at);
   bool rest = len >= ws->frame_left;
@@ -276,11 +335,12 @@ static int take_data(aw_ws *ws, struct input *in, aw_ws_event *event) {
     return rc;
   }
   in->at += len;
-  if (rest && ws->fin && aw_buf_len(&ws->message) == 0) {
+  if (rest && ws->fin && aw_buf_len(&ws->message) == 0 && !ws->skipping) {
     return finish_message(ws, bytes, len, event);
   }
-  if (aw_buf_append(&ws->message, bytes, len) != 0) {
-    return fail(ws, AW_E_NOMEM, "out of memory");
+  rc = keep_data(ws, bytes, len);
+  if (rc != 0) {
+    return rc;
   }
   if (!rest) {
     ws->frame_left -= len;
@@ -290,9 +350,7 @@ static int take_data(aw_ws *ws, struct input *in, aw_ws_event *event) {
   if (!ws->fin) {
     return 0;
   }
-  ws->delivered = true;
-  return finish_message(ws, aw_buf_bytes(&ws->message),
-                        aw_buf_len(&ws->message), event);
+  return finish_pieces(ws, event);
 }
 
 static int finish_close(aw_ws *ws, char *bytes, size_t len,

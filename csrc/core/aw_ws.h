@@ -31,7 +31,8 @@ enum aw_ws_event_kind {
   AW_WS_EVENT_MESSAGE, /* opcode is AW_WS_TEXT or AW_WS_BINARY */
   AW_WS_EVENT_PING,    /* answer with a pong of the same bytes */
   AW_WS_EVENT_PONG,
-  AW_WS_EVENT_CLOSE /* code is 1005 when the frame had none */
+  AW_WS_EVENT_SKIPPED, /* a message above message_max, if skip_large is set */
+  AW_WS_EVENT_CLOSE    /* code is 1005 when the frame had none */
 };
 
 typedef struct aw_ws aw_ws;
@@ -43,16 +44,23 @@ struct aw_ws_options {
   size_t message_max;   /* bytes of one assembled message; 0 = default */
   unsigned fragments_max; /* frames of one message; 0 = default */
   bool refuse_binary;     /* binary data is AW_E_WS_UNSUPPORTED */
+  bool skip_large;        /* go on behind a message above message_max */
 };
+
+/* What is kept of a message that is skipped; of one above the second bound
+ * nothing is, it is AW_E_WS_TOO_BIG. */
+#define AW_WS_HEAD_MAX 512
+#define AW_WS_SKIP_MAX ((uint64_t)UINT32_MAX)
 
 /* Bytes live until the next call with this aw_ws, or until the caller changes
  * its own input buffer, whichever is first. */
 struct aw_ws_event {
   enum aw_ws_event_kind kind;
   enum aw_ws_opcode opcode; /* of MESSAGE */
-  char *bytes;              /* payload; CLOSE: the reason */
+  char *bytes;              /* payload; CLOSE: the reason; SKIPPED: its start */
   size_t len;
-  uint16_t code; /* of CLOSE */
+  uint16_t code;  /* of CLOSE */
+  uint64_t whole; /* of SKIPPED: its length */
 };
 
 /* Embedded; fields are private. */
@@ -68,6 +76,8 @@ struct aw_ws {
   uint8_t opcode;      /* of the current frame */
   uint8_t message_opcode;
   bool fin, delivered;
+  bool skipping;    /* the message under way is too large to be kept */
+  uint64_t skipped; /* its length, as far as its frames were announced */
   uint8_t header_len, control_len;
   uint8_t header[AW_WS_HEADER_MAX]; /* of a frame whose header was cut */
   char control[AW_WS_CONTROL_MAX];  /* of a control frame that was cut */
@@ -94,7 +104,7 @@ void aw_ws_fini(aw_ws *ws);
  *                        at the first wrong byte of a fragmented message
  *   AW_E_WS_POLICY       1008: more than fragments_max frames
  *   AW_E_WS_TOO_BIG      1009: above message_max, found from the header, before
- *                        a byte of it was stored
+ *                        a byte of it was stored (or skip_large, above)
  *   AW_E_NOMEM           1011
  * After a CLOSE event or a violation every later byte is consumed and ignored.
  * A message in pieces costs memory as its bytes arrive, never as its header

@@ -91,6 +91,9 @@ void aw_lua_mux_options(lua_State *L, int arg, loop_box *loop,
 unsigned aw_lua_opt_unsigned(lua_State *L, int arg, const char *key,
                              unsigned otherwise);
 size_t aw_lua_opt_size(lua_State *L, int arg, const char *key);
+/* The option message_max as a transport has to take it: link messages may be
+ * longer than others. */
+size_t aw_lua_transport_max(lua_State *L, int arg);
 bool aw_lua_opt_boolean(lua_State *L, int arg, const char *key);
 const char *aw_lua_opt_string(lua_State *L, int arg, const char *key);
 const char *aw_lua_need_string(lua_State *L, int arg, const char *key);

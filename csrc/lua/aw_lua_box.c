@@ -2,6 +2,7 @@
 #include "aw_lua.h"
 #include "aw_lua_json.h"
 #include <lauxlib.h>
+#include <stdio.h>
 #include <string.h>
 
 int aw_lua_fail(lua_State *L, int error, const char *what) {
@@ -128,6 +129,15 @@ const char *aw_lua_need_string(lua_State *L, int arg, const char *key) {
   return value;
 }
 
+static size_t opt_message_max(lua_State *L, int arg) {
+  return (size_t)opt_number(L, arg, "message_max", 0, AW_MUX_MESSAGE_TOP);
+}
+
+size_t aw_lua_transport_max(lua_State *L, int arg) {
+  size_t most = opt_message_max(L, arg);
+  return most != 0 && most < AW_MUX_FLOOR_BYTES ? AW_MUX_FLOOR_BYTES : most;
+}
+
 void aw_lua_mux_options(lua_State *L, int arg, loop_box *loop,
                         aw_mux_options *out) {
   *out = (aw_mux_options){0};
@@ -136,7 +146,9 @@ void aw_lua_mux_options(lua_State *L, int arg, loop_box *loop,
   }
 #define AW_COUNT(field) out->field = aw_lua_opt_unsigned(L, arg, #field, 0);
 #define AW_SIZE(field) out->field = aw_lua_opt_size(L, arg, #field);
+  out->message_max = opt_message_max(L, arg);
   AW_COUNT(depth_max)
+  AW_COUNT(values_max)
   AW_SIZE(scopes_max)
   AW_SIZE(tombs_max)
   AW_COUNT(window_messages)
@@ -195,26 +207,41 @@ void aw_lua_check_uuid(lua_State *L, int arg, aw_uuid *out) {
   }
 }
 
+/* The peer's limit by its name, so that its owner finds the option. */
+static int fail_over(lua_State *L, const aw_draft *draft) {
+  static const char *const units[] = {"", "bytes", "levels of nesting",
+                                      "values and names"};
+  static const char *const names[] = {"", "message_max", "depth_max",
+                                      "values_max"};
+  char text[160];
+  snprintf(text, sizeof text,
+           "the message has %llu %s, and the peer takes %llu (its %s)",
+           (unsigned long long)draft->has, units[draft->over],
+           (unsigned long long)draft->most, names[draft->over]);
+  return aw_lua_fail(L, AW_E_LIMIT, text);
+}
+
 int aw_lua_finish_draft(lua_State *L, aw_draft *draft, int index) {
   const char *why = NULL;
   size_t start = aw_buf_len(draft->out);
+  aw_lua_json_size size = {1, 1};
   int rc = lua_isnoneornil(L, index)
                ? aw_buf_append(draft->out, "{}", 2)
-               : aw_lua_json_put(L, index, draft->out, &why);
+               : aw_lua_json_put(L, index, draft->out, &size, &why);
+  draft->depth = size.depth;
+  draft->values = size.values;
   if (rc == AW_OK && aw_buf_bytes(draft->out)[start] != '{') {
     rc = AW_E_INVALID;
     why = "the payload is not an object";
-  }
-  if (rc == AW_OK &&
-      aw_buf_len(draft->out) - draft->mark > AW_TRANSPORT_MESSAGE_MAX - 64) {
-    rc = AW_E_LIMIT;
-    why = "the message is longer than 16 MiB";
   }
   if (rc != AW_OK) {
     aw_draft_cancel(draft);
     return aw_lua_fail(L, rc, why);
   }
   rc = aw_draft_commit(draft);
+  if (draft->over != AW_LIMIT_NONE) {
+    return fail_over(L, draft);
+  }
   if (rc != AW_OK) {
     return aw_lua_fail(L, rc, NULL);
   }

@@ -96,8 +96,24 @@ static void set_header(lua_State *L, const aw_message *message) {
   lua_setfield(L, -2, "sequence");
 }
 
+static void set_string(lua_State *L, const char *key, const char *value) {
+  lua_pushstring(L, value);
+  lua_setfield(L, -2, key);
+}
+
+/* What could not be taken, in its place: type "refused". */
+static void set_refused(lua_State *L, const aw_message *message) {
+  lua_getfield(L, -1, "type");
+  lua_setfield(L, -2, "refused_type");
+  set_string(L, "type", "refused");
+  set_string(L, "code", aw_error_code(message->refused));
+  set_string(L, "message", message->why);
+}
+
 /* next() -> event | nil: the oldest message as one flat table. The header's
- * fields are set last, so that no payload member can pose as one. */
+ * fields are set last, so that no payload member can pose as one. A message
+ * that could not be taken is {type = "refused", refused_type, sequence, code,
+ * message}. */
 static int channel_next(lua_State *L) {
   channel_box *box = NULL;
   aw_channel *channel = check_channel(L, &box);
@@ -110,6 +126,9 @@ static int channel_next(lua_State *L) {
   lua_createtable(L, 0, (int)(tokens[0].count < 64 ? tokens[0].count + 2 : 64));
   aw_lua_json_push_members(L, tokens, 0, aw_message_payload(message));
   set_header(L, message);
+  if (message->refused != AW_OK) {
+    set_refused(L, message);
+  }
   aw_mux_consume(channel);
   aw_conn_touch(box->owner->conn); /* credit may have to go back */
   return 1;

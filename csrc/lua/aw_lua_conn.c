@@ -55,7 +55,7 @@ static int conn_connect(lua_State *L) {
   aw_tls_options tls;
   options.url = aw_lua_need_string(L, 2, "url");
   options.protocols = aw_lua_opt_string(L, 2, "protocols");
-  options.message_max = aw_lua_opt_size(L, 2, "message_max");
+  options.message_max = aw_lua_transport_max(L, 2);
   options.handshake_ms = aw_lua_opt_unsigned(L, 2, "handshake_ms", 0);
   options.ping_interval_ms = aw_lua_opt_unsigned(L, 2, "ping_interval_ms", 0);
   options.ping_deadline_ms = aw_lua_opt_unsigned(L, 2, "ping_deadline_ms", 0);
@@ -111,7 +111,7 @@ static int conn_spawn(lua_State *L) {
   options.cwd = aw_lua_opt_string(L, 2, "cwd");
   options.extended = !aw_lua_opt_boolean(L, 2, "base");
   options.kill_after_ms = aw_lua_opt_unsigned(L, 2, "kill_after_ms", 0);
-  options.line_max = aw_lua_opt_size(L, 2, "message_max");
+  options.line_max = aw_lua_transport_max(L, 2);
   options.argv = read_argv(L, 2);
   if (box->conn == NULL) {
     return aw_lua_closed(L);
@@ -230,7 +230,7 @@ static void set_boolean(lua_State *L, const char *key, bool value) {
 }
 
 /* refusal() -> {code, message, field, kind, id, type, message_id, sequence,
- * known} | nil */
+ * known, consumed} | nil */
 static int conn_refusal(lua_State *L) {
   conn_box *box = aw_lua_check_conn(L, 1);
   aw_refusal refusal;
@@ -245,6 +245,7 @@ static int conn_refusal(lua_State *L) {
   set_integer(L, "sequence", refusal.sequence);
   set_integer(L, "offset", refusal.offset);
   set_boolean(L, "known", refusal.known);
+  set_boolean(L, "consumed", refusal.consumed);
   if (refusal.type_len > 0) {
     lua_pushlstring(L, refusal.type, refusal.type_len);
     lua_setfield(L, -2, "type");
@@ -379,6 +380,7 @@ static int conn_stats(lua_State *L) {
   set_integer(L, "unanswered", stats->unanswered);
   set_integer(L, "replayed", stats->replayed);
   set_integer(L, "folded", stats->folded);
+  set_integer(L, "undeliverable", stats->undeliverable);
   set_integer(L, "opened", stats->opened);
   set_integer(L, "ended", stats->ended);
   set_integer(L, "open_scopes", stats->open_scopes);

@@ -150,7 +150,7 @@ static void read_listener_options(lua_State *L, aw_listener_options *out) {
   out->protocols = aw_lua_opt_string(L, 2, "protocols");
   out->any_path = aw_lua_opt_boolean(L, 2, "any_path");
 #define AW_COUNT(field) out->field = aw_lua_opt_unsigned(L, 2, #field, 0);
-  out->message_max = aw_lua_opt_size(L, 2, "message_max");
+  out->message_max = aw_lua_transport_max(L, 2);
   out->head_max = aw_lua_opt_size(L, 2, "head_max");
   out->backlog = (int)aw_lua_opt_unsigned(L, 2, "backlog", 0);
   AW_COUNT(handshake_ms)
@@ -210,7 +210,7 @@ static int hub_stdio(lua_State *L) {
   options.in_fd = (int)aw_lua_opt_unsigned(L, 2, "in_fd", 0);
   options.out_fd = (int)aw_lua_opt_unsigned(L, 2, "out_fd", 1);
   options.extended = !aw_lua_opt_boolean(L, 2, "base");
-  options.line_max = aw_lua_opt_size(L, 2, "message_max");
+  options.line_max = aw_lua_transport_max(L, 2);
   if (box->hub == NULL) {
     return aw_lua_closed(L);
   }

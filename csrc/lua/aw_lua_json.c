@@ -134,6 +134,7 @@ struct encoder {
   aw_buf *out;
   const char *why;
   unsigned depth;
+  aw_lua_json_size size;
 };
 
 static int put_value(struct encoder *e, int index);
@@ -286,6 +287,7 @@ static int put_member(struct encoder *e, int key, bool first) {
                       ? "table is both array and object"
                       : "object keys must be strings");
   }
+  e->size.values++;
   rc = put_bytes(e, first ? "{" : ",", 1);
   if (rc == 0) {
     rc = put_string(e, key);
@@ -325,6 +327,9 @@ static int put_table(struct encoder *e, int table) {
   if (!lua_checkstack(L, 8)) {
     return refuse(e, AW_E_NOMEM, "out of memory");
   }
+  if (e->depth >= e->size.depth) {
+    e->size.depth = e->depth + 1;
+  }
   mark = find_mark(L, table);
   lua_pushnil(L);
   if (!lua_next(L, table)) {
@@ -360,6 +365,7 @@ static int put_lightuserdata(struct encoder *e, int index) {
 }
 
 static int put_value(struct encoder *e, int index) {
+  e->size.values++;
   switch (lua_type(e->L, index)) {
   case LUA_TBOOLEAN:
     return lua_toboolean(e->L, index) ? put_bytes(e, "true", 4)
@@ -385,14 +391,18 @@ static int put_value(struct encoder *e, int index) {
   }
 }
 
-int aw_lua_json_put(lua_State *L, int index, aw_buf *out, const char **why) {
-  struct encoder e = {L, out, NULL, 0};
+int aw_lua_json_put(lua_State *L, int index, aw_buf *out,
+                    aw_lua_json_size *size, const char **why) {
+  struct encoder e = {L, out, NULL, 0, {0, 0}};
   size_t before = aw_buf_len(out);
   int rc = put_value(&e, lua_absindex(L, index));
 
   if (rc != 0) {
     out->tail = out->head + before;
     *why = e.why;
+  }
+  if (size != NULL) {
+    *size = e.size;
   }
   return rc;
 }
@@ -459,7 +469,7 @@ static int json_encode(lua_State *L) {
   luaL_checkany(L, 1);
   lua_settop(L, 1);
   s = take_scratch(L);
-  rc = aw_lua_json_put(L, 1, &s->buf, &why);
+  rc = aw_lua_json_put(L, 1, &s->buf, NULL, &why);
   if (rc == 0) {
     lua_pushlstring(L, aw_buf_bytes(&s->buf), aw_buf_len(&s->buf));
   }

@@ -6,6 +6,11 @@
 #include "aw_compat.h"
 #include "aw_json.h"
 
+/* Of a text that was written: levels of containers; values and names. */
+typedef struct aw_lua_json_size {
+  unsigned depth, values;
+} aw_lua_json_size;
+
 /* Pushes the value at tokens[index]. [-0, +1, may raise: the tape and the
  * text must be anchored in the Lua state]
  *
@@ -35,8 +40,9 @@ void aw_lua_json_push_members(lua_State *L, const aw_json_token *tokens,
  * Returns 0 or, with *why a static text and `out` as it was: AW_E_INVALID (a
  * type or a table that JSON cannot show), AW_E_JSON_NUMBER (not finite),
  * AW_E_JSON_DEPTH (more than AW_JSON_DEPTH tables deep), AW_E_JSON_UTF8,
- * AW_E_NOMEM. */
-int aw_lua_json_put(lua_State *L, int index, aw_buf *out, const char **why);
+ * AW_E_NOMEM. `size` (may be NULL) tells what was written. */
+int aw_lua_json_put(lua_State *L, int index, aw_buf *out,
+                    aw_lua_json_size *size, const char **why);
 
 /* Pushes the table agentwire.json: encode, decode, null, array, array_mt,
  * is_array. [-0, +1, may raise] */

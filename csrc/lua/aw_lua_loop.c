@@ -165,6 +165,10 @@ static int loop_pair(lua_State *L) {
   }
   for (int i = 0; i < 2; i++) {
     conn_box *made = lua_touserdata(L, 3 + i);
+    conn_box *other = lua_touserdata(L, 4 - i);
+    /* Base peers tell no limits, but these two can know each other's. */
+    aw_limits limits = aw_mux_limits(aw_conn_mux(other->conn));
+    aw_mux_set_peer_limits(aw_conn_mux(made->conn), &limits);
     aw_conn_attach(made->conn, ends[i]);
   }
   return 2;

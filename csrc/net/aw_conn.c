@@ -156,6 +156,9 @@ static void drop_transport(aw_conn *conn) {
 
 static const char *fatal_reason(int error, int *code) {
   switch (error) {
+  case AW_E_LIMIT:
+    *code = 1009;
+    return "message is too big";
   case AW_E_SEQUENCE_GAP:
     *code = AW_CLOSE_SEQUENCE;
     return "sequence gap";
@@ -180,11 +183,18 @@ static void fail_transport(aw_conn *conn, int error) {
   aw_transport_close(conn->transport, code, reason);
 }
 
-void aw_conn_feed(aw_conn *conn, char *bytes, size_t len) {
-  if (!is_up(conn)) {
+static void give_error_frame(aw_conn *conn, const char *what) {
+  (void)aw_mux_send_error(conn->mux, "unknown_envelope", what, strlen(what));
+  aw_loop_mark(conn->loop, &conn->flush);
+}
+
+/* Only a WebSocket can say why it closes. */
+static void take_result(aw_conn *conn, int rc) {
+  bool can_tell = strcmp(conn->transport->info.kind, "websocket") == 0;
+  if (rc == AW_E_LIMIT && !can_tell) {
+    give_error_frame(conn, "the message is too long");
     return;
   }
-  int rc = aw_mux_receive(conn->mux, conn->generation, bytes, len);
   if (rc != AW_OK && rc != AW_E_CLOSED) {
     fail_transport(conn, rc);
     return;
@@ -198,8 +208,22 @@ void aw_conn_feed(aw_conn *conn, char *bytes, size_t len) {
   }
 }
 
+void aw_conn_feed(aw_conn *conn, char *bytes, size_t len) {
+  if (is_up(conn)) {
+    take_result(conn, aw_mux_receive(conn->mux, conn->generation, bytes, len));
+  }
+}
+
 static void on_message(void *user, char *bytes, size_t len) {
   aw_conn_feed(user, bytes, len);
+}
+
+static void on_skipped(void *user, char *head, size_t len, uint64_t whole) {
+  aw_conn *conn = user;
+  if (is_up(conn)) {
+    take_result(conn, aw_mux_receive_skipped(conn->mux, conn->generation, head,
+                                             len, whole));
+  }
 }
 
 static void on_open(void *user, const aw_transport_info *info) {
@@ -221,8 +245,7 @@ static void on_garbage(void *user, int error, const char *what) {
   aw_conn *conn = user;
   (void)error;
   if (is_up(conn)) {
-    (void)aw_mux_send_error(conn->mux, "unknown_envelope", what, strlen(what));
-    aw_loop_mark(conn->loop, &conn->flush);
+    give_error_frame(conn, what);
   }
 }
 
@@ -237,6 +260,7 @@ static void on_closed(void *user, int error, int code, const char *reason) {
   aw_conn *conn = user;
   if (conn->state != AW_CONN_IS_FAILING) {
     note_end(conn, error, code, reason);
+    aw_mux_blame(conn->mux, conn->generation, code);
   }
   drop_transport(conn);
   bool extended = aw_mux_is_extended(conn->mux);
@@ -247,8 +271,8 @@ static void on_closed(void *user, int error, int code, const char *reason) {
   lose_transport(conn, conn->end.error);
 }
 
-static const aw_transport_sink sink = {on_open, on_message, on_garbage,
-                                       on_writable, on_closed};
+static const aw_transport_sink sink = {on_open,     on_message, on_garbage,
+                                       on_writable, on_closed,  on_skipped};
 
 static int make_timer(aw_conn *conn) {
   conn->timer = aw_mem_alloc(aw_loop_mem(conn->loop), sizeof *conn->timer);

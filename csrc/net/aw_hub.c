@@ -367,8 +367,8 @@ void aw_hub_take(aw_hub *hub, aw_transport *transport) {
                 hub->options.mux.scopes_max ? hub->options.mux.scopes_max
                                             : AW_MUX_SCOPES_MAX);
   aw_queue_push(&hub->greetings, &g->node);
-  transport->sink =
-      (aw_transport_sink){NULL, on_message, on_garbage, NULL, on_closed};
+  transport->sink = (aw_transport_sink){
+      .message = on_message, .garbage = on_garbage, .closed = on_closed};
   transport->user = g;
   arm_timer(hub);
 }

@@ -23,22 +23,52 @@ static void strip_cr(aw_line *line) {
   }
 }
 
+/* Of a line that is too long only the start is kept. */
+static void skip(aw_lines *lines, const char *bytes, size_t len) {
+  size_t room = sizeof lines->head - lines->head_len;
+  size_t kept = len < room ? len : room;
+
+  memcpy(lines->head + lines->head_len, bytes, kept);
+  lines->head_len += kept;
+  lines->skipped += len;
+}
+
+static void begin_skipping(aw_lines *lines, bool told) {
+  lines->skipping = true;
+  lines->told = told;
+  lines->head_len = 0;
+  lines->skipped = 0;
+  if (aw_buf_len(&lines->partial) > 0) {
+    skip(lines, aw_buf_bytes(&lines->partial), aw_buf_len(&lines->partial));
+  }
+  aw_buf_reset(&lines->partial, 0);
+}
+
+static int end_skipping(aw_lines *lines, const char *bytes, size_t len,
+                        aw_line *line) {
+  skip(lines, bytes, len);
+  lines->skipping = false;
+  *line = (aw_line){lines->head, lines->head_len, lines->skipped};
+  return lines->told ? AW_E_AGAIN : AW_E_LIMIT;
+}
+
 /* The end of a line did not come: keep what there is, as long as it may still
  * become a legal line (one byte more may be the CR). */
 static int keep_partial(aw_lines *lines, const char *bytes, size_t len) {
-  int rc = AW_E_LIMIT;
-
-  if (lines->skipping || len == 0) {
+  if (len == 0) {
     return AW_E_AGAIN;
   }
-  if (len <= lines->max + 1 - aw_buf_len(&lines->partial)) {
-    rc = aw_buf_append(&lines->partial, bytes, len);
+  if (!lines->skipping && len <= lines->max + 1 - aw_buf_len(&lines->partial)) {
+    if (aw_buf_append(&lines->partial, bytes, len) == AW_OK) {
+      return AW_E_AGAIN;
+    }
+    begin_skipping(lines, true);
+    return AW_E_NOMEM;
   }
-  if (rc != AW_OK) {
-    lines->skipping = true;
-    aw_buf_reset(&lines->partial, 0);
-    return rc;
+  if (!lines->skipping) {
+    begin_skipping(lines, false);
   }
+  skip(lines, bytes, len);
   return AW_E_AGAIN;
 }
 
@@ -46,15 +76,14 @@ static int keep_partial(aw_lines *lines, const char *bytes, size_t len) {
  * there is nothing to give. */
 static int end_line(aw_lines *lines, char *bytes, size_t len, aw_line *line) {
   if (lines->skipping) {
-    lines->skipping = false;
-    return AW_E_AGAIN;
+    return end_skipping(lines, bytes, len, line);
   }
-  *line = (aw_line){bytes, len};
+  *line = (aw_line){bytes, len, 0};
   if (aw_buf_len(&lines->partial) > 0) {
     /* Above this no CR helps; and nothing that long is stored. */
     if (len > lines->max + 1 - aw_buf_len(&lines->partial)) {
-      aw_buf_reset(&lines->partial, KEEP_BYTES);
-      return AW_E_LIMIT;
+      begin_skipping(lines, false);
+      return end_skipping(lines, bytes, len, line);
     }
     lines->given = true;
     if (aw_buf_append(&lines->partial, bytes, len) != AW_OK) {
@@ -65,6 +94,8 @@ static int end_line(aw_lines *lines, char *bytes, size_t len, aw_line *line) {
   }
   strip_cr(line);
   if (line->len > lines->max) {
+    line->whole = line->len;
+    line->len = line->len < AW_HEADER_MAX ? line->len : AW_HEADER_MAX;
     return AW_E_LIMIT;
   }
   return line->len > 0 ? AW_OK : AW_E_AGAIN;

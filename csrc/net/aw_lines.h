@@ -4,6 +4,7 @@
 #define AW_LINES_H
 
 #include "aw_buf.h"
+#include "aw_envelope.h"
 #include <stdbool.h>
 
 typedef struct aw_lines aw_lines;
@@ -15,11 +16,16 @@ struct aw_lines {
   size_t max;
   bool given;    /* partial is a line that was given: drop it */
   bool skipping; /* the rest of a line that is too long */
+  bool told;     /* ... and that was told already */
+  size_t head_len;
+  uint64_t skipped;         /* bytes of that line */
+  char head[AW_HEADER_MAX]; /* its start */
 };
 
 struct aw_line {
   char *bytes;
-  size_t len; /* without LF and the CR before it */
+  size_t len;     /* without LF and the CR before it */
+  uint64_t whole; /* of a line that is too long, of which `len` are its start */
 };
 
 /* max: bytes of one line without its end. */
@@ -30,8 +36,9 @@ void aw_lines_fini(aw_lines *lines);
  * with the rest (bytes + *used, len - *used). The line lies in `bytes` or in
  * the splitter and lives until the next call; it may be changed.
  * AW_E_AGAIN: all used, no line is complete.
- * AW_E_LIMIT: a line is longer than max; said once, the line is dropped.
- * AW_E_NOMEM: a line could not be stored; as AW_E_LIMIT. */
+ * AW_E_LIMIT: a line was longer than max; said at its end, with its start in
+ * `line` (at most AW_HEADER_MAX bytes); the rest is dropped.
+ * AW_E_NOMEM: a line could not be stored; said once, the line is dropped. */
 int aw_lines_next(aw_lines *lines, char *bytes, size_t len, size_t *used,
                   aw_line *line);
 

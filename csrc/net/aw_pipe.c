@@ -165,13 +165,15 @@ static void take_line(aw_pipe *pipe, const aw_line *line) {
   }
 }
 
-static void take_bad_line(aw_pipe *pipe, int error) {
+static void take_bad_line(aw_pipe *pipe, int error, const aw_line *line) {
   const char *what = error == AW_E_LIMIT ? "line is too long" : "no memory";
 
   if (pipe->discarding) {
     return;
   }
-  if (pipe->was_open) {
+  if (pipe->was_open && error == AW_E_LIMIT) {
+    aw_transport_give_skipped(&pipe->base, line->bytes, line->len, line->whole);
+  } else if (pipe->was_open) {
     aw_transport_give_garbage(&pipe->base, error, what);
   } else {
     refuse_ready(pipe, error, what);
@@ -191,7 +193,7 @@ static void take_bytes(aw_pipe *pipe, char *bytes, size_t len) {
     if (rc == AW_OK) {
       take_line(pipe, &line);
     } else {
-      take_bad_line(pipe, rc);
+      take_bad_line(pipe, rc, &line);
     }
     bytes += used;
     len -= used;
@@ -205,7 +207,7 @@ static void take_end(aw_pipe *pipe) {
   if (rc == AW_OK) {
     take_line(pipe, &line);
   } else if (rc != AW_E_AGAIN) {
-    take_bad_line(pipe, rc);
+    take_bad_line(pipe, rc, &line);
   }
   close_input(pipe);
   if (pipe->was_open) {

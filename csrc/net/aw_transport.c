@@ -6,7 +6,7 @@ int aw_transport_send(aw_transport *t, const char *bytes, size_t len) {
   if (len == 0) {
     return AW_E_INVALID;
   }
-  if (len > AW_TRANSPORT_MESSAGE_MAX) {
+  if (len > AW_TRANSPORT_MESSAGE_TOP) {
     return AW_E_LIMIT;
   }
   return t->ops->send(t, bytes, len);
@@ -63,7 +63,7 @@ void aw_transport_drop(aw_transport *t) {
 
 void aw_transport_mute(aw_transport *t) {
   t->state = AW_TRANSPORT_ENDED;
-  t->sink = (aw_transport_sink){NULL, NULL, NULL, NULL, NULL};
+  t->sink = (aw_transport_sink){.open = NULL};
 }
 
 /* A wait ends after an upcall, so that a caller without sources sees it. */
@@ -96,6 +96,19 @@ void aw_transport_give_garbage(aw_transport *t, int error, const char *what) {
   if (t->sink.garbage != NULL) {
     t->sink.garbage(t->user, error, what);
   }
+}
+
+void aw_transport_give_skipped(aw_transport *t, char *head, size_t len,
+                               uint64_t whole) {
+  if (!aw_transport_alive(t)) {
+    return;
+  }
+  if (t->sink.skipped == NULL) {
+    aw_transport_give_garbage(t, AW_E_LIMIT, "the message is too long");
+    return;
+  }
+  aw_loop_nudge(t->loop);
+  t->sink.skipped(t->user, head, len, whole);
 }
 
 void aw_transport_give_closed(aw_transport *t, int error, int code,

@@ -5,6 +5,7 @@
 
 #include "aw_identity.h"
 #include "aw_loop.h"
+#include "aw_mux.h"
 #include <stddef.h>
 
 typedef struct aw_transport aw_transport;
@@ -13,6 +14,8 @@ typedef struct aw_transport_sink aw_transport_sink;
 typedef struct aw_transport_info aw_transport_info;
 
 #define AW_TRANSPORT_MESSAGE_MAX (16u << 20)
+/* What that limit may be raised to, and so what may be sent at most. */
+#define AW_TRANSPORT_MESSAGE_TOP AW_MUX_MESSAGE_TOP
 
 /* A transport that holds this many bytes of unsent output asks for no more
  * (aw_transport_room gives 0) until less than half of it is left. One socket
@@ -44,6 +47,10 @@ struct aw_transport_sink {
    * a lost link, 1002 ... as the peer or we said). error: AW_OK for an orderly
    * close by either side, else AW_E_*. */
   void (*closed)(void *user, int error, int code, const char *reason);
+  /* A message of `whole` bytes was above the limit: it was skipped, `head` is
+   * its start (at most AW_HEADER_MAX bytes, that may be changed). NULL: such a
+   * one is garbage on lines; a WebSocket without the extension ends anyway. */
+  void (*skipped)(void *user, char *head, size_t len, uint64_t whole);
 };
 
 struct aw_transport_ops {
@@ -73,7 +80,7 @@ struct aw_transport {
   void (*release)(aw_transport *t);
 };
 
-/* Frames one message (not empty, at most AW_TRANSPORT_MESSAGE_MAX) into the
+/* Frames one message (not empty, at most AW_TRANSPORT_MESSAGE_TOP) into the
  * output, which goes out in one write at the end of the loop turn. Never
  * refuses for lack of room: that is for the caller to ask. AW_E_CLOSED before
  * open, after close, after the end; AW_E_NOMEM (nothing was added). */

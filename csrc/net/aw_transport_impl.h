@@ -51,6 +51,10 @@ void aw_transport_give_open(aw_transport *t);
 void aw_transport_give_message(aw_transport *t, char *bytes, size_t len);
 void aw_transport_give_garbage(aw_transport *t, int error, const char *what);
 
+/* A message above the limit, of which only the start was kept. */
+void aw_transport_give_skipped(aw_transport *t, char *head, size_t len,
+                               uint64_t whole);
+
 /* Gives `closed` once; the state becomes ENDED before. NULL reason: "". */
 void aw_transport_give_closed(aw_transport *t, int error, int code,
                               const char *reason);

@@ -10,10 +10,17 @@ M.COUNT = options.integer(0, 2 ^ 31 - 1)
 ---A size in bytes, as the core takes it.
 M.SIZE = options.integer(0, 2 ^ 40)
 
+---Bytes of one message: the core's records count in 32 bits.
+M.MESSAGE = options.integer(0, 256 * 1024 * 1024)
+
+---Values of one message.
+M.VALUES = options.integer(0, 2 ^ 24)
+
 local COUNT, SIZE = M.COUNT, M.SIZE
 
 ---@class agentwire.Limits
 ---@field depth_max integer? JSON nesting, 128
+---@field values_max integer? JSON values and member names of a message, 262144
 ---@field scopes_max integer? open scopes, 10000
 ---@field tombs_max integer? ended scopes that are remembered, 1024
 ---@field window_messages integer? on their way in one scope, 64
@@ -28,6 +35,7 @@ local COUNT, SIZE = M.COUNT, M.SIZE
 
 M.MUX = options.spec("limits", {
   depth_max = COUNT,
+  values_max = M.VALUES,
   scopes_max = SIZE,
   tombs_max = SIZE,
   window_messages = COUNT,
@@ -38,7 +46,7 @@ M.MUX = options.spec("limits", {
   session_bytes = SIZE,
   control_bytes = SIZE,
   window_ms = COUNT,
-  message_max = SIZE,
+  message_max = M.MESSAGE,
 })
 
 return M

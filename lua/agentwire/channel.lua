@@ -35,6 +35,13 @@ local function urgency_of(protocol)
   return known
 end
 
+-- Ends that are no word of the peer's, and what they say.
+local OWN_ENDS = {
+  lost = "the peer no longer has this scope",
+  limit = "a message that waited is longer than the peer takes now",
+  undeliverable = "a message of the scope ended each connection that carried it",
+}
+
 ---Made by a connection alone.
 ---@param connection agentwire.Connection
 ---@param protocol table the kind's protocol module
@@ -54,6 +61,7 @@ function M.new(connection, protocol, core, slot, id)
     _readers = nil,
     _writers = nil,
     _closed = false,
+    _answers = 0, -- to refused messages, that wait for room
     _refusal = nil, -- the peer's word that it has no such scope
   }, Channel)
   self._readers = wait.signal("a message of", self)
@@ -107,7 +115,8 @@ end
 ---@param in_reply_to string? message id
 ---@return boolean|nil ok
 ---@return string? message
----@return string? code "closed", "ended", "lost", "json_*", "limit"
+---@return string? code "closed", "ended", "lost", "undeliverable", "json_*", and
+--- "limit": the message is more than the peer takes, and nothing was sent
 function Channel:send(type, payload, in_reply_to)
   local core, urgent = self._core, self._urgency[type]
   if urgent == nil or in_reply_to ~= nil then
@@ -144,7 +153,9 @@ function Channel:try_send(type, payload, in_reply_to)
 end
 
 ---The next message, or nil when none waits: `type`, `sequence` and the
----payload's members in one table.
+---payload's members in one table. One that could not be taken (its `code` is
+---"limit", "json_*" or "invalid_request") comes as `{type = "refused",
+---refused_type, sequence, code, message}`; the peer has been told.
 ---@return table? event
 function Channel:next()
   return self._core:next()
@@ -152,7 +163,8 @@ end
 
 ---Why nothing more will come, or nil while something may.
 ---@return string? message
----@return string? code "ended", "lost", "closed", or a peer's error code
+---@return string? code "ended", "lost", "closed", "undeliverable", "limit", or a
+--- peer's error code
 function Channel:why_over()
   if self._closed then
     return "the scope was closed here", "closed"
@@ -164,8 +176,8 @@ function Channel:why_over()
     return nil
   elseif code == nil then
     return "the scope has ended", "ended"
-  elseif code == "lost" then
-    return "the peer no longer has this scope", "lost"
+  elseif OWN_ENDS[code] then
+    return OWN_ENDS[code], code
   end
   return (self.connection:why_closed()) or "the peer let go of the scope",
     "closed"

@@ -265,7 +265,7 @@ local function refuse_all(made)
       message = "no " .. made.kind .. " is served here", message_id = id,
       execution_id = event.execution_id, known = false,
     }
-    if type then
+    if type and event.type ~= "refused" then -- else it has been answered
       made:send(type, payload, id)
     end
     event = made:receive()
@@ -345,6 +345,23 @@ local function describe(refusal)
   return text
 end
 
+-- Answers of one scope that wait for room in its window; further ones are not
+-- given.
+local MAX_ANSWERS = 64
+
+---Who sent what was consumed waits for the answer, so it may have to wait for
+---the window, in a task of its own.
+local function answer_later(self, made, type, payload, message_id)
+  if made._answers >= MAX_ANSWERS then
+    return
+  end
+  made._answers = made._answers + 1
+  task.spawn_in(self._host._scheduler, self._keeper, function()
+    made:send(type, payload, message_id)
+    made._answers = made._answers - 1
+  end)
+end
+
 ---The answer to an envelope that the core refused: the protocol's own message
 ---where the scope is known by name, else the connection's error frame.
 local function answer_refusal(self, refusal)
@@ -360,7 +377,10 @@ local function answer_refusal(self, refusal)
   local made = refusal.known
     and self._by_id[key_of(refusal.kind, refusal.id)]
   if made then
-    made:try_send(type, payload, refusal.message_id)
+    local _, _, code = made:try_send(type, payload, refusal.message_id)
+    if code == "would_block" and refusal.consumed then
+      answer_later(self, made, type, payload, refusal.message_id)
+    end
   else
     self._core:send_control(refusal.kind, refusal.id, type, payload,
       refusal.message_id)

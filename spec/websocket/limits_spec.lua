@@ -91,11 +91,18 @@ describe("a limit on", function()
     server.run({ server = { depth_max = 5 } }, hold, function(client)
       local channel = assert(client:open("provider"))
       assert(channel:send("stream_request", { a = { b = { c = 1 } } }))
-      assert(channel:send("more", { a = { b = { c = { d = {} } } } }))
+      client:ping() -- now the server's limits are known
+      local ok, message, code =
+        channel:send("more", { a = { b = { c = { d = {} } } } })
+      assert.is_nil(ok)
+      assert.equal("limit", code)
+      assert.truthy(message:find("depth_max", 1, true), message)
+      assert(channel:send("more", { a = { b = { c = {} } } }))
       -- Unreadable, so it is attributed to nothing: an error frame answers.
+      client._core:inject(("["):rep(6) .. ("]"):rep(6))
       local said
-      client:on_control("link", function(message)
-        said = message
+      client:on_control("link", function(each)
+        said = each
       end)
       link.eventually(function()
         return said

@@ -163,7 +163,7 @@ static void expect_from(aw_channel *channel, unsigned first) {
     assert_int_equal(entry->len, strlen(text));
     assert_memory_equal(aw_entry_text(entry), text, entry->len);
     assert_int_equal((uintptr_t)entry % 8, 0);
-    aw_channel_advance(channel);
+    aw_channel_advance(channel, 1);
   }
   assert_int_equal(n, 7);
   assert_int_equal(channel->unsent_bytes, 0);
@@ -202,8 +202,8 @@ static void log_trims_what_was_written_and_no_more(void **state) {
 
   (void)state;
   assert_int_equal(aw_channel_log_trim(channel, 6), 0);
-  aw_channel_advance(channel);
-  aw_channel_advance(channel);
+  aw_channel_advance(channel, 1);
+  aw_channel_advance(channel, 1);
   size_t before = aw_buf_len(&channel->log);
   size_t freed = aw_channel_log_trim(channel, 6);
   assert_int_equal(before - freed, aw_buf_len(&channel->log));

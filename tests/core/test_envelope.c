@@ -251,14 +251,21 @@ static void envelope_names_the_offending_field(void **state) {
        "version", AW_E_VERSION_MISMATCH, false, false, true},
       {"{" TYPE ",\"stream_id\":1,\"version\":9,\"sequence\":-1}", "version",
        AW_E_VERSION_MISMATCH, false, false, true},
-      {"{" WHOLE, NULL, AW_E_JSON_TRUNCATED, false, false, false},
+      /* Of what is no JSON, the members before the place. */
+      {"{" WHOLE, NULL, AW_E_JSON_TRUNCATED, true, true, true},
+      {"{" TYPE "," SCOPE ",", NULL, AW_E_JSON_TRUNCATED, true, false, true},
+      {"{" TYPE "," SCOPE ",\"message_id\"", NULL, AW_E_JSON_TRUNCATED, true,
+       false, true},
+      {"{\"a\":[{\"b\":1," TYPE "," SCOPE, NULL, AW_E_JSON_TRUNCATED, false,
+       false, false},
+      {"[{" WHOLE, NULL, AW_E_JSON_TRUNCATED, false, false, false},
       {"", NULL, AW_E_JSON_TRUNCATED, false, false, false},
-      {"{" WHOLE "}x", NULL, AW_E_JSON_TRAILING, false, false, false},
+      {"{" WHOLE "}x", NULL, AW_E_JSON_TRAILING, true, true, true},
       {"{" WHOLE "," TYPE "}", NULL, AW_E_JSON_DUPLICATE, false, false, false},
       {"{" WHOLE ",\"t\\u0079pe\":1}", NULL, AW_E_JSON_DUPLICATE, false, false,
        false},
-      {"{" WHOLE ",}", NULL, AW_E_JSON_SYNTAX, false, false, false},
-      {"{" WHOLE ",\"a\":\"\xff\"}", NULL, AW_E_JSON_UTF8, false, false, false},
+      {"{" WHOLE ",}", NULL, AW_E_JSON_SYNTAX, true, true, true},
+      {"{" WHOLE ",\"a\":\"\xff\"}", NULL, AW_E_JSON_UTF8, true, true, true},
   };
 
   (void)state;
@@ -281,6 +288,39 @@ static void envelope_names_the_offending_field(void **state) {
     assert_int_equal(r.envelope.has_scope, cases[i].has_scope);
     assert_int_equal(r.envelope.has_message_id, cases[i].has_message_id);
     assert_int_equal(r.envelope.type != NULL, cases[i].has_type);
+    done(&r);
+  }
+}
+
+/* The number of what is refused: read, unless the text may have cut it. */
+static void envelope_tells_the_number_of_what_it_refuses(void **state) {
+  static const struct {
+    const char *text;
+    bool has;
+    uint64_t sequence;
+  } cases[] = {
+      {"{" TYPE "," SCOPE "," MESSAGE ",\"sequence\":12,\"payload\":{\"a\":[",
+       true, 12},
+      {"{" TYPE "," SCOPE "," MESSAGE ",\"payload\":{},\"sequence\":12}x", true,
+       12},
+      {"{" TYPE "," SCOPE "," MESSAGE ",\"sequence\":12", false, 0},
+      {"{" TYPE "," SCOPE "," MESSAGE ",\"sequence\":-2,\"payload\":x", false,
+       0},
+      {"{" TYPE "," SCOPE "," MESSAGE ",\"payload\":[{\"sequence\":12,x", false,
+       0},
+      {"{" TYPE "," SCOPE "," MESSAGE ",\"sequence\":3,\"sequence\":4,x", false,
+       0},
+      {"{" TYPE "," SCOPE ",\"sequence\":5,\"version\":2}", true, 5},
+  };
+
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    reading r;
+    assert_int_not_equal(read_text(&r, cases[i].text), 0);
+    assert_int_equal(r.envelope.has_sequence, cases[i].has);
+    if (cases[i].has) {
+      assert_true(r.envelope.sequence == cases[i].sequence);
+    }
     done(&r);
   }
 }
@@ -530,6 +570,7 @@ int main(void) {
       cmocka_unit_test(envelope_takes_what_is_legal),
       cmocka_unit_test(envelope_reads_numbers_to_their_limits),
       cmocka_unit_test(envelope_names_the_offending_field),
+      cmocka_unit_test(envelope_tells_the_number_of_what_it_refuses),
       cmocka_unit_test(envelope_tells_where_the_json_went_wrong),
       cmocka_unit_test(envelope_limits_the_depth_that_it_is_given),
       cmocka_unit_test(envelope_is_written_compact_and_in_order),

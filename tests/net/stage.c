@@ -28,8 +28,8 @@ static void on_closed(void *user, int error, int code, const char *reason) {
 }
 
 void stage_attach(stage_end *end, aw_transport *t) {
-  static const aw_transport_sink sink = {on_open, on_message, NULL, NULL,
-                                         on_closed};
+  static const aw_transport_sink sink = {
+      .open = on_open, .message = on_message, .closed = on_closed};
 
   *end = (stage_end){.t = t};
   t->sink = sink;

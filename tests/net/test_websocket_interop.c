@@ -74,7 +74,8 @@ static void on_closed(void *user, int error, int code, const char *reason) {
 
 static void attach(side *s, aw_transport *t) {
   s->t = t;
-  t->sink = (aw_transport_sink){on_open, on_message, NULL, NULL, on_closed};
+  t->sink = (aw_transport_sink){
+      .open = on_open, .message = on_message, .closed = on_closed};
   t->user = s;
 }
 

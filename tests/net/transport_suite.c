@@ -102,8 +102,11 @@ static void on_closed(void *user, int error, int code, const char *reason) {
 }
 
 void suite_attach(suite_end *end, aw_transport *t) {
-  static const aw_transport_sink sink = {on_open, on_message, on_garbage,
-                                         on_writable, on_closed};
+  static const aw_transport_sink sink = {.open = on_open,
+                                         .message = on_message,
+                                         .garbage = on_garbage,
+                                         .writable = on_writable,
+                                         .closed = on_closed};
 
   end->t = t;
   t->sink = sink;
@@ -327,7 +330,7 @@ static void refuses_empty_and_oversized_messages(void **state) {
 
   assert_int_equal(aw_transport_send(pair->client.t, bytes, 0), AW_E_INVALID);
   assert_int_equal(
-      aw_transport_send(pair->client.t, bytes, AW_TRANSPORT_MESSAGE_MAX + 1),
+      aw_transport_send(pair->client.t, bytes, AW_TRANSPORT_MESSAGE_TOP + 1),
       AW_E_LIMIT);
   assert_int_equal(pair->client.t->pending, 0);
 }

@@ -202,6 +202,12 @@ static void take_event(aw_socket *s, const aw_ws_event *event) {
       aw_transport_give_message(&s->base, event->bytes, event->len);
     }
     break;
+  case AW_WS_EVENT_SKIPPED:
+    if (s->base.state == AW_TRANSPORT_OPEN) {
+      aw_transport_give_skipped(&s->base, event->bytes, event->len,
+                                event->whole);
+    }
+    break;
   case AW_WS_EVENT_PING:
     if (s->base.state == AW_TRANSPORT_OPEN) {
       put_pong(s, event->bytes, event->len);
@@ -585,6 +591,7 @@ void aw_socket_agree(aw_socket *s, aw_http_span protocol) {
     copy_text(s->protocol, sizeof s->protocol, protocol.bytes, protocol.len);
     s->base.info.protocol = s->protocol;
     s->base.info.extended = strcmp(s->protocol, AW_PROTOCOL_EXTENDED) == 0;
+    s->ws.options.skip_large = s->base.info.extended;
   }
 }
 

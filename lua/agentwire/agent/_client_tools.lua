@@ -55,12 +55,16 @@ local function follow(self, pending, call)
   if not ok then
     return nil, why, code
   end
+  pending.message_id = self._channel:sent_id()
   local update = pending.updates:pop()
   while update do
     if call.on_update then
       call.on_update(update)
     end
     update = pending.updates:pop()
+  end
+  if pending.refused then
+    return nil, pending.refused[1], pending.refused[2]
   end
   return pending.result
 end
@@ -124,6 +128,19 @@ function ClientTools:result(event)
   }
   pending.updates:close()
   return true
+end
+
+--- The client has refused a message: the call that it asked for has failed.
+---@param message_id string?
+---@param message string
+---@param code string
+function ClientTools:refused(message_id, message, code)
+  for _, pending in pairs(self._pending) do
+    if message_id and pending.message_id == message_id then
+      pending.refused = { message, code }
+      pending.updates:close()
+    end
+  end
 end
 
 --- Takes `tool_streaming`.

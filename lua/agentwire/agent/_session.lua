@@ -303,6 +303,24 @@ function HANDLERS.agent_error(session, event, reply_to)
   end
 end
 
+local RUN_ENDS = { agent_result = true, agent_error = true }
+
+--- A message that could not be taken ends what it would have ended; an event is
+--- only counted.
+local function take_refused(session, event, reply_to)
+  local text = ("a message of the session (%s) could not be taken: %s")
+    :format(event.refused_type, event.message)
+  local pending = find_request(session, event.refused_type, reply_to)
+  if pending then
+    return pending.latch:set(nil, text, event.code)
+  end
+  local run = RUN_ENDS[event.refused_type] and run_of(session, reply_to)
+  if run then
+    return finish_run(session, run, nil, text, event.code)
+  end
+  session.unknown = session.unknown + 1
+end
+
 function HANDLERS.agent_stopped(session, event)
   session:_finish(event.reason or "the session was stopped", "ended")
 end
@@ -384,7 +402,9 @@ end
 --- Takes one message.
 function Session:_receive(event, reply_to)
   local handler = HANDLERS[event.type]
-  if handler and protocol.check(event) then
+  if event.type == "refused" then
+    take_refused(self, event, reply_to)
+  elseif handler and protocol.check(event) then
     handler(self, event, reply_to)
   else
     self.unknown = self.unknown + 1

@@ -426,8 +426,11 @@ local function send_tools(session, prefix, message_id)
       }
     end
   end
-  send(session, "tool_list_response", { tools = json.array(tools) },
-    message_id)
+  local ok, why, code = send(session, "tool_list_response",
+    { tools = json.array(tools) }, message_id)
+  if not ok and not session.channel:is_ended() then
+    session:_refuse(message_id, code, why)
+  end
 end
 
 --- In a task of its own, since a source may be remote and a cancel must not
@@ -447,6 +450,15 @@ function HANDLERS.tool_result(session, event)
   session.client_tools:result(event)
 end
 
+--- The client could not take a message of ours: a call, if it is one.
+function HANDLERS.agent_error(session, event)
+  session.client_tools:refused(session.channel:reply_to(), event.message,
+    event.code)
+end
+
+--- What could not be taken was answered when it came.
+function HANDLERS.refused() end
+
 function HANDLERS.tool_streaming(session, event)
   session.client_tools:streaming(event)
 end
@@ -461,7 +473,10 @@ local function dispatch(session, event)
     end
     return
   end
-  local ok, why, code = protocol.check(event)
+  local ok, why, code = true, nil, nil
+  if event.type ~= "refused" then
+    ok, why, code = protocol.check(event)
+  end
   local named = event.session_id
   if ok and named ~= nil and tostring(named):lower() ~= session.channel.id then
     ok, why, code = nil, "session_id: not this session", "invalid_request"
@@ -545,6 +560,9 @@ local function serve_session(service, channel)
     return
   end
   local message_id = channel:message_id()
+  if event.type == "refused" then
+    return channel:close() -- it was answered when it came
+  end
   local session
   local ok, why, code = take_place(service, event)
   if ok then

@@ -109,6 +109,13 @@ function SETTLE.result(stream, event)
   end
 end
 
+-- A message of the stream could not be taken: it has a hole from here on.
+function SETTLE.refused(stream, event)
+  pcall(stream.abort, stream, "a message could not be taken")
+  finish(stream, nil, ("a message of the stream (%s) could not be taken: %s")
+    :format(event.refused_type, event.message), event.code)
+end
+
 function SETTLE.stream_error(stream, event)
   finish(stream, nil, text_or(event.message, "stream failed"),
     protocol.read_code(event.code))

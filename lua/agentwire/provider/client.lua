@@ -169,6 +169,9 @@ local function await_reply(channel, wanted)
         return nil, "malformed " .. wanted .. ": " .. text, "invalid_response"
       end
       return event
+    elseif event.type == "refused" then
+      return nil, ("the answer (%s) could not be taken: %s")
+        :format(event.refused_type, event.message), event.code
     elseif event.type == "nack" then
       return nil, text_or(event.reason, "refused by the server"),
         protocol.read_code(event.error_code or "invalid_request")

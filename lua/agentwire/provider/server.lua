@@ -71,16 +71,19 @@ local function defaults_of(run)
   return { model = model.id, api = model.api, provider = model.provider }
 end
 
-local function break_off(run, text)
-  run.broken = run.broken or text
+local function break_off(run, text, code)
+  if not run.broken then
+    run.broken, run.broken_code = text, code or "internal_error"
+  end
   error(STOPPED, 0)
 end
 
 -- Codes by which a channel says that nobody will read what is sent.
-local GONE = { closed = true, ended = true, lost = true }
+local GONE = { closed = true, ended = true, lost = true, undeliverable = true }
 
 -- Sends one message of the stream. A peer that is gone needs no explanation;
--- what cannot be encoded is the adapter's doing.
+-- what it would not take ends the stream by that name; what cannot be encoded
+-- is the adapter's doing.
 local function put(run, kind, payload)
   local ok, text, code = run.channel:send(kind, payload)
   if ok then
@@ -91,7 +94,8 @@ local function put(run, kind, payload)
     run.lost = true
     error(STOPPED, 0)
   end
-  break_off(run, kind .. " cannot be sent: " .. tostring(text))
+  break_off(run, kind .. " cannot be sent: " .. tostring(text),
+    code == "limit" and code or nil)
 end
 
 local function ensure_start(run, input_tokens)
@@ -169,8 +173,11 @@ local function check_block(run, event)
     run.next_index = event.content_index + 1
   end
   if not run.rec:push(event) then
-    break_off(run, run.rec.truncated and "the message is over the limit"
-      or kind .. " does not fit the order of events")
+    if run.rec.truncated then
+      break_off(run, "the message is over the limit (max_message_bytes)",
+        "limit")
+    end
+    break_off(run, kind .. " does not fit the order of events")
   end
 end
 
@@ -389,7 +396,7 @@ local function conclude(run, results, text, code, raised)
     local why = run.stopping
     return end_badly(run, "aborted", why, "aborted")
   elseif run.broken then
-    return end_badly(run, "error", run.broken, "internal_error")
+    return end_badly(run, "error", run.broken, run.broken_code)
   elseif not results and code == "cancelled" then
     return end_badly(run, "aborted", text, "aborted")
   elseif not results then
@@ -486,6 +493,9 @@ function INSIDE.stream_request(_, channel)
   return nack(channel, "this stream is open already", "stream_already_exists")
 end
 
+-- What could not be taken was answered when it came.
+function INSIDE.refused() end
+
 INSIDE.complete_request = INSIDE.stream_request
 INSIDE.models_request = INSIDE.stream_request
 
@@ -527,6 +537,7 @@ local function new_run(server, channel, request, adapter, silent)
     burst = 0,
     stopping = nil,
     broken = nil,
+    broken_code = nil,
     final = nil,
     lost = false,
     worker = nil,
@@ -556,7 +567,7 @@ local function recover(run, problem)
     pcall(end_badly, run, "aborted", run.stopping, "aborted")
   else
     release(run)
-    run.channel:send(protocol.fail("internal_error", run.broken))
+    run.channel:send(protocol.fail(run.broken_code, run.broken))
   end
 end
 
@@ -643,11 +654,14 @@ function OPEN.models_request(server, channel, event)
   for index, model in ipairs(models) do
     models[index] = protocol.build_descriptor(model)
   end
-  channel:send("models_response", {
+  ok, text, code = channel:send("models_response", {
     fetched_at_ms = clock.now_ms(),
     cache_max_age_ms = server._cache_max_age_ms,
     models = protocol.filter_models(models, query),
   }, channel:message_id())
+  if not ok and not GONE[code] then
+    channel:send(protocol.fail(code, text))
+  end
 end
 
 -- An abort in a scope of its own, for a target in another.
@@ -681,8 +695,14 @@ local function handle_control(server, message)
       rejected_id = message.message_id, reason = text, error_code = code,
     }
   end
-  server._connection:send_control(KIND, message.id, kind, payload,
-    message.message_id)
+  local ok
+  ok, text, code = server._connection:send_control(KIND, message.id, kind,
+    payload, message.message_id)
+  if not ok and code == "limit" then
+    server._connection:send_control(KIND, message.id, "nack", {
+      rejected_id = message.message_id, reason = text, error_code = code,
+    }, message.message_id)
+  end
 end
 
 --- Counts, for reports and tests.

@@ -263,12 +263,30 @@ local function find_execution(self, event, reply_to)
   return execution
 end
 
+--- An answer that could not be taken is one all the same.
+local function take_refused(self, event, reply_to)
+  local message = ("the answer (%s) could not be taken: %s")
+    :format(event.refused_type, event.message)
+  local execution = self._by_message[reply_to or false]
+  if execution and event.refused_type ~= "tool_stream" then
+    return settle(execution, nil, message, event.code)
+  end
+  for _, request in ipairs(self._requests) do
+    if request.message_id == reply_to then
+      return request.latch:set(nil, message, event.code)
+    end
+  end
+end
+
 --- Takes a message that answers something; anything else is left alone.
 ---@param event table
 ---@param reply_to string|nil
 ---@return boolean taken
 function Calls:receive(event, reply_to)
-  if not protocol.replies[event.type] then
+  if event.type == "refused" and protocol.replies[event.refused_type] then
+    take_refused(self, event, reply_to)
+    return true
+  elseif not protocol.replies[event.type] then
     return false
   end
   local execution = find_execution(self, event, reply_to)

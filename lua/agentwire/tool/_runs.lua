@@ -89,14 +89,17 @@ end
 
 --- Sends a message to everybody who asked for this execution. One who does not
 --- take the result (it is too large for a message) is told that.
+local function tell_one(run, channel, reply_to, kind, payload)
+  local ok, why, code = channel:send(kind, payload, reply_to)
+  if not ok and not channel:is_ended() and protocol.outcomes[kind] then
+    local fail_kind, fail = protocol.error(run.id, code, why)
+    channel:send(fail_kind, fail, reply_to)
+  end
+end
+
 local function tell(run, kind, payload)
   for _, watcher in ipairs(run.watchers) do
-    local ok, why, code = watcher.channel:send(kind, payload, watcher.reply_to)
-    if not ok and code ~= "closed" and code ~= "ended"
-      and protocol.outcomes[kind] then
-      local fail_kind, fail = protocol.error(run.id, "internal_error", why)
-      watcher.channel:send(fail_kind, fail, watcher.reply_to)
-    end
+    tell_one(run, watcher.channel, watcher.reply_to, kind, payload)
   end
 end
 
@@ -211,7 +214,7 @@ end
 
 local function repeat_outcome(run, channel, reply_to)
   if run.outcome then
-    return channel:send(run.outcome[1], run.outcome[2], reply_to)
+    return tell_one(run, channel, reply_to, run.outcome[1], run.outcome[2])
   end
   local kind, payload = protocol.error(run.id, "internal_error",
     "this execution has ended and its result is no longer kept")

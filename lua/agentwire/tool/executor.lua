@@ -80,8 +80,12 @@ function SERVE.tool_list(scope, event, reply_to)
       tools[#tools + 1] = tool
     end
   end
-  scope.channel:send("tool_list_response", { tools = json.array(tools) },
-    reply_to)
+  local ok
+  ok, why, code = scope.channel:send("tool_list_response",
+    { tools = json.array(tools) }, reply_to)
+  if not ok and not scope.channel:is_ended() then
+    scope:_refuse(event, reply_to, code, why)
+  end
 end
 
 function SERVE.tool_execute(scope, event, reply_to)
@@ -126,8 +130,9 @@ end
 local function dispatch(scope, event)
   local channel = scope.channel
   local reply_to = channel:message_id()
-  if scope.calls:receive(event, channel:reply_to()) then
-    return
+  if scope.calls:receive(event, channel:reply_to()) or event.type == "refused"
+  then
+    return -- what could not be taken was answered when it came
   end
   local ok, why, code = protocol.check(event)
   local serve = SERVE[event.type]

@@ -191,7 +191,8 @@ function M.refuse(refusal)
     message = message .. " (" .. refusal.field .. ")"
   end
   local id = refusal.execution_id or refusal.message_id or M.NIL_ID
-  return M.error(id, "invalid_request", message)
+  return M.error(id, refusal.code == "limit" and "limit" or "invalid_request",
+    message)
 end
 
 --- The last message of a scope whose handler failed here.

@@ -1,0 +1,106 @@
+/* Which message ends connections, so that none is replayed for ever
+ * (docs/wire.md section 7, "What cannot be taken"). A peer receives in order:
+ * of what a connection carried in vain, the entry that was written first is the
+ * one at which it ended. */
+#include "aw_mux_impl.h"
+
+#define TURN_MASK 0x7fffffffu
+
+void aw_mux_blame(aw_mux *mux, uint32_t generation, int code) {
+  if (generation == mux->generation && mux->link != AW_LINK_DETACHED) {
+    mux->loss_code = code;
+  }
+}
+
+/* A connection on which nothing was written proves nothing, so the one before
+ * it stays to be judged. */
+void blame_begin(aw_mux *mux) {
+  if (mux->turn != mux->turn_begun) {
+    mux->carried = true;
+    mux->carried_from = mux->turn_begun;
+    mux->loss_of = mux->loss_code;
+    mux->turn_begun = mux->turn;
+  }
+  mux->loss_code = 0;
+  mux->suspect = (aw_blame){.sequence = 0};
+}
+
+void blame_suspect(const aw_channel *channel) {
+  aw_mux *mux = channel->mux;
+  const aw_entry *entry = aw_channel_unsent(channel);
+  if (!mux->carried || entry == NULL) {
+    return;
+  }
+  uint32_t turn = (entry->turn - mux->carried_from) & TURN_MASK;
+  uint32_t last = (mux->turn - mux->carried_from) & TURN_MASK;
+  bool was_carried = turn != 0 && turn <= last;
+  if (was_carried && (mux->suspect.sequence == 0 || turn < mux->suspect.turn)) {
+    mux->suspect =
+        (aw_blame){channel->kind, channel->id, channel->next_unsent, turn};
+  }
+}
+
+/* Ends that have nothing to do with what was carried. */
+static bool is_neutral(int code) {
+  return code == 0 || code == 1000 || code == 1001 || code == 1012 ||
+         code == 1013 || code == AW_CLOSE_SUPERSEDED;
+}
+
+static bool is_verdict(int code) {
+  return code == 1002 || code == 1003 || (code >= 1007 && code <= 1009) ||
+         code == 1011 || code == AW_CLOSE_SEQUENCE ||
+         code == AW_CLOSE_FORBIDDEN;
+}
+
+static bool is_same(const aw_blame *a, const aw_blame *b) {
+  return a->sequence == b->sequence && a->kind == b->kind &&
+         aw_uuid_equal(&a->id, &b->id);
+}
+
+/* Counts the loss; true when it was one too many. */
+static bool count_loss(aw_mux *mux) {
+  if (!is_same(&mux->suspect, &mux->blamed)) {
+    mux->blamed = mux->suspect;
+    mux->losses = 0;
+    mux->verdict = 0;
+  }
+  unsigned verdicts = 0;
+  if (is_verdict(mux->loss_of)) {
+    verdicts = mux->verdict == mux->loss_of ? AW_MUX_VERDICTS : 1;
+    mux->verdict = mux->loss_of;
+  }
+  return ++mux->losses >= AW_MUX_LOSSES || verdicts >= AW_MUX_VERDICTS;
+}
+
+void blame_judge(aw_mux *mux) {
+  if (!mux->carried || is_neutral(mux->loss_of)) {
+    mux->carried = false;
+    return;
+  }
+  mux->carried = false;
+  if (mux->suspect.sequence == 0) {
+    mux->blamed = mux->suspect; /* everything arrived */
+    return;
+  }
+  if (count_loss(mux)) {
+    aw_channel *channel =
+        aw_map_get(&mux->channels, mux->blamed.kind, &mux->blamed.id);
+    mux->blamed = (aw_blame){.sequence = 0};
+    if (channel != NULL && !channel->given_up) {
+      mux->stats.undeliverable++;
+      mux_give_up_log(channel, AW_E_UNDELIVERABLE);
+    }
+  }
+}
+
+/* The peer hears of it by `let_go`, as of any scope without a last word; after
+ * the next resume it is a scope that was not named, or that is lost. */
+void mux_give_up_log(aw_channel *channel, int error) {
+  mux_end_channel(channel, error);
+  channel->given_up = true;
+  channel->manual = false;
+  channel->told = false;
+  mux_drop_log(channel);
+  mux_queue_flow(channel, true);
+  mux_settle(channel);
+}
