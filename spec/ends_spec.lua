@@ -275,3 +275,53 @@ describe("a stream", function()
     end)
   end
 end)
+
+describe("a scope of tools", function()
+  it("executes while its source is silent about its list", function()
+    with_pair(function(near, far)
+      local source = tools()
+      source.list = function()
+        task.sleep(60000)
+      end
+      executor.attach(far, source)
+      local listing = task.spawn(near:tool().list, near:tool())
+      link.settle()
+      assert.equal("r", assert(near:tool():execute { name = "t" }).parts[1].text)
+      listing:cancel("enough")
+    end)
+  end)
+
+  for way, leave in pairs(WAYS) do
+    it(("goes on when its source's list %s"):format(way), function()
+      with_pair(function(near, far)
+        link.host.on_error = function() end
+        executor.attach(far, { list = leave, execute = tools().execute })
+        for _ = 1, 10 do
+          local list, why, code = near:tool():list()
+          assert.is_nil(list)
+          assert.equal("internal_error", code)
+          assert_brief(why)
+        end
+      end)
+    end)
+
+    it(("tells in one line that a listener of updates %s"):format(way),
+      function()
+        with_pair(function(near, far)
+          executor.attach(far, registry.new():add {
+            name = "t", handler = function(_, call)
+              call:update(1)
+              link.settle()
+              return "r"
+            end,
+          })
+          local result, why = near:tool():execute {
+            name = "t", on_update = leave,
+          }
+          if not result then
+            assert_brief(why)
+          end
+        end)
+      end)
+  end
+end)

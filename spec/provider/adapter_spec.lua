@@ -124,6 +124,9 @@ describe("an adapter", function()
     ["fails"] = function()
       return nil, "down", "timeout"
     end,
+    ["is silent"] = function()
+      task.sleep(60000)
+    end,
   }
   for way, models in pairs(LISTS) do
     it(("whose list %s hides no other's models"):format(way), function()
@@ -131,9 +134,18 @@ describe("an adapter", function()
         return { { model_id = "m" } }
       end })
       local bad = adapter_of(function() end, { models = models })
-      support.with(router { bad, good }, function(client)
-        assert.equal(1, #assert(client:models()))
+      local both = router({ bad, good }, { models_timeout_ms = 20 })
+      support.with(both, function(client)
+        for _ = 1, 2 do
+          assert.equal(1, #assert(client:models()))
+          assert.equal(good, both:route {
+            id = "m", provider = "mine", api = "",
+          })
+        end
       end)
+      if way == "is silent" then
+        return
+      end
       support.with(bad, function(client)
         local list, why, code = client:models()
         assert.is_nil(list)

@@ -2,19 +2,13 @@
 --- fails or is silent decides about its own tools alone: the list it gave last
 --- stands in for it.
 
-local host = require("agentwire.host")
 local log = require("agentwire.log")
-local problems = require("agentwire._problem")
-local task = require("agentwire.task")
+local survey = require("agentwire._survey")
 
 local M = {}
 
 -- How long a source may take to list its tools.
 local TIMEOUT_MS = 5000
-
--- And one that did not answer the last time: a question to the model does not
--- wait for what is probably still away.
-local PATIENCE_MS = 250
 
 ---@class agentwire.AgentSources
 local Sources = {}
@@ -73,47 +67,23 @@ local function ask(entry)
     type(code) == "string" and code or "internal_error"
 end
 
---- What became of a question: a list, or why there is none.
-local function answer_of(asked, waited_ms)
-  if not asked:is_done() then
-    asked:cancel("took too long to list its tools")
-    return nil, ("it gave no list within %.0f ms"):format(waited_ms), "timeout"
-  end
-  local list, why, code, raised = asked:join()
-  if code == "task_error" then
-    return nil, problems.brief(raised), "internal_error"
-  end
-  return list, why, code
-end
-
 local function note(entry, list, why, code, on_change)
-  local was_out = entry.out ~= nil
   if list then
-    entry.list, entry.out = list, nil
-  else
-    entry.out = { message = why, code = code }
+    entry.list = list
   end
-  if was_out == (entry.out ~= nil) then
+  if (entry.out == nil) == (list ~= nil) then
     return
   end
   local event = {
     type = list and "tool_source_back" or "tool_source_out",
     source = entry.name, message = why, code = code,
   }
-  if entry.out then
+  if not list then
     log.write("warn", "tool_source_out", ("%s is out: %s (%s)"):format(
       entry.name, why, code), { source = entry.name, code = code })
   end
   if on_change then
     on_change(event)
-  end
-end
-
-local function join_those(asked, entries, out)
-  for index, each in ipairs(asked) do
-    if (entries[index].out ~= nil) == out then
-      each:join()
-    end
   end
 end
 
@@ -123,22 +93,12 @@ end
 ---@return table[] tools metadata
 ---@return table routes source by tool name
 function Sources:list(on_change)
-  local entries, asked, waits = self._entries, {}, {}
-  for index, entry in ipairs(entries) do
-    asked[index] = task.spawn(ask, entry)
-    waits[index] = entry.out and PATIENCE_MS or self._timeout_ms
-  end
-  local clock = host.current()
-  local start = clock:now()
-  task.timeout(self._timeout_ms, join_those, asked, entries, false)
-  local left = PATIENCE_MS - (clock:now() - start)
-  if left > 0 then
-    task.timeout(left, join_those, asked, entries, true)
-  end
+  survey.ask(self._entries, ask, self._timeout_ms,
+    function(entry, list, why, code)
+      note(entry, list, why, code, on_change)
+    end)
   local tools, routes = {}, {}
-  for index, entry in ipairs(entries) do
-    local list, why, code = answer_of(asked[index], waits[index])
-    note(entry, list, why, code, on_change)
+  for _, entry in ipairs(self._entries) do
     for _, tool in ipairs(entry.list) do
       if not routes[tool.name] then
         routes[tool.name] = entry.source

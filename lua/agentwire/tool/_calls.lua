@@ -3,6 +3,7 @@
 --- the channel and hands over what comes.
 
 local json = require("agentwire.json")
+local problems = require("agentwire._problem")
 local protocol = require("agentwire.tool.protocol")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
@@ -483,7 +484,7 @@ function Calls:execute(call)
   local watcher = task.spawn(function()
     outcome = { follow(execution, call) }
   end)
-  local joined, raised, message, failure =
+  local joined, raised, message, failure, cause =
     pcall(watcher.join, watcher, limit_ms)
   if outcome then
     return outcome[1], outcome[2], outcome[3]
@@ -497,7 +498,7 @@ function Calls:execute(call)
   if failure == "timeout" then
     return nil, ("no answer within %.0f ms"):format(limit_ms), "tool_timeout"
   end
-  return nil, tostring(message), "tool_execution_error"
+  return nil, problems.brief(cause or message), "tool_execution_error"
 end
 
 return M

@@ -42,6 +42,9 @@ local ATTACH = options_of.spec("tool.attach", { pool = M.POOL }, M.OPTIONS)
 -- How long a registration waits for its answer.
 local TIMEOUT_MS = 30000
 
+-- Lists of one scope that are made at the same time.
+local MAX_LISTING = 8
+
 -- One scope -------------------------------------------------------------------
 
 ---@class agentwire.ToolScope one channel, in both roles: it executes and calls
@@ -55,6 +58,7 @@ local function new_scope(channel, source, running, options)
     _source = source,
     _runs = running,
     _pool = options.pool,
+    _listing = 0, -- lists that are being made
   }, Scope)
 end
 
@@ -69,10 +73,10 @@ end
 
 local SERVE = {}
 
-function SERVE.tool_list(scope, event, reply_to)
+local function send_list(scope, event, reply_to)
   local list, why, code = scope._source:list(event.prefix)
-  if not list then
-    return scope:_refuse(event, reply_to, code, why)
+  if type(list) ~= "table" then
+    return scope:_refuse(event, reply_to, code, why or "there is no list")
   end
   local tools = {}
   for _, tool in ipairs(list) do
@@ -80,12 +84,26 @@ function SERVE.tool_list(scope, event, reply_to)
       tools[#tools + 1] = tool
     end
   end
-  local ok
-  ok, why, code = scope.channel:send("tool_list_response",
-    { tools = json.array(tools) }, reply_to)
-  if not ok and not scope.channel:is_ended() then
-    scope:_refuse(event, reply_to, code, why)
+  scope.channel:send("tool_list_response", { tools = json.array(tools) },
+    reply_to)
+end
+
+--- In a task of its own: the source may be remote, and executions and their
+--- cancellations do not wait for it.
+function SERVE.tool_list(scope, event, reply_to)
+  if scope._listing >= MAX_LISTING then
+    return scope:_refuse(event, reply_to, "rate_limited",
+      ("%d lists are being made"):format(scope._listing))
   end
+  scope._listing = scope._listing + 1
+  local lister = task.spawn(send_list, scope, event, reply_to)
+  lister:defer(function()
+    scope._listing = scope._listing - 1
+    local why, code = lister:failure()
+    if code == "task_error" then
+      scope:_refuse(event, reply_to, "internal_error", why)
+    end
+  end)
 end
 
 function SERVE.tool_execute(scope, event, reply_to)
