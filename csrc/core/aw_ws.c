@@ -95,10 +95,10 @@ static int check_data(aw_ws *ws, unsigned opcode) {
   if (opcode > AW_WS_BINARY) {
     return fail(ws, AW_E_WS_PROTOCOL, "reserved data opcode");
   }
-  if (opcode == AW_WS_CONTINUATION && ws->fragments == 0) {
+  if (opcode == AW_WS_CONTINUATION && !ws->under_way) {
     return fail(ws, AW_E_WS_PROTOCOL, "continuation without a message");
   }
-  if (opcode != AW_WS_CONTINUATION && ws->fragments > 0) {
+  if (opcode != AW_WS_CONTINUATION && ws->under_way) {
     return fail(ws, AW_E_WS_PROTOCOL, "new message inside a fragmented one");
   }
   if (opcode == AW_WS_BINARY && ws->options.refuse_binary) {
@@ -184,10 +184,11 @@ static int open_data(aw_ws *ws) {
   if (rc != 0) {
     return rc;
   }
-  if (ws->fragments == ws->options.fragments_max) {
-    return fail(ws, AW_E_WS_POLICY, "message has too many fragments");
+  if (ws->frame_left < AW_WS_FRAGMENT_SMALL &&
+      ws->fragments++ == ws->options.fragments_max) {
+    return fail(ws, AW_E_WS_POLICY, "message has too many small fragments");
   }
-  ws->fragments++;
+  ws->under_way = true;
   if (ws->opcode != AW_WS_CONTINUATION) {
     ws->message_opcode = ws->opcode;
   }
@@ -288,6 +289,7 @@ static int finish_message(aw_ws *ws, char *bytes, size_t len,
     return fail(ws, AW_E_WS_UTF8, "text ends inside a character");
   }
   ws->fragments = 0;
+  ws->under_way = false;
   event->kind = AW_WS_EVENT_MESSAGE;
   event->opcode = (enum aw_ws_opcode)ws->message_opcode;
   event->bytes = bytes;

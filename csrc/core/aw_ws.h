@@ -9,9 +9,12 @@
 
 /* A message of 16 MiB is the protocol's limit (docs/wire.md). */
 #define AW_WS_MESSAGE_MAX (16u << 20)
-/* Frames of one message: RFC 6455 sets no limit, so that empty fragments for
- * ever would be legal; honest senders need one to a few hundred. */
+/* Small frames of one message: RFC 6455 sets no limit, so that empty fragments
+ * for ever would be legal. What costs is the frame, not its bytes, which
+ * message_max bounds: frames from AW_WS_FRAGMENT_SMALL bytes on, of which a
+ * message may need any number, are not counted. */
 #define AW_WS_FRAGMENTS_MAX 4096
+#define AW_WS_FRAGMENT_SMALL 128
 #define AW_WS_CONTROL_MAX 125 /* payload of a control frame, section 5.5 */
 #define AW_WS_HEADER_MAX 14   /* 2 + 8 + 4, section 5.2 */
 
@@ -42,7 +45,7 @@ typedef struct aw_ws_event aw_ws_event;
 struct aw_ws_options {
   enum aw_ws_role role; /* ours: a server wants masks, a client forbids them */
   size_t message_max;   /* bytes of one assembled message; 0 = default */
-  unsigned fragments_max; /* frames of one message; 0 = default */
+  unsigned fragments_max; /* small frames of one message; 0 = default */
   bool refuse_binary;     /* binary data is AW_E_WS_UNSUPPORTED */
   bool skip_large;        /* go on behind a message above message_max */
 };
@@ -70,7 +73,8 @@ struct aw_ws {
   int state;
   int error;           /* the first violation */
   uint64_t frame_left; /* payload bytes of the current frame still to come */
-  unsigned fragments;  /* frames of the message under way; 0: none */
+  unsigned fragments;  /* small frames of the message under way */
+  bool under_way;      /* a message in pieces */
   uint32_t utf8_state; /* of the text message under way */
   uint8_t mask[4];     /* rotated to the next payload byte */
   uint8_t opcode;      /* of the current frame */
@@ -102,7 +106,7 @@ void aw_ws_fini(aw_ws *ws);
  *   AW_E_WS_UNSUPPORTED  1003: binary where refuse_binary is set
  *   AW_E_WS_UTF8         1007: text or close reason is not UTF-8 (8.1); found
  *                        at the first wrong byte of a fragmented message
- *   AW_E_WS_POLICY       1008: more than fragments_max frames
+ *   AW_E_WS_POLICY       1008: more than fragments_max small frames
  *   AW_E_WS_TOO_BIG      1009: above message_max, found from the header, before
  *                        a byte of it was stored (or skip_large, above)
  *   AW_E_NOMEM           1011

@@ -354,6 +354,80 @@ static void mask_agrees_with_its_definition(void **state) {
   }
 }
 
+/* One frame of `len` bytes into `ws`; its rc. */
+static int feed_frame(aw_ws *ws, uint8_t first, size_t len,
+                      aw_ws_event *event) {
+  static const uint8_t mask[4] = {0};
+  aw_buf frame;
+  char head[4] = {(char)first, (char)(0x80 | 126), (char)(len >> 8), (char)len};
+  size_t used;
+  int rc;
+
+  aw_buf_init(&frame, aw_mem_default());
+  if (len < 126) {
+    head[1] = (char)(0x80 | len);
+  }
+  aw_buf_append(&frame, head, len < 126 ? 2 : 4);
+  aw_buf_append(&frame, (const char *)mask, 4);
+  for (size_t i = 0; i < len; i++) {
+    aw_buf_append(&frame, "x", 1);
+  }
+  rc = aw_ws_parse(ws, aw_buf_bytes(&frame), aw_buf_len(&frame), &used, event);
+  aw_buf_fini(&frame);
+  return rc;
+}
+
+/* A message of `count` pieces of `size` bytes; the rc of the last one fed. */
+static int feed_message(aw_ws *ws, size_t count, size_t size, size_t *total) {
+  aw_ws_event event = {.kind = AW_WS_EVENT_NONE};
+  int rc = 0;
+
+  for (size_t i = 0; i < count && rc == 0; i++) {
+    uint8_t first = (uint8_t)((i == 0 ? 1 : 0) | (i + 1 == count ? 0x80 : 0));
+
+    rc = feed_frame(ws, first, size, &event);
+  }
+  *total = rc == 0 && event.kind == AW_WS_EVENT_MESSAGE ? event.len : 0;
+  return rc;
+}
+
+/* What a frame costs does not depend on its size: small ones are counted, and
+ * large ones only until the message is full. */
+static void only_small_frames_are_counted(void **state) {
+  static const struct {
+    size_t count, size;
+    int rc;
+  } rows[] = {
+      {16384, 1024, 0},
+      {16385, 1024, AW_E_WS_TOO_BIG},
+      {4100, 4096, AW_E_WS_TOO_BIG},
+      {131072, AW_WS_FRAGMENT_SMALL, 0},
+      {4096, AW_WS_FRAGMENT_SMALL - 1, 0},
+      {4097, AW_WS_FRAGMENT_SMALL - 1, AW_E_WS_POLICY},
+      {4096, 0, 0},
+      {4097, 0, AW_E_WS_POLICY},
+  };
+  aw_ws_options options = {.role = AW_WS_SERVER};
+
+  (void)state;
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    size_t total;
+    aw_ws ws;
+
+    aw_ws_init(&ws, aw_mem_default(), &options);
+    int rc = feed_message(&ws, rows[i].count, rows[i].size, &total);
+
+    if (rc != rows[i].rc ||
+        (rc == 0 && total != rows[i].count * rows[i].size)) {
+      fail_msg("%zu of %zu: %d", rows[i].count, rows[i].size, rc);
+    }
+    if (rc == 0) { /* and counted anew for the next one */
+      assert_int_equal(feed_message(&ws, 4096, 0, &total), 0);
+    }
+    aw_ws_fini(&ws);
+  }
+}
+
 static void message_limit_counts_all_fragments(void **state) {
   /* first fragment, second fragment, limit, result */
   static const struct {
@@ -606,6 +680,7 @@ int main(void) {
       cmocka_unit_test(built_frames_are_those_of_the_rfc),
       cmocka_unit_test(masks_keep_their_phase_across_any_two_cuts),
       cmocka_unit_test(mask_agrees_with_its_definition),
+      cmocka_unit_test(only_small_frames_are_counted),
       cmocka_unit_test(message_limit_counts_all_fragments),
       cmocka_unit_test(fragment_limit_is_an_option_and_starts_anew),
       cmocka_unit_test(declared_length_does_not_allocate),
