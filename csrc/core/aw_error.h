@@ -39,7 +39,13 @@
   X(WS_UNSUPPORTED, -61, "ws_unsupported", "unsupported data (1003)")          \
   X(WS_UTF8, -62, "ws_utf8", "text message is not valid UTF-8 (1007)")         \
   X(WS_POLICY, -63, "ws_policy", "policy violation (1008)")                    \
-  X(WS_TOO_BIG, -64, "ws_too_big", "message too big (1009)")
+  X(WS_TOO_BIG, -64, "ws_too_big", "message too big (1009)")                   \
+  X(TLS, -80, "tls", "TLS failed")                                             \
+  X(TLS_EXPIRED, -81, "tls_expired", "a certificate is not valid now")         \
+  X(TLS_ISSUER, -82, "tls_unknown_issuer", "a certificate of nobody we trust") \
+  X(TLS_NAME, -83, "tls_wrong_host", "a certificate for another host")         \
+  X(TLS_REFUSED, -84, "tls_refused", "the peer refused the TLS handshake")     \
+  X(TLS_NONE, -85, "not_tls", "the peer does not speak TLS")
 
 enum aw_error {
   AW_OK = 0,

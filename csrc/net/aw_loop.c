@@ -10,7 +10,7 @@ struct aw_loop {
   aw_queue ready, marked, teardowns;
   bool nudged;
   char *read_buffer;
-  void *slot;
+  void *slots[AW_LOOP_SLOTS];
 };
 
 /* What is marked by a flush waits for the next round: two ends that answer
@@ -230,12 +230,12 @@ void aw_loop_at_free(aw_loop *loop, aw_teardown *teardown) {
   }
 }
 
-void *aw_loop_slot(const aw_loop *loop) {
-  return loop->slot;
+void *aw_loop_slot(const aw_loop *loop, enum aw_loop_slot which) {
+  return loop->slots[which];
 }
 
-void aw_loop_set_slot(aw_loop *loop, void *value) {
-  loop->slot = value;
+void aw_loop_set_slot(aw_loop *loop, enum aw_loop_slot which, void *value) {
+  loop->slots[which] = value;
 }
 
 char *aw_loop_read_buffer(aw_loop *loop) {

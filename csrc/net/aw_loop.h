@@ -88,10 +88,11 @@ void aw_loop_nudge(aw_loop *loop);
 /* Have `teardown` run by aw_loop_free, unless its node was removed before. */
 void aw_loop_at_free(aw_loop *loop, aw_teardown *teardown);
 
-/* One pointer for what a transport keeps once for each loop; NULL at first. Its
- * owner frees it in a teardown. */
-void *aw_loop_slot(const aw_loop *loop);
-void aw_loop_set_slot(aw_loop *loop, void *value);
+/* A pointer for what is kept once for each loop; NULL at first. Its owner frees
+ * it in a teardown. */
+enum aw_loop_slot { AW_LOOP_SLOT_ENGINE, AW_LOOP_SLOT_TLS, AW_LOOP_SLOTS };
+void *aw_loop_slot(const aw_loop *loop, enum aw_loop_slot which);
+void aw_loop_set_slot(aw_loop *loop, enum aw_loop_slot which, void *value);
 
 /* One shared receive buffer: valid within one read callback only. */
 #define AW_LOOP_READ_BUFFER (256u << 10)

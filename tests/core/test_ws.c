@@ -358,6 +358,7 @@ static void mask_agrees_with_its_definition(void **state) {
 static int feed_frame(aw_ws *ws, uint8_t first, size_t len,
                       aw_ws_event *event) {
   static const uint8_t mask[4] = {0};
+  static char payload[4096];
   aw_buf frame;
   char head[4] = {(char)first, (char)(0x80 | 126), (char)(len >> 8), (char)len};
   size_t used;
@@ -369,9 +370,8 @@ static int feed_frame(aw_ws *ws, uint8_t first, size_t len,
   }
   aw_buf_append(&frame, head, len < 126 ? 2 : 4);
   aw_buf_append(&frame, (const char *)mask, 4);
-  for (size_t i = 0; i < len; i++) {
-    aw_buf_append(&frame, "x", 1);
-  }
+  memset(payload, 'x', len);
+  aw_buf_append(&frame, payload, len);
   rc = aw_ws_parse(ws, aw_buf_bytes(&frame), aw_buf_len(&frame), &used, event);
   aw_buf_fini(&frame);
   return rc;

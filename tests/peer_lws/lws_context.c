@@ -175,7 +175,7 @@ static void on_loop_free(aw_teardown *teardown) {
   aw_node_remove(&lws->flush.node);
   SSL_CTX_free(lws->client_ctx);
   BIO_meth_free(lws->bio);
-  aw_loop_set_slot(lws->loop, NULL);
+  aw_loop_set_slot(lws->loop, AW_LOOP_SLOT_ENGINE, NULL);
   aw_mem_free(lws->mem, lws);
 }
 
@@ -195,7 +195,7 @@ void aw_lws_kick(aw_lws *lws) {
 }
 
 int aw_lws_get(aw_loop *loop, aw_lws **out) {
-  aw_lws *lws = aw_loop_slot(loop);
+  aw_lws *lws = aw_loop_slot(loop, AW_LOOP_SLOT_ENGINE);
 
   if (lws == NULL) {
     lws = aw_mem_zero(aw_loop_mem(loop), 1, sizeof *lws);
@@ -208,7 +208,7 @@ int aw_lws_get(aw_loop *loop, aw_lws **out) {
     lws->teardown.run = on_loop_free;
     aw_queue_init(&lws->securing);
     aw_loop_at_free(loop, &lws->teardown);
-    aw_loop_set_slot(loop, lws);
+    aw_loop_set_slot(loop, AW_LOOP_SLOT_ENGINE, lws);
   }
   *out = lws;
   return AW_OK;

@@ -1,5 +1,6 @@
 #include "aw_error.h"
 #include "aw_socket.h"
+#include "aw_tls_cache.h"
 #include <stdio.h>
 
 /* Addresses of one name that are tried; a resolver can give hundreds. */
@@ -32,7 +33,8 @@ struct dial {
   aw_socket *socket; /* NULL: nobody waits any more */
   unsigned holds;    /* the socket, the timer, the resolver */
   bool started, resolving;
-  bool refused; /* a head that refuses is in `in`, its body follows */
+  bool attached; /* the socket has a stream */
+  bool refused;  /* a head that refuses is in `in`, its body follows */
   unsigned interim;
   uv_getaddrinfo_t resolver;
   uv_timer_t timer;
@@ -129,6 +131,7 @@ static void try_next(dial *d) {
 static void use_stream(dial *d, aw_stream *stream, unsigned index) {
   aw_tls *tls = NULL;
   d->phase = "waiting for the answer to the upgrade";
+  d->attached = true;
   if (d->context != NULL) {
     d->phase = "in the TLS handshake";
     if (aw_tls_new(&tls, d->mem, d->context, d->name) != AW_OK) {
@@ -417,29 +420,44 @@ static void on_input(void *user, char *bytes, size_t len) {
 static void on_deadline(void *user) {
   dial *d = user;
   (void)snprintf(d->why, sizeof d->why,
-                 "handshake not finished within %u ms: %s",
-                 d->socket->settings.handshake_ms, d->phase);
+                 "handshake not finished within %u ms: %s (%.120s:%u)",
+                 d->socket->settings.handshake_ms, d->phase, d->host, d->port);
   aw_socket_end(d->socket, AW_E_TIMEOUT, 1006, d->why);
+}
+
+static bool is_tls_error(int error) {
+  return error <= AW_E_TLS && error >= AW_E_TLS_NONE;
+}
+
+/* What the stream says of its end does not say whose end it was. */
+static int explain_loss(dial *d, int error, const char *why,
+                        char text[WHY_MAX]) {
+  if (d->refused && error != AW_E_REFUSED) {
+    explain_refusal(d);
+    memcpy(text, d->why, WHY_MAX);
+    return AW_E_REFUSED; /* that the body ended so is no other reason */
+  }
+  if (is_tls_error(error)) {
+    bool renamed = strcmp(d->name, d->host) != 0;
+    (void)snprintf(text, WHY_MAX, "TLS with %.80s:%u%s%.60s: %.80s", d->host,
+                   d->port, renamed ? " as " : "", renamed ? d->name : "", why);
+  } else if (d->attached && (error == AW_E_CLOSED || error == AW_E_IO)) {
+    (void)snprintf(text, WHY_MAX, "%.80s while %s (%.80s:%u)", why, d->phase,
+                   d->host, d->port);
+  } else {
+    (void)snprintf(text, WHY_MAX, "%s", why);
+  }
+  return error;
 }
 
 static void on_lost(void *user, int error, const char *why) {
   dial *d = user;
   aw_socket *s = d->socket;
   char text[WHY_MAX];
-  if (d->refused && error != AW_E_REFUSED) {
-    error = AW_E_REFUSED; /* that the body ended so is no other reason */
-    explain_refusal(d);
-    why = d->why;
-  } else if (error == AW_E_CLOSED) {
-    (void)snprintf(d->why, sizeof d->why, "closed by the peer while %s",
-                   d->phase);
-    why = d->why;
-  }
-  memcpy(text, why, strlen(why) + 1); /* it lives in the dial */
-  why = text;
+  error = explain_loss(d, error, why, text);
   give_up(d);
   int code = error == AW_OK ? s->end_code : 1006;
-  aw_transport_give_closed(&s->base, error, code, why);
+  aw_transport_give_closed(&s->base, error, code, text);
 }
 
 static void on_dropped(void *user) {
@@ -556,7 +574,7 @@ int aw_websocket_connect(aw_loop *loop, const aw_websocket_options *options,
     rc = try_request(d, why);
   }
   if (rc == AW_OK && url.secure) {
-    rc = aw_tls_client_context(&d->context, options->tls, why);
+    rc = aw_tls_shared_context(&d->context, loop, options->tls, why);
   }
   if (rc == AW_OK) {
     rc = start_later(d, options);

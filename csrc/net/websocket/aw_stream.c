@@ -50,8 +50,8 @@ static void end_by_system(aw_stream *s, int rc) {
   end(s, rc == UV_ETIMEDOUT ? AW_E_TIMEOUT : AW_E_IO, uv_strerror(rc));
 }
 
-static void end_by_tls(aw_stream *s) {
-  end(s, AW_E_IO, aw_tls_why(s->tls));
+static void end_by_tls(aw_stream *s, int error) {
+  end(s, error, aw_tls_why(s->tls));
 }
 
 static aw_buf *wire_of(aw_stream *s) {
@@ -90,7 +90,7 @@ static void take_plain(aw_stream *s, char *base, const char *limit) {
   if (rc == AW_E_CLOSED) {
     end(s, AW_E_CLOSED, "closed by the peer");
   } else if (rc != AW_E_AGAIN) {
-    end_by_tls(s);
+    end_by_tls(s, rc);
   }
 }
 
@@ -102,7 +102,7 @@ static bool shake_hands(aw_stream *s) {
     return false;
   }
   if (rc != AW_OK) {
-    end_by_tls(s);
+    end_by_tls(s, rc);
     return false;
   }
   s->state = SECURED;
@@ -187,10 +187,12 @@ static bool write_batch(aw_stream *s) {
 }
 
 static bool next_batch(aw_stream *s) {
-  if (s->tls != NULL && aw_buf_len(wire_of(s)) == 0 &&
-      encrypt_batch(s) != AW_OK) {
-    end_by_tls(s);
-    return false;
+  if (s->tls != NULL && aw_buf_len(wire_of(s)) == 0) {
+    int rc = encrypt_batch(s);
+    if (rc != AW_OK) {
+      end_by_tls(s, rc);
+      return false;
+    }
   }
   return aw_buf_len(wire_of(s)) > 0 && write_batch(s);
 }

@@ -291,6 +291,42 @@ aw_buf *aw_tls_records(aw_tls *tls) {
   return &tls->records;
 }
 
+static int judge_certificate(long verdict) {
+  switch (verdict) {
+  case X509_V_ERR_CERT_NOT_YET_VALID:
+  case X509_V_ERR_CERT_HAS_EXPIRED:
+    return AW_E_TLS_EXPIRED;
+  case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+  case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+  case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+  case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+  case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+  case X509_V_ERR_CERT_UNTRUSTED:
+    return AW_E_TLS_ISSUER;
+  case X509_V_ERR_HOSTNAME_MISMATCH:
+  case X509_V_ERR_IP_ADDRESS_MISMATCH:
+    return AW_E_TLS_NAME;
+  default:
+    return AW_E_TLS;
+  }
+}
+
+/* Reasons above the offset are alerts that the peer sent. */
+static int judge_reason(unsigned long code) {
+  int reason = ERR_GET_REASON(code);
+  if (code == 0 || ERR_GET_LIB(code) != ERR_LIB_SSL) {
+    return AW_E_TLS;
+  }
+  switch (reason) {
+  case SSL_R_WRONG_VERSION_NUMBER: /* of a record, so that it is none */
+  case SSL_R_HTTP_REQUEST:
+  case SSL_R_HTTPS_PROXY_REQUEST:
+    return AW_E_TLS_NONE;
+  default:
+    return reason >= SSL_AD_REASON_OFFSET ? AW_E_TLS_REFUSED : AW_E_TLS;
+  }
+}
+
 static int explain(aw_tls *tls, int result) {
   int kind = SSL_get_error(tls->ssl, result);
   if (kind == SSL_ERROR_WANT_READ) {
@@ -303,10 +339,14 @@ static int explain(aw_tls *tls, int result) {
   if (verdict != X509_V_OK && SSL_get_verify_mode(tls->ssl) != 0) {
     tls->why = X509_verify_cert_error_string(verdict);
     ERR_clear_error();
-  } else {
-    tls->why = last_reason("TLS failed");
+    return judge_certificate(verdict);
   }
-  return AW_E_IO;
+  int error = judge_reason(ERR_peek_last_error());
+  tls->why = last_reason("TLS failed");
+  if (error == AW_E_TLS_NONE) {
+    tls->why = "the peer does not speak TLS";
+  }
+  return error;
 }
 
 int aw_tls_handshake(aw_tls *tls) {
@@ -318,7 +358,7 @@ int aw_tls_handshake(aw_tls *tls) {
   int rc = explain(tls, result);
   if (rc == AW_E_CLOSED) {
     tls->why = "the peer ended the TLS handshake";
-    return AW_E_IO;
+    return AW_E_TLS_REFUSED;
   }
   return rc;
 }
@@ -340,8 +380,7 @@ int aw_tls_write(aw_tls *tls, const char *bytes, size_t len) {
   if (result == 1) {
     return 0;
   }
-  (void)explain(tls, result);
-  return AW_E_IO;
+  return explain(tls, result);
 }
 
 void aw_tls_close(aw_tls *tls) {

@@ -38,15 +38,17 @@ size_t aw_tls_unread(const aw_tls *tls);
 /* Records that wait to be sent; consumed by the caller. */
 aw_buf *aw_tls_records(aw_tls *tls);
 
-/* 0: done. AW_E_AGAIN: send the records, feed more. AW_E_IO: failed, see
- * aw_tls_why; the records hold an alert. */
+/* 0: done. AW_E_AGAIN: send the records, feed more. Else failed, see
+ * aw_tls_why; the records hold an alert. AW_E_TLS_EXPIRED, AW_E_TLS_ISSUER,
+ * AW_E_TLS_NAME: the peer's certificate; AW_E_TLS_REFUSED: the peer sent an
+ * alert; AW_E_TLS_NONE: what came is not TLS; AW_E_TLS: anything else. */
 int aw_tls_handshake(aw_tls *tls);
 
 /* Decrypts up to `room` bytes. AW_E_AGAIN: all input was used. AW_E_CLOSED:
- * the peer said goodbye (close_notify). AW_E_IO as above. */
+ * the peer said goodbye (close_notify). Else failed, as above. */
 int aw_tls_read(aw_tls *tls, char *out, size_t room, size_t *got);
 
-/* Encrypts `len` bytes into the records. AW_E_IO as above. */
+/* Encrypts `len` bytes into the records. Failures as above. */
 int aw_tls_write(aw_tls *tls, const char *bytes, size_t len);
 
 /* Appends close_notify to the records. */
