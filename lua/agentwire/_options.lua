@@ -166,6 +166,7 @@ function M.spec(title, fields, ...)
     name = "a table",
     _fields = {},
     _names = {},
+    _open = false,
   }, Spec)
   for _, base in ipairs { ... } do
     for name, each in pairs(base._fields) do
@@ -182,6 +183,14 @@ function M.spec(title, fields, ...)
   self.accepts = function(value)
     return type(value) == "table" and self:problem(value) == nil
   end
+  return self
+end
+
+---Lets names pass that it does not know, unless they look like one it does: for
+---tables that a peer reads as well.
+---@return agentwire.OptionSpec self
+function Spec:open()
+  self._open = true
   return self
 end
 
@@ -233,13 +242,20 @@ local function wrong(name, expected, value)
   return ("option %s: expected %s, got %s"):format(name, expected.name, got)
 end
 
+local function passes(self, name)
+  return self._open and type(name) == "string"
+    and not misuse.nearest(name, self._names)
+end
+
 ---@return string? problem the first, by name
 function Spec:problem(given)
   local problems = {}
   for name, value in pairs(given) do
     local expected = self._fields[name]
     if not expected then
-      table.insert(problems, unknown(self, name))
+      if not passes(self, name) then
+        table.insert(problems, unknown(self, name))
+      end
     elseif not expected.accepts(value) then
       local inner = type(value) == "table" and spec_of(expected)
       local deeper = inner and inner:problem(value)

@@ -25,11 +25,23 @@ local OPTIONS = options.spec("agent.client", {
   max_queued_events = options.count,
 })
 
+local MODE = options.one_of { "all", "one_at_a_time" }
+
+-- Members of config_json. Other servers than ours may know more.
+local CONFIG = options.spec("config", {
+  model = options.either(options.string, options.table),
+  tools = options.table,
+  options = options.table,
+  max_turns = options.count,
+  steering_mode = MODE,
+  follow_up_mode = MODE,
+}):open()
+
 local START = options.spec("agent:start", {
   system_prompt = options.string,
   model = options.either(options.string, options.table),
   tools = options.table,
-  config = options.table,
+  config = CONFIG,
   resume_session_id = options.filled,
   id = options.uuid,
   on_event = options.func,

@@ -193,6 +193,48 @@ function M.parse_message(encoded)
   return message
 end
 
+local MODE = shape.one_of { "all", "one_at_a_time" }
+
+local function model(value)
+  if type(value) ~= "string" then
+    return object {}(value)
+  end
+end
+
+local function turns(value)
+  if integer(value) or value < 1 then
+    return "expected integer of 1 or more"
+  end
+end
+
+local CONFIG = object {
+  "model", optional(model),
+  "tools", optional(array_of(shape.any)),
+  "options", optional(object {}),
+  "max_turns", optional(turns),
+  "steering_mode", optional(MODE),
+  "follow_up_mode", optional(MODE),
+}
+
+--- Reads `config_json`: model, tools, options, max_turns, steering_mode,
+--- follow_up_mode. What it does not know is left alone.
+---@param encoded string
+---@return table|nil config
+---@return string? message
+---@return string? code invalid_request
+function M.parse_config(encoded)
+  local config, why, code = shape.decode_object(encoded, "config_json")
+  if not config then
+    return nil, why, code
+  end
+  local ok
+  ok, why, code = shape.check(CONFIG, config)
+  if not ok then
+    return nil, "config_json: " .. why, code
+  end
+  return config
+end
+
 --- Reads `options_json`; base peers send members of their own here, which are
 --- left alone.
 ---@param encoded string|nil

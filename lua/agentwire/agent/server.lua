@@ -4,7 +4,6 @@
 local client_tools = require("agentwire.agent._client_tools")
 local clock = require("agentwire._clock")
 local conversations = require("agentwire.agent._conversations")
-local shape = require("agentwire._shape")
 local json = require("agentwire.json")
 local loop = require("agentwire.agent.loop")
 local misuse = require("agentwire._misuse")
@@ -136,31 +135,10 @@ local function merged(base, over)
   return next(options) ~= nil and options or nil
 end
 
-local MODES = { all = true, one_at_a_time = true }
-
-local function check_mode(config, name)
-  local mode = config[name]
-  if mode == nil or mode == json.null or MODES[mode] then
-    return true
-  end
-  return nil, ("config_json: %s: expected all or one_at_a_time"):format(name),
-    "invalid_request"
-end
-
---- Reads `config_json`: model, tools, options, max_turns, steering_mode,
---- follow_up_mode. What it does not know is ignored.
 local function read_config(service, event)
-  local config, why, code = shape.decode_object(event.config_json,
-    "config_json")
+  local config, why, code = protocol.parse_config(event.config_json)
   if not config then
     return nil, why, code
-  end
-  for _, name in ipairs { "steering_mode", "follow_up_mode" } do
-    local ok
-    ok, why, code = check_mode(config, name)
-    if not ok then
-      return nil, why, code
-    end
   end
   local options = service._options
   config.offered, why, code = protocol.parse_offered_tools(config.tools,
@@ -170,8 +148,7 @@ local function read_config(service, event)
   end
   local model = options.model
   if options.allow_model ~= false then
-    model = shape.member(config, "model", "string")
-      or shape.member(config, "model", "table") or model
+    model = config.model or model
   end
   if not model then
     return nil, "config_json: model is missing", "invalid_request"
@@ -197,7 +174,6 @@ local function build_loop(session, config, event)
   local service = session.service
   local options = service._options
   local limit = options.max_turns or MAX_TURNS
-  local wanted = shape.member(config, "max_turns", "number") or limit
   local tools = {}
   for index, source in ipairs(service._tools) do
     tools[index] = source
@@ -210,14 +186,14 @@ local function build_loop(session, config, event)
     tools = tools,
     messages = session.conversation.messages,
     options = merged(options.options,
-      shape.member(config, "options", "table")),
-    max_turns = math.max(1, math.floor(math.min(wanted, limit))),
+      config.options),
+    max_turns = math.min(config.max_turns or limit, limit),
     max_pending_messages = options.max_pending_messages,
     max_parallel_tools = options.max_parallel_tools,
     tool_timeout_ms = options.tool_timeout_ms,
     tools_timeout_ms = options.tools_timeout_ms,
-    steering_mode = shape.member(config, "steering_mode", "string"),
-    follow_up_mode = shape.member(config, "follow_up_mode", "string"),
+    steering_mode = config.steering_mode,
+    follow_up_mode = config.follow_up_mode,
     coalesce = options.coalesce ~= false,
     on_event = function(agent_event)
       session:_note(agent_event)
