@@ -70,6 +70,11 @@ void aw_lua_link(lua_State *L, int box, int target);
 void aw_lua_class(lua_State *L, const char *name, const luaL_Reg *methods,
                   lua_CFunction gc);
 
+/* The box at `arg`, which has to be of class `name`; raises. Inside a method of
+ * that class, whose upvalue is the metatable, the registry is not asked: a
+ * third of what a call from Lua costs. */
+void *aw_lua_self(lua_State *L, int arg, const char *name);
+
 /* Boxes by argument; raise for a wrong type. The _open form returns NULL
  * for a closed one. */
 loop_box *aw_lua_check_loop(lua_State *L, int arg);

@@ -39,11 +39,24 @@ void aw_lua_class(lua_State *L, const char *name, const luaL_Reg *methods,
   lua_setfield(L, -2, "__name");
   lua_newtable(L);
   for (; methods->name != NULL; methods++) {
-    lua_pushcfunction(L, methods->func);
+    lua_pushvalue(L, -2); /* the upvalue that aw_lua_self compares with */
+    lua_pushcclosure(L, methods->func, 1);
     lua_setfield(L, -2, methods->name);
   }
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
+}
+
+void *aw_lua_self(lua_State *L, int arg, const char *name) {
+  void *box = lua_touserdata(L, arg);
+  if (box != NULL && lua_getmetatable(L, arg)) {
+    bool is_own = lua_rawequal(L, -1, lua_upvalueindex(1));
+    lua_pop(L, 1);
+    if (is_own) {
+      return box;
+    }
+  }
+  return luaL_checkudata(L, arg, name);
 }
 
 void aw_lua_join(loop_box *loop, member_box *box,

@@ -15,7 +15,7 @@ void aw_lua_push_channel(lua_State *L, int conn, aw_channel *channel) {
 
 /* The channel, or NULL when it was released or its connection is freed. */
 static aw_channel *check_channel(lua_State *L, channel_box **out) {
-  channel_box *box = luaL_checkudata(L, 1, AW_LUA_CHANNEL);
+  channel_box *box = aw_lua_self(L, 1, AW_LUA_CHANNEL);
   if (out != NULL) {
     *out = box;
   }

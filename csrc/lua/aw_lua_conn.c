@@ -29,7 +29,7 @@ void aw_lua_hold_conn(conn_box *box, aw_conn *conn) {
 }
 
 conn_box *aw_lua_check_conn(lua_State *L, int arg) {
-  return luaL_checkudata(L, arg, AW_LUA_CONN);
+  return aw_lua_self(L, arg, AW_LUA_CONN);
 }
 
 static int conn_gc(lua_State *L) {

@@ -27,7 +27,7 @@ typedef struct upgrade_box {
 } upgrade_box;
 
 static hub_box *check_hub(lua_State *L) {
-  return luaL_checkudata(L, 1, AW_LUA_HUB);
+  return aw_lua_self(L, 1, AW_LUA_HUB);
 }
 
 static void close_member(member_box *member) {
@@ -295,7 +295,7 @@ static int hub_sessions(lua_State *L) {
 /* ------------------------------------------------------------ requests -- */
 
 static upgrade_box *check_upgrade(lua_State *L) {
-  return luaL_checkudata(L, 1, AW_LUA_UPGRADE);
+  return aw_lua_self(L, 1, AW_LUA_UPGRADE);
 }
 
 /* hub:request() -> upgrade | nil */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 loop_box *aw_lua_check_loop(lua_State *L, int arg) {
-  return luaL_checkudata(L, arg, AW_LUA_LOOP);
+  return aw_lua_self(L, arg, AW_LUA_LOOP);
 }
 
 static loop_box *check_open(lua_State *L) {
