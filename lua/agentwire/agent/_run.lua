@@ -45,6 +45,7 @@ function M.new(loop, prompts)
     _whole = nil, -- a message whose end is to be told
     _message = nil,
     _partial = nil,
+    _unsent = {}, -- prompts that no provider has been sent
     _calls = {},
     _told_end = false,
     _outcome = nil, -- {result, message, code}
@@ -85,6 +86,7 @@ local function inject(run, messages)
   for _, message in ipairs(messages) do
     message.timestamp = message.timestamp or clock.now_ms()
     keep(run, message)
+    run._unsent[message] = true
     emit_message(run, message)
   end
 end
@@ -132,6 +134,17 @@ local function add_usage(run, usage)
   end
 end
 
+--- Takes out of the conversation what made it too large to be sent: the next
+--- question would fail as well.
+local function take_back(run)
+  local messages = run._loop.messages
+  for index = #messages, 1, -1 do
+    if run._unsent[messages[index]] then
+      table.remove(messages, index)
+    end
+  end
+end
+
 --- Asks the provider. A conversation that is too large for a message is sent
 --- with notes in place of its largest tool results, and stays so if that helped.
 local function start_stream(run)
@@ -152,10 +165,14 @@ local function start_stream(run)
   while not stream and code == "limit" do
     request.messages, ids = history.shorten(loop.messages, count)
     if #ids == before then
+      take_back(run)
       return nil, why, code
     end
     count, before = count * 2, #ids
     stream, why, code = loop._provider:start_stream(request)
+  end
+  if stream then
+    run._unsent = {}
   end
   if stream and #ids > 0 then
     for index, message in ipairs(request.messages) do
