@@ -2,6 +2,7 @@
 ---text with the upgrade, the transport and the session, and whoever serves the
 ---connection finds it as `conn.identity`.
 local json = require("agentwire.json")
+local shares = require("agentwire._shares")
 
 local M = {}
 
@@ -63,8 +64,12 @@ function M.read(value, subject)
     return nil, problem
   elseif type(members.name) ~= "string" then
     return nil, "an identity's name is a string"
+  elseif members.shares ~= nil then
+    problem = type(members.shares) ~= "table" and "expected a table"
+      or shares.IDENTITY:problem(members.shares)
   end
-  return members
+  return not problem and members or nil,
+    problem and "an identity's shares: " .. problem
 end
 
 ---@param identity agentwire.Identity
@@ -89,6 +94,8 @@ function M.decode(text)
 end
 
 -- No network between: the other end of a pair, of our stdio, a child.
+local LOCAL_ID = "local"
+
 local LOCAL = { memory = true, stdio = true, process = true }
 
 ---Who is at the other end of a core connection. A peer that comes back may have
@@ -101,8 +108,17 @@ function M.of(core, before)
   if text then
     return M.decode(text)
   end
-  return before or LOCAL[core:state().transport] and make { id = "local" }
+  return before or LOCAL[core:state().transport] and make { id = LOCAL_ID }
     or nil
+end
+
+---Whose it is by proof. Local peers are several programs under one name, and
+---nobody in particular is anybody.
+---@param conn table
+---@return string? id
+function M.proven(conn)
+  local who = conn.identity
+  return who and who.id ~= LOCAL_ID and who.id or nil
 end
 
 ---What names an owner: peers of the same identity are one, and so are all who

@@ -132,6 +132,12 @@ function Connection:stats()
   return self._core:stats()
 end
 
+---What its logs and inboxes hold: a number of bytes, cheaper than `stats`.
+---@return integer
+function Connection:held_bytes()
+  return self._core:held_bytes()
+end
+
 ---What was agreed with the peer: `extended`, `protocol`, `transport`, `peer`.
 ---@return table
 function Connection:info()
@@ -493,6 +499,7 @@ function M.accepted(core, given)
   local self = new(core, merged)
   self.peer = core:state().peer
   self.identity = identity.of(core)
+  self._shares = merged.shares
   return start(self)
 end
 

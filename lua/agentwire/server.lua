@@ -9,6 +9,7 @@ local limits = require("agentwire._limits")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
 local requests = require("agentwire._request")
+local shares = require("agentwire._shares")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
@@ -40,6 +41,7 @@ M.OPTIONS = options_of.spec("listen", {
   sessions_max = COUNT,
   head_max = limits.SIZE,
   process_bytes = limits.SIZE,
+  shares = shares.OPTIONS,
   trace = options_of.either(options_of.boolean, options_of.func),
   stdio = options_of.boolean,
   in_fd = COUNT,
@@ -65,6 +67,7 @@ end
 ---@field sessions_max integer? 10000
 ---@field head_max integer? bytes of a request's head, 8 KiB
 ---@field process_bytes integer? logs of all sessions together, 256 MiB
+---@field shares agentwire.ShareOptions? what one peer may have at once
 ---@field trace boolean|fun(line: string)|nil as `conn:trace`
 ---@field stdio boolean? serve this process's stdin and stdout instead
 ---@field in_fd integer? 0
@@ -83,23 +86,35 @@ end
 local Server = {}
 Server.__index = Server
 
-local function accept_all(self)
-  while true do
-    local core = self._hub:accept()
-    if not core then
-      return
-    end
-    local conn = connection.accepted(core, { trace = self._options.trace })
-    self._connections[conn] = true
-    conn:on_state(function(event)
-      if event.type == "closed" then
-        self._connections[conn] = nil
-        if self._options.stdio then -- there will be no other
-          self:close()
-        end
+-- Told to whoever has as many connections as it may: come back later.
+local TOO_MANY = 1013
+
+local function accept(self, core)
+  local conn = connection.accepted(core, {
+    trace = self._options.trace, shares = self._shares,
+  })
+  local release, why = self._shares:take(conn, "connections")
+  if not release then
+    return conn:close(why, TOO_MANY)
+  end
+  self._connections[conn] = true
+  conn:on_state(function(event)
+    if event.type == "closed" then
+      self._connections[conn] = nil
+      release()
+      if self._options.stdio then -- there will be no other
+        self:close()
       end
-    end)
-    self._host._scheduler:call("on_connection", self._on_connection, conn)
+    end
+  end)
+  self._host._scheduler:call("on_connection", self._on_connection, conn)
+end
+
+local function accept_all(self)
+  local core = self._hub:accept()
+  while core do
+    accept(self, core)
+    core = self._hub:accept()
   end
 end
 
@@ -209,6 +224,7 @@ function M.listen(options, on_connection)
     _admission = admission.new(hub, current._scheduler, admit, options),
     _on_connection = on_connection,
     _connections = {},
+    _shares = shares.new(options.shares),
     _closed = wait.latch("the end of a server"),
     _keeper = nil,
   }, Server)

@@ -46,10 +46,8 @@ local function with_service(options, body)
     local env, ends = { service = service }, {}
     function env.connect(id)
       local near, far = link.pair()
-      while far.identity and far.identity.id == "local" do
-        task.yield() -- until the pair is open
-        far.identity = id and { id = id, name = id } or nil
-      end
+      link.settle() -- until the pair is open
+      far.identity = id and { id = id, name = id } or nil
       agent_server.attach(far, service)
       ends[#ends + 1] = near
       return agent_client.new(near), near, far

@@ -17,18 +17,18 @@ end
 
 --- Runs `body(offered, dial)` with a server whose pool takes registrations;
 --- `dial(options)` connects a tool server that never comes back.
-local function with_pool(body, options)
+--- All tool servers are of one identity but those that say otherwise.
+local function with_pool(body)
   link.run(function()
     local offered = pool.new()
-    local settings = { listen = "ws://127.0.0.1:0", pool = offered }
-    for name, value in pairs(options or {}) do
-      settings[name] = value
-    end
-    local server = assert(aw.serve(settings))
-    local function dial(more)
-      local given = more or {}
-      given.reconnect = false
-      return assert(aw.connect(server.url, given))
+    local server = assert(aw.serve {
+      listen = "ws://127.0.0.1:0", pool = offered,
+      tokens = { ["a-token-of-one"] = "one", ["a-token-of-two"] = "two" },
+    })
+    local function dial(token)
+      return assert(aw.connect(server.url, {
+        token = token or "a-token-of-one", reconnect = false,
+      }))
     end
     body(offered, dial, server)
     server:close()
@@ -100,14 +100,15 @@ describe("a tool server that is started again", function()
 
   it("ends no calls of another peer by its name", function()
     with_pool(function(offered, dial)
-      assert(aw.tool.register(dial { token = "a-token-of-one" }, tools(),
-        { name = "files" }))
+      assert(aw.tool.register(dial(), tools(), { name = "files" }))
       local running = call(offered)
-      assert(aw.tool.register(dial { token = "a-token-of-two" }, tools(),
+      assert(aw.tool.register(dial("a-token-of-two"), tools("other"),
         { name = "files" }))
+      assert.is_nil((aw.tool.register(dial("a-token-of-two"), tools(),
+        { name = "files" })))
       assert.equal("timeout", select(3, running:join(50)))
       running:cancel("enough")
-    end, { tokens = { ["a-token-of-one"] = "one", ["a-token-of-two"] = "two" } })
+    end)
   end)
 
   it("is preferred to one whose link is gone", function()

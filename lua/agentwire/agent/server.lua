@@ -4,12 +4,14 @@
 local client_tools = require("agentwire.agent._client_tools")
 local clock = require("agentwire._clock")
 local conversations = require("agentwire.agent._conversations")
+local guard = require("agentwire.tool._guard")
 local json = require("agentwire.json")
 local loop = require("agentwire.agent.loop")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
 local protocol = require("agentwire.agent.protocol")
 local provider_protocol = require("agentwire.provider.protocol")
+local shares = require("agentwire._shares")
 local task = require("agentwire.task")
 
 local M = {}
@@ -44,6 +46,7 @@ M.OPTIONS = options_of.spec("agent.service", {
     return has("", "load").accepts(value) and has("", "save").accepts(value)
   end),
   store_timeout_ms = options_of.duration_ms,
+  authorize = options_of.func,
 })
 
 ---What `new` returns, for options that take one.
@@ -71,6 +74,9 @@ end)
 ---@field coalesce boolean? merge deltas that wait for a slow client, true
 ---@field store agentwire.AgentStore? conversations that outlive their session
 ---@field store_timeout_ms number? for one answer of the store, 30000
+---@field authorize (fun(connection: agentwire.Connection, tool: table): any, string?)|nil
+---whether the peer's sessions may use one of `tools`: `tool` has its `name`, in a
+---list also its metadata, in a call its `args_json`; may wait
 
 ---Both may wait. A failure is raised, or returned as nil or false and a message:
 ---it is logged, and the client hears that there was one. `key` holds the owner's
@@ -176,7 +182,8 @@ local function build_loop(session, config, event)
   local limit = options.max_turns or MAX_TURNS
   local tools = {}
   for index, source in ipairs(service._tools) do
-    tools[index] = source
+    tools[index] = guard.new(source, options.authorize,
+      session.channel.connection)
   end
   tools[#tools + 1] = session.client_tools
   return loop.new {
@@ -518,14 +525,20 @@ local function start(service, channel, event)
 end
 
 --- Takes a place for as long as the current task runs.
-local function take_place(service, event)
+local function take_place(service, channel, event)
   local ok, why, code = check_start(service, event)
   if not ok then
+    return nil, why, code
+  end
+  local release
+  release, why, code = shares.take(channel.connection, "sessions")
+  if not release then
     return nil, why, code
   end
   service._count = service._count + 1
   task.defer(function()
     service._count = service._count - 1
+    release()
   end)
   return true
 end
@@ -540,7 +553,7 @@ local function serve_session(service, channel)
     return channel:close() -- it was answered when it came
   end
   local session
-  local ok, why, code = take_place(service, event)
+  local ok, why, code = take_place(service, channel, event)
   if ok then
     session, why, code = start(service, channel, event)
   end

@@ -8,6 +8,7 @@ local problems = require "agentwire._problem"
 local protocol = require "agentwire.provider.protocol"
 local reconstruct = require "agentwire.provider.reconstruct"
 local router = require "agentwire.provider._router"
+local shares = require "agentwire._shares"
 local task = require "agentwire.task"
 
 local M = { router = router.new }
@@ -260,8 +261,8 @@ local function release(run)
   local server = run.server
   if server._runs[run.channel.id] == run then
     server._runs[run.channel.id] = nil
-    server._active = server._active - 1
   end
+  run.release()
 end
 
 -- Endings. Each releases the run before its terminal message, so that a peer
@@ -541,6 +542,7 @@ local function new_run(server, channel, request, adapter, silent)
     final = nil,
     lost = false,
     worker = nil,
+    release = nil, -- lets its place go
   }, Run)
   -- The adapter may set `usage` here as it learns it: an aborted stream
   -- reports it too.
@@ -576,7 +578,6 @@ end
 local function perform(run, keepalive_ms)
   local server = run.server
   server._runs[run.channel.id] = run
-  server._active = server._active + 1
   run.channel:on_overflow(server._overflow or function(kind)
     return "sync", state_of(run), BLOCK_EVENT[kind] ~= nil
   end)
@@ -611,6 +612,30 @@ local function refuse(server, channel, text, code)
   channel:close()
 end
 
+--- Takes a place for as long as the current task runs, or until it is let go.
+---@return (fun())|nil release idempotent
+local function take_place(server, channel)
+  if server._active >= server._max_streams then
+    return nil, ("%d streams are running, all that max_streams allows")
+      :format(server._active), "rate_limited"
+  end
+  local give_back, text, code = shares.take(channel.connection, "streams")
+  if not give_back then
+    return nil, text, code
+  end
+  server._active = server._active + 1
+  local held = true
+  local function let_go()
+    if held then
+      held = false
+      server._active = server._active - 1
+      give_back()
+    end
+  end
+  task.defer(let_go)
+  return let_go
+end
+
 local function open_run(server, channel, event, silent)
   local request, text, code = protocol.read_request(event.type, event)
   if not request then
@@ -620,14 +645,17 @@ local function open_run(server, channel, event, silent)
   adapter, text, code = server._router:route(request.model)
   if not adapter then
     return refuse(server, channel, text, code)
-  elseif server._active >= server._max_streams then
-    return refuse(server, channel, ("%d streams are running, the limit")
-      :format(server._active), "rate_limited")
+  end
+  local place
+  place, text, code = take_place(server, channel)
+  if not place then
+    return refuse(server, channel, text, code)
   end
   if not silent then
     ack(channel)
   end
   local run = new_run(server, channel, request, adapter, silent)
+  run.release = place
   return perform(run, server._keepalive_ms)
 end
 
@@ -641,6 +669,10 @@ end
 
 function OPEN.models_request(server, channel, event)
   local ok, text, code = protocol.check("models_request", event)
+  if not ok then
+    return refuse(server, channel, text, code)
+  end
+  ok, text, code = take_place(server, channel)
   if not ok then
     return refuse(server, channel, text, code)
   end

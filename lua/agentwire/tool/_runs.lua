@@ -4,6 +4,7 @@
 local clock = require("agentwire._clock")
 local problems = require("agentwire._problem")
 local protocol = require("agentwire.tool.protocol")
+local shares = require("agentwire._shares")
 local task = require("agentwire.task")
 
 local M = {}
@@ -221,6 +222,23 @@ local function repeat_outcome(run, channel, reply_to)
   channel:send(kind, payload, reply_to)
 end
 
+--- A place for one more execution.
+---@return (fun())|nil release
+---@return string? message
+local function take_place(self, channel)
+  if self._running >= self._max_executions
+    or self._live >= ENDING_SHARE * self._max_executions then
+    return nil, ("%d executions are running, of %d (max_executions)")
+      :format(self._live, self._max_executions)
+  end
+  return shares.take(channel.connection, "executions")
+end
+
+local function refuse(channel, event, reply_to, why)
+  local kind, payload = protocol.error(event.execution_id, "rate_limited", why)
+  channel:send(kind, payload, reply_to)
+end
+
 --- Starts an execution, or attaches to the one that has this id already. It is
 --- a child of the task that serves the scope, and is cancelled when that ends.
 ---@async
@@ -233,13 +251,10 @@ function Runs:execute(channel, event, reply_to)
     return repeat_outcome(run, channel, reply_to)
   elseif run then
     return attach(run, channel, reply_to)
-  elseif self._running >= self._max_executions
-    or self._live >= ENDING_SHARE * self._max_executions then
-    local kind, payload = protocol.error(event.execution_id, "rate_limited",
-      ("%d executions are running, of %d (max_executions)")
-        :format(self._live, self._max_executions))
-    channel:send(kind, payload, reply_to)
-    return
+  end
+  local release, why = take_place(self, channel)
+  if not release then
+    return refuse(channel, event, reply_to, why)
   end
   run = {
     id = event.execution_id,
@@ -259,6 +274,7 @@ function Runs:execute(channel, event, reply_to)
   run.task = task.spawn(execute, self, run, event)
   run.task:defer(function()
     self._live = self._live - 1
+    release()
     conclude(self, run)
   end)
 end

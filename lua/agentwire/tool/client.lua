@@ -31,6 +31,7 @@ local CALL = options.spec("a tool call", {
   execution_id = options.string,
   timeout_ms = options.duration_ms,
   on_update = options.func,
+  identity = options.table, -- who asks for it; not told to the peer
 })
 
 local function check_call(title, call)

@@ -2,6 +2,7 @@
 --- one that this side opens to offer what it has (`register`).
 
 local calls = require("agentwire.tool._calls")
+local guard = require("agentwire.tool._guard")
 local host = require("agentwire.host")
 local json = require("agentwire.json")
 local misuse = require("agentwire._misuse")
@@ -32,6 +33,7 @@ local REGISTER = options_of.spec("tool.register", {
 
 ---What `aw.serve` takes as `tool_options`.
 M.OPTIONS = options_of.spec("tool_options", {
+  authorize = options_of.func,
   max_open = options_of.count,
   max_updates = options_of.count,
   grace_ms = options_of.duration_ms,
@@ -179,6 +181,9 @@ end
 
 ---@class agentwire.ExecutorOptions
 ---@field pool agentwire.ToolPool? takes the tools that the peer registers (attach)
+---@field authorize (fun(connection: agentwire.Connection, tool: table): any, string?)|nil
+---whether the peer may see and call a tool: `tool` has its `name`, in a list also
+---its metadata, in a call its `args_json`; may wait (attach)
 ---@field max_open integer? calls of the peer's tools at once, 1024 (attach)
 ---@field max_updates integer? updates kept for each of them, 256 (attach)
 ---@field grace_ms integer? for their time-outs to be reported, 5000 (attach)
@@ -201,6 +206,7 @@ function M.attach(connection, source, options)
     misuse.raise("tool.attach: a tool source or a pool is expected")
   end
   options_of.argument("tool.attach", "source", M.SOURCE, source)
+  source = guard.new(source, options.authorize, connection)
   local running = runs.new(source, options)
   connection:serve("tool", function(channel)
     local scope = new_scope(channel, source, running, options)

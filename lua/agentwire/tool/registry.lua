@@ -44,6 +44,7 @@ local M = {}
 ---@class agentwire.ToolContext
 ---@field name string
 ---@field tool_call_id string
+---@field identity agentwire.Identity? of whoever calls; nil: nobody in particular
 ---@field timeout_ms integer?
 ---@field cancelled fun(): boolean whether nobody wants the result any more: the
 --- call timed out or was cancelled. Waits raise then: this is for work between
@@ -54,6 +55,7 @@ local function new_context(tool, call, timeout_ms)
   local context = setmetatable({
     name = tool.metadata.name,
     tool_call_id = call.tool_call_id or "",
+    identity = call.identity,
     timeout_ms = timeout_ms,
     _on_update = call.on_update,
     _details_json = nil,

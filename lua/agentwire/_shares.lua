@@ -1,0 +1,225 @@
+---What one peer may have at once of what a server has for all: counted by
+---connection, and by identity over all of its connections. Peers that are nobody
+---in particular only have what their connection may have.
+local options = require("agentwire._options")
+
+local M = {}
+
+local CONNECTION = options.spec("per_connection", {
+  sessions = options.count,
+  streams = options.count,
+  executions = options.count,
+  tools = options.count,
+  bytes = options.bytes,
+})
+
+local IDENTITY = options.spec("per_identity", {
+  connections = options.count,
+}, CONNECTION)
+
+---@class agentwire.ShareLimits
+---@field connections integer? of an identity
+---@field sessions integer? agent sessions
+---@field streams integer? model streams and completions
+---@field executions integer? of tools
+---@field tools integer? in pools
+---@field bytes integer? that its logs and inboxes hold when more is begun
+
+---@class agentwire.ShareOptions
+---@field per_connection agentwire.ShareLimits?
+---@field per_identity agentwire.ShareLimits? an identity's own `shares` go first
+
+M.OPTIONS = options.spec("shares", {
+  per_connection = CONNECTION,
+  per_identity = IDENTITY,
+})
+
+---What an identity may say of its own shares.
+M.IDENTITY = IDENTITY
+
+-- Streams and executions of a connection have limits where they are served.
+local PER_CONNECTION = { sessions = 64, tools = 128, bytes = 2 ^ 24 }
+
+local PER_IDENTITY = {
+  connections = 256, sessions = 128, streams = 4000, executions = 256,
+  tools = 256, bytes = 2 ^ 26,
+}
+
+---@class agentwire.Shares of one server
+local Shares = {}
+Shares.__index = Shares
+
+local function over(defaults, given)
+  local limits = {}
+  for name, limit in pairs(defaults) do
+    limits[name] = limit
+  end
+  for name, limit in pairs(given or {}) do
+    limits[name] = limit
+  end
+  return limits
+end
+
+---@param given agentwire.ShareOptions? checked
+---@return agentwire.Shares
+function M.new(given)
+  given = given or {}
+  return setmetatable({
+    _per_connection = over(PER_CONNECTION, given.per_connection),
+    _per_identity = over(PER_IDENTITY, given.per_identity),
+    _by_connection = setmetatable({}, { __mode = "k" }),
+    _by_identity = {},
+  }, Shares)
+end
+
+local function refusal(count, what, whose, option)
+  return nil, ("%d %s of %s are open, all that shares.%s.%s allows")
+    :format(count, what, whose, option, what), "rate_limited"
+end
+
+local function holds_too_much(held, limit, whose, option)
+  return nil, ("%.0f bytes of %s wait to be sent or read; more is begun below "
+    .. "shares.%s.bytes (%.0f)"):format(held, whose, option, limit),
+    "rate_limited"
+end
+
+local function new_account()
+  return { counts = {}, total = 0, connections = {} }
+end
+
+local function account(accounts, key)
+  local found = accounts[key]
+  if not found then
+    found = new_account()
+    accounts[key] = found
+  end
+  return found
+end
+
+local function held_bytes(connections)
+  local held = 0
+  for connection in pairs(connections) do
+    held = held + connection:held_bytes()
+  end
+  return held
+end
+
+---One place in an account, if there is one.
+local function check(of, limits, what, whose, option, connections)
+  local limit, count = limits[what], of.counts[what] or 0
+  if limit and count >= limit then
+    return refusal(count, what, whose, option)
+  end
+  local held = what ~= "connections" and limits.bytes
+    and held_bytes(connections) or 0
+  if limits.bytes and held >= limits.bytes then
+    return holds_too_much(held, limits.bytes, whose, option)
+  end
+  return true
+end
+
+local function add(of, what, count)
+  of.counts[what] = (of.counts[what] or 0) + count
+  of.total = of.total + count
+end
+
+---@return table? account nil for nobody in particular
+---@return table? limits
+local function identity_account(self, connection)
+  local who = connection.identity
+  if not who then
+    return nil
+  end
+  local of = self._by_identity[who.id] or new_account()
+  return of, who.shares and over(self._per_identity, who.shares)
+    or self._per_identity
+end
+
+local function check_identity(self, connection, what)
+  local of, limits = identity_account(self, connection)
+  if not of then
+    return true
+  end
+  local connections = next(of.connections) and of.connections
+    or { [connection] = true }
+  return check(of, limits, what, connection.identity.name, "per_identity",
+    connections)
+end
+
+---Lets a place go; later calls do nothing.
+local function releaser(self, mine, theirs, id, what, connection)
+  local held = true
+  return function()
+    if not held then
+      return
+    end
+    held = false
+    add(mine, what, -1)
+    if theirs then
+      add(theirs, what, -1)
+      if what == "connections" then
+        theirs.connections[connection] = nil
+      end
+      if theirs.total == 0 and self._by_identity[id] == theirs then
+        self._by_identity[id] = nil
+      end
+    end
+  end
+end
+
+---Takes a place of a connection and of its identity.
+---@param connection agentwire.Connection
+---@param what "connections"|"sessions"|"streams"|"executions"|"tools"
+---@return (fun())|nil release
+---@return string? message
+---@return string? code rate_limited
+function Shares:take(connection, what)
+  local mine = account(self._by_connection, connection)
+  local ok, why, code = check(mine, self._per_connection, what,
+    "this connection", "per_connection", { [connection] = true })
+  if ok then
+    ok, why, code = check_identity(self, connection, what)
+  end
+  if not ok then
+    return nil, why, code
+  end
+  local id = connection.identity and connection.identity.id
+  local theirs = id and account(self._by_identity, id)
+  add(mine, what, 1)
+  if theirs then
+    add(theirs, what, 1)
+    if what == "connections" then
+      theirs.connections[connection] = true
+    end
+  end
+  return releaser(self, mine, theirs, id, what, connection)
+end
+
+---What is taken, for reports and tests.
+---@return table<string, table<string, integer>> counts by identity
+function Shares:stats()
+  local stats = {}
+  for id, of in pairs(self._by_identity) do
+    stats[id] = over(of.counts)
+  end
+  return stats
+end
+
+local function nothing() end
+
+---Takes a place at the server of a connection; connections that are no
+---server's (a pair, a child) have all they want.
+---@param connection agentwire.Connection
+---@param what string
+---@return (fun())|nil release
+---@return string? message
+---@return string? code rate_limited
+function M.take(connection, what)
+  local shares = connection._shares
+  if not shares then
+    return nothing
+  end
+  return shares:take(connection, what)
+end
+
+return M

@@ -1,0 +1,307 @@
+-- What one peer may have at once of what a server has for all.
+local aw = require("agentwire")
+local link = require("spec.support.link")
+local task = require("agentwire.task")
+local wait = require("agentwire._wait")
+
+local TOKENS = { a = "alice", b = "bob", c = { name = "carol",
+  shares = { sessions = 5, connections = 2, streams = 5 } } }
+
+--- Runs `body(env)`: `env.dial(token)` connects.
+local function with_server(options, body)
+  link.run(function()
+    local env = { gate = wait.latch("the spec"), conns = {} }
+    local model = { name = "script", api = "script" }
+    function model.stream()
+      if not env.gate:is_set() then
+        env.gate:wait()
+      end
+    end
+    local tools = aw.tool.registry()
+    tools:add { name = "wait", description = "", handler = function()
+      env.gate:wait()
+    end }
+    options.listen = "ws://127.0.0.1:0"
+    options.provider = model
+    options.tools = tools
+    options.agent = { provider = model, model = "script/tiny" }
+    options.pool = aw.tool.pool()
+    local server = assert(aw.serve(options))
+    env.server, env.pool = server, options.pool
+    function env.dial(token, more)
+      local given = { token = token, reconnect = false }
+      for name, value in pairs(more or {}) do
+        given[name] = value
+      end
+      local conn = assert(aw.connect(server.url, given))
+      table.insert(env.conns, conn)
+      return conn
+    end
+    local ok, problem = pcall(body, env)
+    env.gate:set(true)
+    for _, conn in ipairs(env.conns) do
+      conn:close()
+      conn:wait_closed(1000)
+    end
+    link.eventually(function()
+      return server:count() == 0
+    end)
+    link.settle()
+    local left = server._shares:stats()
+    server:close()
+    if not ok then
+      error(problem, 0)
+    end
+    assert.same({}, left)
+  end)
+end
+
+--- What is begun, by kind: returns what ends it, or nil, message, code.
+local BEGIN = {}
+
+function BEGIN.sessions(conn)
+  local session, why, code = conn:agent():start {}
+  return session and function()
+    session:stop()
+  end, why, code
+end
+
+function BEGIN.streams(conn)
+  local stream, why, code = conn:provider():start_stream {
+    model = "script/tiny", messages = { { role = "user", content = "x" } },
+  }
+  if stream then
+    local result
+    result, why, code = stream:result(30)
+    if not result and code ~= "timeout" then
+      return nil, why, code
+    end
+  end
+  return stream and function()
+    stream:abort()
+    stream:result(1000)
+  end, why, code
+end
+
+function BEGIN.executions(conn)
+  local execution, why, code = conn:tool():start { name = "wait" }
+  if execution then
+    local result
+    result, why, code = execution:result(30)
+    if not result and code ~= "timeout" then
+      return nil, why, code
+    end
+  end
+  return execution and function()
+    execution:cancel()
+    execution:result(1000)
+  end, why, code
+end
+
+local serial = 0
+
+function BEGIN.tools(conn)
+  local tools = aw.tool.registry()
+  serial = serial + 1
+  tools:add { name = "t" .. serial, description = "", handler = print }
+  local registration, why, code = aw.tool.register(conn, tools)
+  return registration and function()
+    registration:close()
+  end, why, code
+end
+
+local function refused(begin, conn, option)
+  local ended, why, code = begin(conn)
+  assert.is_nil(ended)
+  assert.equal("rate_limited", code)
+  assert.truthy(why:find(option, 1, true), why)
+end
+
+local function fill(begin, conn, count)
+  local ends = {}
+  for i = 1, count do
+    local why
+    ends[i], why = begin(conn)
+    assert(ends[i], why)
+  end
+  return ends
+end
+
+local function end_all(ends)
+  for _, each in ipairs(ends) do
+    each()
+  end
+  link.settle()
+end
+
+describe("a share", function()
+  for what, begin in pairs(BEGIN) do
+    it("of " .. what .. " is a connection's: another one still has its own",
+      function()
+        with_server({ shares = { per_connection = { [what] = 3 } } },
+          function(env)
+            local one, other = env.dial(), env.dial()
+            local ends = fill(begin, one, 3)
+            for _ = 1, 10 do
+              refused(begin, one, "shares.per_connection." .. what)
+            end
+            end_all(fill(begin, other, 3))
+            end_all(ends)
+            for _ = 1, 13 do -- one after the other
+              end_all(fill(begin, one, 1))
+            end
+            end_all(fill(begin, one, 3))
+          end)
+      end)
+
+    it("of " .. what .. " is an identity's, over all of its connections",
+      function()
+        with_server({ tokens = TOKENS,
+          shares = { per_identity = { [what] = 3 } } }, function(env)
+            local one, two, bob = env.dial("a"), env.dial("a"), env.dial("b")
+            local ends = fill(begin, one, 2)
+            table.insert(ends, fill(begin, two, 1)[1])
+            refused(begin, one, "shares.per_identity." .. what)
+            refused(begin, two, "shares.per_identity." .. what)
+            assert.equal(3, env.server._shares:stats().alice[what])
+            end_all(fill(begin, bob, 3))
+            end_all(ends)
+            for _ = 1, 13 do
+              end_all(fill(begin, two, 1))
+            end
+            assert.equal(0, env.server._shares:stats().alice[what])
+            -- What a connection had goes with it.
+            fill(begin, one, 3)
+            one:close()
+            one:wait_closed(1000)
+            link.eventually(function()
+              return env.server._shares:stats().alice[what] == 0
+            end)
+            end_all(fill(begin, two, 3))
+          end)
+      end)
+  end
+
+  it("may be an identity's own", function()
+    with_server({ tokens = TOKENS, shares = {
+      per_identity = { sessions = 2 },
+    } }, function(env)
+      local carol = env.dial("c")
+      local ends = fill(BEGIN.sessions, carol, 5)
+      refused(BEGIN.sessions, carol, "shares.per_identity.sessions")
+      end_all(ends)
+      local alice = env.dial("a")
+      ends = fill(BEGIN.sessions, alice, 2)
+      refused(BEGIN.sessions, alice, "shares.per_identity.sessions")
+      end_all(ends)
+    end)
+  end)
+
+  it("of connections is told with 1013, and comes back", function()
+    with_server({ tokens = TOKENS, shares = {
+      per_identity = { connections = 2 },
+    } }, function(env)
+      for _ = 1, 13 do
+        local one, two, three = env.dial("a"), env.dial("a"), env.dial("a")
+        assert.is_true(three:wait_closed(1000))
+        local why, code = three:why_closed()
+        assert.equal(1013, code)
+        assert.truthy(why:find("shares.per_identity.connections", 1, true), why)
+        local bob = env.dial("b")
+        assert.is_true(bob:ping(1000))
+        for _, conn in ipairs { one, two, bob } do
+          conn:close()
+          conn:wait_closed(1000)
+        end
+        link.eventually(function()
+          return env.server:count() == 0
+        end)
+      end
+    end)
+  end)
+
+  it("is still there for a session that resumes", function()
+    with_server({ tokens = TOKENS, shares = {
+      per_identity = { connections = 1 },
+    } }, function(env)
+      local opened = 0
+      local conn = env.dial("a", { reconnect = { min_ms = 1, max_ms = 5 },
+        on_state = function(event)
+          opened = opened + (event.type == "open" and 1 or 0)
+        end })
+      for i = 1, 12 do
+        conn:cut("by the spec")
+        link.eventually(function()
+          return opened == i + 1
+        end)
+        assert.is_true(conn:ping(1000))
+        assert.equal(1, env.server._shares:stats().alice.connections)
+      end
+    end)
+  end)
+
+  it("of bytes is what its connections hold when more is begun", function()
+    with_server({ tokens = TOKENS, shares = {
+      per_connection = { bytes = 20000 }, per_identity = { bytes = 30000 },
+    }, on_connection = function(conn)
+      conn:serve("provider", function(channel)
+        local request = channel:receive()
+        channel:send("text_delta", { delta = ("x"):rep(request.size) })
+        channel:receive()
+      end)
+    end }, function(env)
+      local one, two = env.dial("a"), env.dial("a")
+      local function burden(conn, size)
+        local channel = assert(conn:open("provider"))
+        channel:confirm_manually()
+        channel:send("stream_request", { size = size })
+        assert(channel:receive(1000))
+        return function()
+          channel:confirm()
+          channel:close()
+        end
+      end
+      local light = burden(one, 21000)
+      refused(BEGIN.sessions, one, "shares.per_connection.bytes")
+      end_all(fill(BEGIN.sessions, two, 1))
+      light()
+      task.sleep(100) -- until it is acknowledged
+      local first, second = burden(one, 15000), burden(two, 16000)
+      link.eventually(function()
+        return not BEGIN.sessions(one)
+      end)
+      refused(BEGIN.sessions, one, "shares.per_identity.bytes")
+      refused(BEGIN.sessions, two, "shares.per_identity.bytes")
+      first()
+      second()
+      task.sleep(100) -- until it is acknowledged
+      end_all(fill(BEGIN.sessions, one, 1))
+    end)
+  end)
+
+  it("does not hold peers that are no server's", function()
+    link.run(function()
+      local near, far = aw.pair()
+      local model = { name = "m", api = "m", stream = function() end }
+      aw.agent.attach(far, aw.agent.service {
+        provider = aw.provider.loopback(model), model = "m/m",
+      })
+      for _ = 1, 70 do
+        assert(near:agent():start {})
+      end
+      near:close()
+    end)
+  end)
+
+  it("of an identity has to be one that there is", function()
+    local ok, why = pcall(aw.serve, { listen = "ws://127.0.0.1:0",
+      on_connection = print, tokens = { x = { id = "x",
+        shares = { session = 5 } } } })
+    assert.is_false(ok)
+    assert.truthy(why:find("option tokens", 1, true), why)
+    ok, why = pcall(aw.serve, { listen = "ws://127.0.0.1:0",
+      on_connection = print, shares = { per_identity = { session = 5 } } })
+    assert.is_false(ok)
+    assert.truthy(why:find("did you mean sessions", 1, true), why)
+  end)
+end)
