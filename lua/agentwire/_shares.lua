@@ -99,7 +99,7 @@ end
 local function held_bytes(connections)
   local held = 0
   for connection in pairs(connections) do
-    held = held + connection:held_bytes()
+    held = held + connection:_held_bytes()
   end
   return held
 end

@@ -134,7 +134,7 @@ end
 
 ---What its logs and inboxes hold: a number of bytes, cheaper than `stats`.
 ---@return integer
-function Connection:held_bytes()
+function Connection:_held_bytes()
   return self._core:held_bytes()
 end
 
