@@ -1,266 +1,327 @@
---- A checker for the part of JSON Schema that tool parameters use.
+--- Checks values by JSON Schema, draft 2020-12 and draft 7.
 ---
---- Understood: type (also as a list), enum, const, properties, required,
---- additionalProperties, items, minItems, maxItems, minLength, maxLength,
---- minimum, maximum, exclusiveMinimum, exclusiveMaximum, anyOf, oneOf, allOf,
---- not, and true/false as schemas. Everything else is ignored, `pattern`,
---- `format` and `$ref` among it: Lua has no ECMA regular expressions, and half
---- a check would promise more than it keeps.
+--- What a keyword says is true, false or unknown: a format, a pattern or a
+--- reference that cannot be followed here neither lets a value pass under
+--- `oneOf` nor keeps one out under `not`. A value is refused only if it is
+--- certainly wrong, or too costly to check.
 
+local document = require("agentwire.tool._schema_document")
 local json = require("agentwire.json")
+local rules = require("agentwire.tool._schema_rules")
+local values = require("agentwire.tool._schema_values")
 
 local M = {}
 
-local check
+-- Steps of one check: a keyword, an item, a character under a pattern.
+local MAX_STEPS = 1000000
 
-local function is_array(value)
-  return type(value) == "table" and json.is_array(value)
+-- Schemas inside of schemas on the way to one value.
+local MAX_DEPTH = 400
+
+-- A run: one check of one value ----------------------------------------------
+
+local Run = {}
+Run.__index = Run
+
+local Budget = {}
+Budget.__index = Budget
+
+function Budget:spend(steps)
+  self.left = self.left - steps
+  if self.left < 0 then
+    error(self, 0)
+  end
 end
 
---- The JSON type of a decoded value. An empty table without the array mark is
---- an object, as the decoder makes it.
-local function type_of(value)
-  if value == nil or value == json.null then
-    return "null"
-  end
-  local kind = type(value)
-  if kind == "table" then
-    return is_array(value) and "array" or "object"
-  end
-  return kind
+local function new_run(compiled, path, lenient)
+  return setmetatable({
+    document = compiled.document,
+    budget = setmetatable({ left = compiled.max_steps }, Budget),
+    scope = nil, -- the resources on the way here, the innermost first
+    lenient = lenient,
+    integers = {}, -- {container, key}: floats that shall be integers
+    dropped = {}, -- {container, key}: nulls that stand for nothing
+    _path = path,
+    _keys = {},
+    _level = 0,
+    _container = nil,
+    _depth = 0,
+    _active = {}, -- referred schema -> level where that began
+    _names = {},
+  }, Run)
 end
 
-local function has_type(value, name)
-  local actual = type_of(value)
-  if name == "integer" then
-    return actual == "number" and value % 1 == 0
+local function show_key(container, key)
+  if type(key) == "number" and values.is_array(container) then
+    return ("[%d]"):format(key - 1)
+  elseif type(key) == "string" and not key:find("^[%w_$-]+$") then
+    return "[" .. values.show(key) .. "]"
   end
-  return actual == name
+  return "." .. tostring(key)
 end
 
-local function fail(path, text, ...)
-  return nil, path .. ": " .. text:format(...)
+function Run:where()
+  local parts = { self._path }
+  for level = 1, self._level do
+    parts[level + 1] = self._keys[level]
+  end
+  return table.concat(parts)
 end
 
-local function equal(a, b)
-  if type(a) ~= "table" or type(b) ~= "table" then
-    return a == b
+function Run:fail(text, ...)
+  return false, self:where() .. ": " .. text:format(...)
+end
+
+--- A failure one member further down.
+function Run:fail_at(key, text, ...)
+  return false, self:where() .. show_key(nil, key) .. ": " .. text:format(...)
+end
+
+--- The names of a schema's object, sorted, so that messages do not change.
+function Run:names(object)
+  local names = self._names[object]
+  if not names then
+    names = {}
+    for name in pairs(object) do
+      names[#names + 1] = name
+    end
+    table.sort(names, function(a, b)
+      return tostring(a) < tostring(b)
+    end)
+    self._names[object] = names
   end
-  if is_array(a) ~= is_array(b) then
+  return names
+end
+
+function Run:matches(pattern, text)
+  if type(pattern) ~= "string" then
+    return nil
+  end
+  local regex = self.document:regex(pattern)
+  if not regex then
+    return nil
+  end
+  return regex:find(text, self.budget)
+end
+
+function Run:note_integer(value)
+  if self._container and tostring(value):find("[.eE]") then
+    table.insert(self.integers, { self._container, self._key, value })
+  end
+end
+
+--- Whether a null stands for an optional member that is not there.
+function Run:drops(schema, value, name)
+  if not self.lenient or value[name] ~= json.null then
     return false
   end
-  for key, value in pairs(a) do
-    if not equal(value, b[key]) then
+  for _, required in ipairs(type(schema.required) == "table" and schema.required
+    or {}) do
+    if required == name then
       return false
     end
   end
-  for key in pairs(b) do
-    if a[key] == nil then
-      return false
-    end
-  end
+  table.insert(self.dropped, { value, name })
   return true
 end
 
-local function show(value)
-  return json.encode(value) or tostring(value)
-end
-
-local function check_type(schema, value, path)
-  local wanted = schema.type
-  if type(wanted) == "string" then
-    wanted = { wanted }
-  elseif type(wanted) ~= "table" then
-    return true
-  end
-  for _, name in ipairs(wanted) do
-    if has_type(value, name) then
-      return true
-    end
-  end
-  return fail(path, "expected %s, got %s", table.concat(wanted, " or "), type_of(value))
-end
-
-local function check_enum(schema, value, path)
-  if schema.const ~= nil and not equal(schema.const, value) then
-    return fail(path, "expected %s", show(schema.const))
-  end
-  if type(schema.enum) ~= "table" then
-    return true
-  end
-  local shown = {}
-  for _, allowed in ipairs(schema.enum) do
-    if equal(allowed, value) then
-      return true
-    end
-    shown[#shown + 1] = show(allowed)
-  end
-  return fail(path, "expected one of %s, got %s", table.concat(shown, ", "), show(value))
-end
-
---- One bound of a keyword that counts or compares.
-local function check_bound(limit, accepts, path, text)
-  if type(limit) == "number" and not accepts(limit) then
-    return fail(path, text, tostring(limit))
-  end
-  return true
-end
-
-local function check_number(schema, value, path)
-  local bounds = {
-    { schema.minimum, function(l) return value >= l end, "must be at least %s" },
-    { schema.maximum, function(l) return value <= l end, "must be at most %s" },
-    { schema.exclusiveMinimum, function(l) return value > l end, "must be above %s" },
-    { schema.exclusiveMaximum, function(l) return value < l end, "must be below %s" },
-  }
-  for i = 1, 4 do
-    local ok, why = check_bound(bounds[i][1], bounds[i][2], path, bounds[i][3])
-    if not ok then
-      return nil, why
-    end
-  end
-  return true
-end
-
-local function check_size(size, minimum, maximum, path, what)
-  local ok, why = check_bound(minimum, function(l) return size >= l end, path,
-    "needs at least %s " .. what)
-  if not ok then
-    return nil, why
-  end
-  return check_bound(maximum, function(l) return size <= l end, path,
-    "has more than %s " .. what)
-end
-
-local function check_string(schema, value, path)
-  if schema.minLength == nil and schema.maxLength == nil then
-    return true
-  end
-  local _, characters = value:gsub("[^\128-\191]", "")
-  return check_size(characters, schema.minLength, schema.maxLength, path, "characters")
-end
-
-local function check_array(schema, value, path)
-  local ok, why = check_size(#value, schema.minItems, schema.maxItems, path, "items")
-  if not ok then
-    return nil, why
-  end
-  if schema.items == nil or is_array(schema.items) then
-    return true
-  end
-  for i = 1, #value do
-    ok, why = check(schema.items, value[i], ("%s[%d]"):format(path, i - 1))
-    if not ok then
-      return nil, why
-    end
-  end
-  return true
-end
-
-local function check_extra(schema, value, properties, path)
-  local extra = schema.additionalProperties
-  if extra == nil or extra == true then
-    return true
-  end
-  for name, item in pairs(value) do
-    if properties[name] == nil then
-      local where = path .. "." .. tostring(name)
-      if extra == false then
-        return fail(where, "unknown property")
-      end
-      local ok, why = check(extra, item, where)
-      if not ok then
-        return nil, why
-      end
-    end
-  end
-  return true
-end
-
-local function check_object(schema, value, path)
-  for _, name in ipairs(type(schema.required) == "table" and schema.required or {}) do
-    if value[name] == nil then
-      return fail(path .. "." .. tostring(name), "required, but missing")
-    end
-  end
-  local properties = type(schema.properties) == "table" and schema.properties or {}
-  for name, property in pairs(properties) do
-    if value[name] ~= nil then
-      local ok, why = check(property, value[name], path .. "." .. tostring(name))
-      if not ok then
-        return nil, why
-      end
-    end
-  end
-  return check_extra(schema, value, properties, path)
-end
-
-local BY_TYPE = {
-  number = check_number,
-  string = check_string,
-  array = check_array,
-  object = check_object,
-}
-
---- How many of `schemas` accept, and why the last that did not refused.
-local function count_matches(schemas, value, path)
-  local matches, reason = 0, nil
-  for _, schema in ipairs(schemas) do
-    local ok, why = check(schema, value, path)
-    if ok then
-      matches = matches + 1
-    else
-      reason = why
-    end
-  end
-  return matches, reason
-end
-
-local function check_combined(schema, value, path)
-  for _, part in ipairs(type(schema.allOf) == "table" and schema.allOf or {}) do
-    local ok, why = check(part, value, path)
-    if not ok then
-      return nil, why
-    end
-  end
-  if type(schema.anyOf) == "table" then
-    local matches, why = count_matches(schema.anyOf, value, path)
-    if matches == 0 then
-      return fail(path, "matches none of anyOf (%s)", tostring(why))
-    end
-  end
-  if type(schema.oneOf) == "table" then
-    local matches, why = count_matches(schema.oneOf, value, path)
-    if matches ~= 1 then
-      return fail(path, "matches %d of oneOf instead of one%s", matches,
-        matches == 0 and why and " (" .. why .. ")" or "")
-    end
-  end
-  if schema["not"] ~= nil and check(schema["not"], value, path) then
-    return fail(path, "matches what `not` excludes")
-  end
-  return true
-end
-
-function check(schema, value, path)
+--- A member or an item by a schema.
+function Run:child(schema, container, key, why_false)
   if schema == false then
-    return fail(path, "nothing is allowed here")
+    return self:fail_at_key(container, key, why_false)
   end
+  local level, outer, outer_key = self._level + 1, self._container, self._key
+  self._level, self._keys[level] = level, show_key(container, key)
+  self._container, self._key = container, key
+  local verdict, why = self:eval(schema, container[key])
+  self._level, self._container, self._key = level - 1, outer, outer_key
+  return verdict, why
+end
+
+function Run:fail_at_key(container, key, why)
+  return false, self:where() .. show_key(container, key) .. ": "
+    .. (why or "nothing is allowed here")
+end
+
+local function truncate(list, count)
+  for index = #list, count + 1, -1 do
+    list[index] = nil
+  end
+end
+
+--- The same value by another schema; what it looked at counts here.
+function Run:inside(schema, value, marks)
+  local integers, dropped = #self.integers, #self.dropped
+  local verdict, why, other = self:eval(schema, value, marks ~= nil)
+  if verdict == false then
+    truncate(self.integers, integers)
+    truncate(self.dropped, dropped)
+  end
+  rules.merge(marks, other, verdict)
+  return verdict, why
+end
+
+--- A schema that is referred to. One that comes back to itself without any step
+--- into the value says nothing.
+function Run:refer(schema, value, marks)
   if type(schema) ~= "table" then
+    return self:inside(schema, value, marks)
+  end
+  local before = self._active[schema]
+  if before == self._level then
+    return nil
+  end
+  self._active[schema] = self._level
+  local verdict, why = self:inside(schema, value, marks)
+  self._active[schema] = before
+  return verdict, why
+end
+
+local function apply(run, list, schema, value, marks)
+  local verdict = true
+  for index = 1, #list do
+    local keyword = list[index][1]
+    local also = rules.ALSO[keyword]
+    if schema[keyword] ~= nil or also and schema[also] ~= nil then
+      run.budget:spend(1)
+      local ok, why = list[index][2](run, schema, value, marks)
+      if ok == false then
+        return false, why
+      end
+      verdict = rules.both(verdict, ok)
+    end
+  end
+  return verdict
+end
+
+local function apply_all(run, schema, value, marks)
+  if run.document.dialect == "draft7" and schema["$ref"] ~= nil then
+    return apply(run, { rules.REF }, schema, value, marks)
+  end
+  local kind = values.type_of(value)
+  local verdict = true
+  for _, list in ipairs {
+    rules.ANY, rules.BY_TYPE[kind] or {}, rules.COMBINED,
+    marks and rules.LAST[kind] or {},
+  } do
+    local ok, why = apply(run, list, schema, value, marks)
+    if ok == false then
+      return false, why
+    end
+    verdict = rules.both(verdict, ok)
+  end
+  return verdict
+end
+
+function Run:eval(schema, value)
+  if schema == false then
+    return self:fail("nothing is allowed here")
+  elseif type(schema) ~= "table" then
+    return schema == true or nil
+  end
+  self.budget:spend(1)
+  self._depth = self._depth + 1
+  if self._depth > MAX_DEPTH then
+    error(self.budget, 0)
+  end
+  local scope, base = self.scope, self.document:base(schema)
+  if not scope or scope.base ~= base then
+    self.scope = { base = base, outer = scope }
+  end
+  local marks = self.document.tracks and {} or nil
+  local verdict, why = apply_all(self, schema, value, marks)
+  self.scope = scope
+  self._depth = self._depth - 1
+  return verdict, why, marks
+end
+
+-- What is public ---------------------------------------------------------------
+
+---@class agentwire.Schema
+---@field document agentwire.SchemaDocument
+---@field max_steps integer
+local Schema = {}
+Schema.__index = Schema
+
+---@param schema table|boolean decoded JSON Schema, or a Lua table of its shape
+---@param options? {dialect: string?, max_steps: integer?}
+---@return agentwire.Schema
+function M.new(schema, options)
+  return setmetatable({
+    document = document.new(schema, options and options.dialect),
+    max_steps = options and options.max_steps or MAX_STEPS,
+  }, Schema)
+end
+
+local function check(self, value, path, lenient)
+  local run = new_run(self, path or "args", lenient)
+  local ok, verdict, why = pcall(run.eval, run, self.document.root, value)
+  if not ok then
+    if verdict ~= run.budget then
+      error(verdict, 0)
+    end
+    return nil, ("%s: too costly to check (more than %.0f steps of max_steps,"
+      .. " or schemas nested deeper than %d)"):format(run._path,
+      self.max_steps, MAX_DEPTH), run
+  elseif verdict == false then
+    return nil, why, run
+  end
+  return true, nil, run
+end
+
+---@param value any
+---@param path? string what the message calls the value, "args" by default
+---@return true|nil ok
+---@return string? message "args.path: expected string, got number"
+---@return string? code invalid_arguments
+function Schema:check(value, path)
+  local ok, why = check(self, value, path)
+  if ok then
     return true
   end
-  local ok, why = check_type(schema, value, path)
-  if ok then
-    ok, why = check_enum(schema, value, path)
+  return nil, why, "invalid_arguments"
+end
+
+local function to_integer(value)
+  if value < 2 ^ 53 and value > -2 ^ 53 then
+    return math.floor(value)
   end
-  local by_type = BY_TYPE[type_of(value)]
-  if ok and by_type then
-    ok, why = by_type(schema, value, path)
+end
+
+--- Checks arguments and makes of them what a handler expects: where the schema
+--- says integer, `20.0` is 20, and a null for an optional member that cannot be
+--- null is taken away.
+---@param args any decoded; changed in place
+---@return true|nil ok
+---@return string? message
+---@return string? code invalid_arguments
+---@return table[] inexact {container, key, value}: integers of 2^53 and above
+function Schema:accept(args)
+  local ok, why, run = check(self, args, "args")
+  if not ok then
+    local _, _, lenient = check(self, args, "args", true)
+    for _, each in ipairs(lenient.dropped) do
+      each[1][each[2]] = nil
+    end
+    if #lenient.dropped > 0 then
+      local again
+      ok, again, run = check(self, args, "args")
+      why = again or why
+    end
   end
   if not ok then
-    return nil, why
+    return nil, why, "invalid_arguments", {}
   end
-  return check_combined(schema, value, path)
+  local inexact = {}
+  for _, each in ipairs(run.integers) do
+    local integer = to_integer(each[3])
+    if integer then
+      each[1][each[2]] = integer
+    else
+      inexact[#inexact + 1] = each
+    end
+  end
+  return true, nil, nil, inexact
 end
 
 --- Checks a decoded JSON value. Positions in arrays are counted from 0, as in
@@ -272,11 +333,7 @@ end
 ---@return string? message "args.path: expected string, got number"
 ---@return string? code invalid_arguments
 function M.check(schema, value, path)
-  local ok, why = check(schema, value, path or "args")
-  if ok then
-    return true
-  end
-  return nil, why, "invalid_arguments"
+  return M.new(schema):check(value, path)
 end
 
 return M
