@@ -3,9 +3,15 @@
 #include "aw_error.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define ARRAY_MARK "agentwire.json.array"
+#define SORTED_MARK "agentwire.json.sorted"
 #define SCRATCH "agentwire.json.scratch"
+
+/* Members of an object that are sorted; of more the order is any. */
+#define SORTED_MAX 1000
 
 /* What a scratch keeps between two calls. */
 #define KEEP_BYTES ((size_t)64 * 1024)
@@ -21,6 +27,7 @@
  * because pushing a C string could allocate and so raise. */
 enum anchor_slot {
   SLOT_ARRAY_MT = 1,
+  SLOT_SORTED_MT,
   SLOT_LOADED, /* package.loaded */
   SLOT_CJSON,  /* the strings "cjson" ... */
   SLOT_NAME_ARRAY_MT,
@@ -135,6 +142,7 @@ struct encoder {
   const char *why;
   unsigned depth;
   aw_lua_json_size size;
+  bool sorted;
 };
 
 static int put_value(struct encoder *e, int index);
@@ -206,7 +214,7 @@ static bool is_cjson_mark(lua_State *L, enum anchor_slot name) {
   return is_mark;
 }
 
-enum mark { MARK_NONE, MARK_ARRAY, MARK_EMPTY_ARRAY };
+enum mark { MARK_NONE, MARK_ARRAY, MARK_EMPTY_ARRAY, MARK_SORTED };
 
 /* [-0, +0] */
 static enum mark find_mark(lua_State *L, int table) {
@@ -218,8 +226,11 @@ static enum mark find_mark(lua_State *L, int table) {
   }
   lua_rawgetp(L, LUA_REGISTRYINDEX, &anchor_key);
   lua_rawgeti(L, -1, SLOT_ARRAY_MT);
-  if (lua_rawequal(L, -1, top + 1)) {
+  lua_rawgeti(L, -2, SLOT_SORTED_MT);
+  if (lua_rawequal(L, -2, top + 1)) {
     mark = MARK_ARRAY;
+  } else if (lua_rawequal(L, -1, top + 1)) {
+    mark = MARK_SORTED;
   } else {
     lua_settop(L, top + 1);
     if (is_cjson_mark(L, SLOT_NAME_ARRAY_MT)) {
@@ -230,6 +241,10 @@ static enum mark find_mark(lua_State *L, int table) {
   }
   lua_settop(L, top);
   return mark;
+}
+
+static bool is_array_mark(enum mark mark) {
+  return mark == MARK_ARRAY || mark == MARK_EMPTY_ARRAY;
 }
 
 /* Are the table's keys exactly 1..*count? NULL, or why not. [-0, +0] */
@@ -316,6 +331,80 @@ static int put_object(struct encoder *e, int table) {
   return put_bytes(e, "}", 1);
 }
 
+struct member {
+  const char *name;
+  size_t len;
+  int index; /* of the name on the stack */
+};
+
+static int compare_members(const void *a, const void *b) {
+  const struct member *x = a, *y = b;
+  int order = memcmp(x->name, y->name, x->len < y->len ? x->len : y->len);
+
+  return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+/* The names are on the stack from `base` on. */
+static int put_members(struct encoder *e, int table, int base, int count,
+                       struct member *members) {
+  lua_State *L = e->L;
+  int i, rc = 0;
+
+  for (i = 0; i < count; i++) {
+    members[i].index = base + i;
+    members[i].name = lua_tolstring(L, base + i, &members[i].len);
+  }
+  qsort(members, (size_t)count, sizeof *members, compare_members);
+  for (i = 0; rc == 0 && i < count; i++) {
+    lua_pushvalue(L, members[i].index);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, table);
+    rc = put_member(e, lua_gettop(L) - 1, i == 0);
+    lua_pop(L, 2);
+  }
+  return rc == 0 ? put_bytes(e, "}", 1) : rc;
+}
+
+/* Members by name. The first key and value are on top, and go. */
+static int put_sorted(struct encoder *e, int table) {
+  const aw_mem *mem = aw_mem_default();
+  lua_State *L = e->L;
+  int base = lua_gettop(L) - 1, count = 0, rc;
+  struct member *members;
+
+  do {
+    if (lua_type(L, -2) != LUA_TSTRING || count == SORTED_MAX ||
+        !lua_checkstack(L, 8)) {
+      lua_settop(L, base - 1);
+      lua_pushnil(L);
+      lua_next(L, table);
+      return put_object(e, table);
+    }
+    count++;
+    lua_pop(L, 1);
+    lua_pushvalue(L, -1);
+  } while (lua_next(L, table));
+  members = aw_mem_alloc(mem, (size_t)count * sizeof *members);
+  if (members == NULL) {
+    rc = refuse(e, AW_E_NOMEM, "out of memory");
+  } else {
+    rc = put_members(e, table, base, count, members);
+    aw_mem_free(mem, members);
+  }
+  lua_settop(L, base - 1);
+  return rc;
+}
+
+static int put_any_object(struct encoder *e, int table, enum mark mark) {
+  bool before = e->sorted;
+  int rc;
+
+  e->sorted = before || mark == MARK_SORTED;
+  rc = e->sorted ? put_sorted(e, table) : put_object(e, table);
+  e->sorted = before;
+  return rc;
+}
+
 static int put_table(struct encoder *e, int table) {
   lua_State *L = e->L;
   enum mark mark;
@@ -333,14 +422,14 @@ static int put_table(struct encoder *e, int table) {
   mark = find_mark(L, table);
   lua_pushnil(L);
   if (!lua_next(L, table)) {
-    return put_bytes(e, mark == MARK_NONE ? "{}" : "[]", 2);
+    return put_bytes(e, is_array_mark(mark) ? "[]" : "{}", 2);
   }
   e->depth++;
   if (mark == MARK_ARRAY || lua_type(L, -2) == LUA_TNUMBER) {
     lua_pop(L, 2);
     rc = put_array(e, table);
   } else {
-    rc = put_object(e, table);
+    rc = put_any_object(e, table, mark);
   }
   e->depth--;
   return rc;
@@ -391,9 +480,9 @@ static int put_value(struct encoder *e, int index) {
   }
 }
 
-int aw_lua_json_put(lua_State *L, int index, aw_buf *out,
+static int put_text(lua_State *L, int index, aw_buf *out, bool sorted,
                     aw_lua_json_size *size, const char **why) {
-  struct encoder e = {L, out, NULL, 0, {0, 0}};
+  struct encoder e = {L, out, NULL, 0, {0, 0}, sorted};
   size_t before = aw_buf_len(out);
   int rc = put_value(&e, lua_absindex(L, index));
 
@@ -405,6 +494,11 @@ int aw_lua_json_put(lua_State *L, int index, aw_buf *out,
     *size = e.size;
   }
   return rc;
+}
+
+int aw_lua_json_put(lua_State *L, int index, aw_buf *out,
+                    aw_lua_json_size *size, const char **why) {
+  return put_text(L, index, out, false, size, why);
 }
 
 /* The Lua functions */
@@ -460,8 +554,7 @@ static int push_failure(lua_State *L, int code, const char *message) {
   return 3;
 }
 
-/* json.encode(value) -> text | nil, message, code */
-static int json_encode(lua_State *L) {
+static int encode_value(lua_State *L, bool sorted) {
   struct scratch *s;
   const char *why = NULL;
   int rc;
@@ -469,12 +562,22 @@ static int json_encode(lua_State *L) {
   luaL_checkany(L, 1);
   lua_settop(L, 1);
   s = take_scratch(L);
-  rc = aw_lua_json_put(L, 1, &s->buf, NULL, &why);
+  rc = put_text(L, 1, &s->buf, sorted, NULL, &why);
   if (rc == 0) {
     lua_pushlstring(L, aw_buf_bytes(&s->buf), aw_buf_len(&s->buf));
   }
   put_back_scratch(s);
   return rc == 0 ? 1 : push_failure(L, rc, why);
+}
+
+/* json.encode(value) -> text | nil, message, code */
+static int json_encode(lua_State *L) {
+  return encode_value(L, false);
+}
+
+/* json.encode_sorted(value): the same, members by name */
+static int json_encode_sorted(lua_State *L) {
+  return encode_value(L, true);
 }
 
 /* json.decode(text) -> value | nil, message, code; the message names the byte
@@ -510,10 +613,22 @@ static int json_array(lua_State *L) {
     lua_replace(L, 1);
   }
   luaL_checktype(L, 1, LUA_TTABLE);
-  luaL_argcheck(L, !lua_getmetatable(L, 1) || find_mark(L, 1) != MARK_NONE, 1,
+  luaL_argcheck(L, !lua_getmetatable(L, 1) || is_array_mark(find_mark(L, 1)), 1,
                 "table has a metatable of its own");
   lua_settop(L, 1);
   luaL_getmetatable(L, ARRAY_MARK);
+  lua_setmetatable(L, 1);
+  return 1;
+}
+
+/* json.sorted(t) -> t, marked */
+static int json_sorted(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  luaL_argcheck(L, !lua_getmetatable(L, 1) || find_mark(L, 1) == MARK_SORTED, 1,
+                "table has a metatable of its own");
+  lua_settop(L, 1);
+  luaL_getmetatable(L, SORTED_MARK);
   lua_setmetatable(L, 1);
   return 1;
 }
@@ -527,7 +642,7 @@ static int json_is_array(lua_State *L) {
   lua_settop(L, 1);
   if (lua_istable(L, 1)) {
     is_array = check_sequence(L, 1, &count) == NULL &&
-               (count > 0 || find_mark(L, 1) != MARK_NONE);
+               (count > 0 || is_array_mark(find_mark(L, 1)));
   } else if (lua_islightuserdata(L, 1)) {
     is_array =
         lua_touserdata(L, 1) != NULL && is_cjson_mark(L, SLOT_NAME_EMPTY_ARRAY);
@@ -546,6 +661,10 @@ static void set_anchor(lua_State *L) {
   lua_pushliteral(L, ARRAY_MARK);
   lua_setfield(L, -2, "__name");
   lua_rawseti(L, -2, SLOT_ARRAY_MT);
+  luaL_newmetatable(L, SORTED_MARK);
+  lua_pushliteral(L, SORTED_MARK);
+  lua_setfield(L, -2, "__name");
+  lua_rawseti(L, -2, SLOT_SORTED_MT);
   lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
   lua_rawseti(L, -2, SLOT_LOADED);
   for (i = 0; i < 4; i++) {
@@ -557,12 +676,14 @@ static void set_anchor(lua_State *L) {
 
 static const luaL_Reg scratch_functions[] = {
     {"encode", json_encode},
+    {"encode_sorted", json_encode_sorted},
     {"decode", json_decode},
     {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {
     {"array", json_array},
+    {"sorted", json_sorted},
     {"is_array", json_is_array},
     {NULL, NULL},
 };

@@ -33,8 +33,9 @@ void aw_lua_json_push_members(lua_State *L, const aw_json_token *tokens,
  * A table is an array when its keys are exactly 1..n, or when it carries the
  * array mark or one of lua-cjson's (array_mt; empty_array_mt while empty) and
  * has no other keys; an object when its keys are strings, or when it is empty
- * and unmarked. Members come in the order of lua_next. Integral floats below
- * 1e21 are written as plain digits, since Lua's divisions make floats of
+ * and unmarked. Members come in the order of lua_next, or by their bytes in a
+ * table with the sorted mark and all that is in it, up to 1000 members.
+ * Integral floats below 1e21 are written as plain digits, since Lua's divisions make floats of
  * integers, and LuaJIT has nothing else.
  *
  * Returns 0 or, with *why a static text and `out` as it was: AW_E_INVALID (a
@@ -44,8 +45,8 @@ void aw_lua_json_push_members(lua_State *L, const aw_json_token *tokens,
 int aw_lua_json_put(lua_State *L, int index, aw_buf *out,
                     aw_lua_json_size *size, const char **why);
 
-/* Pushes the table agentwire.json: encode, decode, null, array, array_mt,
- * is_array. [-0, +1, may raise] */
+/* Pushes the table agentwire.json: encode, encode_sorted, decode, null, array,
+ * array_mt, is_array, sorted. [-0, +1, may raise] */
 int aw_lua_json_open(lua_State *L);
 
 #endif

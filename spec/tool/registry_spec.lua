@@ -78,7 +78,7 @@ describe("tool.registry", function()
     { "no name", { handler = echo }, "a tool needs a name" },
     { "no handler", { name = "x" }, "a tool needs a handler" },
     { "a wrong version", { name = "x", handler = echo, version = 1 },
-      "version: expected string" },
+      "option version: expected a string, got the number 1" },
     { "a schema that is no JSON",
       { name = "x", handler = echo, parameters = "{" }, "parameters" },
     { "a name that is taken", { name = "echo", handler = echo },
@@ -101,7 +101,9 @@ describe("tool.registry", function()
       "args.text: expected string, got number" },
     { { name = "echo" }, "invalid_arguments", "args.text: required" },
     { { name = "echo", args_json = "null" }, "invalid_arguments",
-      "expected object, got null" },
+      "args.text: required" },
+    { { name = "echo", args_json = "[1]" }, "invalid_arguments",
+      "expected object, got array" },
   }
   for _, case in ipairs(refusals) do
     it("refuses a call: " .. case[3], function()

@@ -1,13 +1,13 @@
 # shellcheck shell=sh disable=SC2153
 # The test lanes. Each adds to the totals; the last line printed is theirs.
 
-ALL_LANES="lint c lua54 luajit websocket chain faults install valgrind fuzz"
+ALL_LANES="lint c lua54 luajit schema websocket chain faults install valgrind fuzz"
 FUZZ_SECONDS=${FUZZ_SECONDS:-60}
 # What makes a hanging test fail instead of the whole run hanging.
 LIMIT_SECONDS=600
 
 # What needs sockets, processes or time of its own has a lane of its own.
-HEAVY_FOLDERS="websocket chain faults"
+HEAVY_FOLDERS="schema websocket chain faults"
 
 passed=0
 failed=0
@@ -152,6 +152,14 @@ lane_lua54() {
 lane_luajit() {
   heading luajit "specs on LuaJIT"
   need_specs && run_specs luajit 5.1 luajit
+}
+
+lane_schema() {
+  heading schema "JSON Schema by its public test suite"
+  need_packages $SCHEMA_PACKAGES && need_specs || return 1
+  run_specs schema-lua54 5.4 lua5.4 schema
+  run_specs schema-luajit 5.1 luajit schema
+  grep -h '^# .* valid, none refused' "$BUILD/log/schema-lua54.log"
 }
 
 lane_websocket() {

@@ -10,6 +10,7 @@ FUZZ_PACKAGES="clang libclang-rt-14-dev"
 VALGRIND_PACKAGES="valgrind libc6-dbg"
 INSTALL_PACKAGES="luarocks lua5.1"
 FAULT_PACKAGES="openssl iproute2"
+SCHEMA_PACKAGES="json-schema-test-suite"
 
 # The tests' independent WebSocket peer, and the gate's baseline.
 C_TEST_PACKAGES="$C_TEST_PACKAGES libwebsockets-dev libwebsockets-evlib-uv"

@@ -3,6 +3,7 @@
 --- other messages.
 
 local json = require("agentwire.json")
+local protocol = require("agentwire.tool.protocol")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
@@ -97,14 +98,8 @@ end
 
 local function read_parts(text)
   local parts = json.decode(text)
-  if json.is_array(parts) then
-    local valid = true
-    for _, part in ipairs(parts) do
-      valid = valid and type(part) == "table" and type(part.type) == "string"
-    end
-    if valid then
-      return parts, text
-    end
+  if json.is_array(parts) and protocol.check_parts(parts) then
+    return parts, text
   end
   parts = json.array { { type = "text", text = text } }
   return parts, json.encode(parts)

@@ -1,9 +1,11 @@
 --- The agent protocol as data: message types, what each must hold, and what to
 --- answer to an envelope that was refused. Pure: no I/O, no tasks.
 
+local canonical = require("agentwire._canonical")
 local shape = require("agentwire._shape")
 local json = require("agentwire.json")
 local misuse = require("agentwire._misuse")
+local tool_protocol = require("agentwire.tool.protocol")
 
 local object, array_of, optional = shape.object, shape.array_of, shape.optional
 local text, flag, integer = shape.text, shape.flag, shape.integer
@@ -281,13 +283,17 @@ function M.parse_offered_tools(tools, limit)
     end
     local schema = tool.parameters_schema_json or tool.parameters
     if type(schema) == "table" and schema ~= json.null then
-      schema = json.encode(schema)
+      schema = json.encode(canonical.schema(schema))
     end
     list[index] = {
       name = tool.name,
       description = shape.member(tool, "description", "string") or "",
       parameters_schema_json = type(schema) == "string" and schema or "{}",
     }
+    local ok, why, code = tool_protocol.check_metadata(list[index])
+    if not ok then
+      return nil, where .. ": " .. why, code
+    end
   end
   return list
 end

@@ -1,6 +1,7 @@
 --- The provider protocol as data: message types, checks of what a peer sent,
 -- builders of what we send, answers to refused envelopes. Pure: no connection,
 -- no tasks.
+local canonical = require "agentwire._canonical"
 local clock = require "agentwire._clock"
 local json = require "agentwire.json"
 local model_ref = require "agentwire.provider.model_ref"
@@ -164,6 +165,10 @@ function M.read_request(kind, payload)
   end
   for _, tool in ipairs(context.tools or {}) do
     shape.drop_nulls(tool)
+    local parameters = tool.parameters_schema_json
+    if type(parameters) == "table" and not json.is_array(parameters) then
+      json.sorted(parameters) -- an adapter writes it the same each time
+    end
   end
   if type(options.tool_choice) == "string" then
     options.tool_choice = { type = options.tool_choice }
@@ -420,9 +425,9 @@ end
 -- An embedded JSON value is this protocol's form of a schema.
 local function build_schema(value)
   if type(value) == "string" then
-    return json.decode(value) or value
+    value = json.decode(value) or value
   end
-  return value or { type = "object" }
+  return canonical.schema(value or { type = "object" })
 end
 
 local function build_tools(tools)

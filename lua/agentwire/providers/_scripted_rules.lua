@@ -53,21 +53,8 @@ local function clip(text, limit)
   return text:sub(1, stop) .. "…"
 end
 
--- Keys in one order, so that the same question gives the same bytes.
-local function encode_arguments(arguments)
-  local keys, members = {}, {}
-  for key in pairs(arguments) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys)
-  for index, key in ipairs(keys) do
-    members[index] = json.encode(key) .. ":" .. json.encode(arguments[key])
-  end
-  return "{" .. table.concat(members, ",") .. "}"
-end
-
 local function call(tool, arguments)
-  return { name = tool.name, arguments_json = encode_arguments(arguments) }
+  return { name = tool.name, arguments_json = json.encode_sorted(arguments) }
 end
 
 local function list_call(context)

@@ -157,9 +157,9 @@ end
 
 function HANDLERS.tool_result(execution, event)
   local parts = json.decode(event.result_json)
-  if not json.is_array(parts) then
-    return settle(execution, nil, "result_json: expected an array of parts",
-      "invalid_request")
+  local ok, why = protocol.check_parts(json.is_array(parts) and parts)
+  if not ok then
+    return settle(execution, nil, "result_json: " .. why, "invalid_request")
   end
   settle(execution, {
     parts = parts,

@@ -182,7 +182,7 @@ local function read_escape(p)
   elseif letter == "0" and not p.text:find("^%d", p.at) then
     return 0
   elseif letter == "k" or letter and letter:find("%d") then
-    fail(p, "back references are not checked;")
+    fail(p, "a back reference")
   elseif letter then
     fail(p, "unknown escape \\" .. letter)
   end

@@ -13,7 +13,7 @@ local TYPES = { "array", "boolean", "integer", "null", "number", "object",
 
 ---@class agentwire.SchemaDocument
 ---@field root table|boolean
----@field dialect "draft7"|"2020"
+---@field dialect "draft7"|"2020"|"other" other: its keywords may mean anything
 ---@field tracks boolean some keyword asks what others have looked at
 ---@field problems string[] keywords whose value has no meaning
 ---@field unchecked string[] what is not checked, and where
@@ -142,7 +142,6 @@ local function scan_list(self, list, base, where)
 end
 
 local SCANS = {
-  one = scan,
   list = scan_list,
   map = function(self, map, base, where)
     local names = {}
@@ -211,7 +210,7 @@ end
 
 local function note_unchecked(self, node, where)
   if type(node.format) == "string" then
-    note(self.unchecked, where, ("format %q is not checked"):format(node.format))
+    note(self.unchecked, where, ('format "%s" is not checked'):format(node.format))
   end
   if node["$recursiveRef"] ~= nil then
     note(self.unchecked, where, "$recursiveRef is not checked")
@@ -234,7 +233,13 @@ end
 
 ---@param base string the URI that references are relative to
 function scan(self, node, base, where)
-  if type(node) ~= "table" or self._bases[node] then
+  if type(node) ~= "table" then
+    if type(node) ~= "boolean" then
+      note(self.problems, where, "expected a schema, got "
+        .. (node == json.null and "null" or misuse.describe(node)))
+    end
+    return
+  elseif self._bases[node] then
     return
   end
   base = name_node(self, node, base)
@@ -351,6 +356,9 @@ end
 local function find_dialect(root)
   local named = type(root) == "table" and root["$schema"]
   if type(named) == "string" then
+    if not named:find("^https?://json%-schema%.org/") then
+      return "other"
+    end
     return named:find("draft%-0[3467]/") and "draft7" or "2020"
   end
   -- Unnamed: what has the old word for definitions means the old rules.
@@ -385,9 +393,13 @@ end
 ---references. Completes `unchecked`.
 ---@return string[] unchecked
 function Document:find_unchecked()
+  if self.dialect == "other" then
+    note(self.unchecked, "$schema", ('"%s" is not known here: nothing is checked')
+      :format(self.root["$schema"]))
+  end
   for _, each in ipairs(self._references) do
     if self:resolve(each[1], each[1][each[2]]) == nil then
-      note(self.unchecked, each[3], ("%s %q is not here"):format(each[2],
+      note(self.unchecked, each[3], ('%s "%s" is not here'):format(each[2],
         each[1][each[2]]))
     end
   end
@@ -395,10 +407,10 @@ function Document:find_unchecked()
     local made, why = self:regex(each[1])
     if not made then
       note(self.unchecked, each[2],
-        ("pattern %q is not checked: %s"):format(each[1], why))
+        ('pattern "%s" is not checked: %s'):format(each[1], why))
     elseif made.partial then
       note(self.unchecked, each[2],
-        ("pattern %q is checked for ASCII alone"):format(each[1]))
+        ('pattern "%s" is checked for ASCII alone'):format(each[1]))
     end
   end
   self._references, self._patterns = {}, {}

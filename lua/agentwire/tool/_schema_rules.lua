@@ -155,7 +155,7 @@ end
 
 local function check_multiple(run, schema, value)
   local of = schema.multipleOf
-  if type(of) ~= "number" or not (of > 0) or of == math.huge then
+  if type(of) ~= "number" or of <= 0 or of == math.huge then
     return nil
   end
   local is_multiple = values.is_multiple(value, of)

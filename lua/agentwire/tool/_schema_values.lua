@@ -48,7 +48,7 @@ function M.key_of(value, budget)
   if type(value) ~= "table" then
     return value
   end
-  local text = require("agentwire.tool._canonical").encode(value)
+  local text = json.encode_sorted(value)
   budget:spend(text and math.floor(#text / 16) + 1 or 1)
   return text and "\0" .. text
 end

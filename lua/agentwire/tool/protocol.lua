@@ -1,6 +1,8 @@
 --- The tool protocol as data: message types, what each must hold, and what to
 --- answer to an envelope that was refused. Pure: no I/O, no tasks.
 
+local json = require("agentwire.json")
+local schema = require("agentwire.tool.schema")
 local shape = require("agentwire._shape")
 
 local object, array_of, optional = shape.object, shape.array_of, shape.optional
@@ -139,13 +141,85 @@ function M.check(event)
   return shape.check(M.messages[event.type], event)
 end
 
---- Checks a tool's metadata.
+--- What a model can call: the names that all providers take.
+---@param name string
+---@return true|nil ok
+---@return string? message
+---@return string? code invalid_request
+function M.check_name(name)
+  if name:find("^[%w_-]+$") and #name <= 64 then
+    return true
+  end
+  local shown = #name > 70 and name:sub(1, 60) .. "..." or name
+  return nil, ("a tool's name has 1 to 64 of a-z, A-Z, 0-9, _ and -, got %q")
+    :format(shown), "invalid_request"
+end
+
+local function check_schema(parameters_schema_json)
+  local decoded, why = json.decode(parameters_schema_json)
+  if decoded ~= nil then
+    why = schema.new(decoded):problem()
+  end
+  if why then
+    return nil, "parameters_schema_json: " .. why, "invalid_request"
+  end
+  return true
+end
+
+--- Checks a tool's metadata: its name and schema, too, since a provider that is
+--- given one bad tool refuses them all.
 ---@param tool table
 ---@return true|nil ok
 ---@return string? message
 ---@return string? code invalid_request
 function M.check_metadata(tool)
-  return shape.check(METADATA, tool)
+  local ok, why, code = shape.check(METADATA, tool)
+  if ok then
+    ok, why, code = M.check_name(tool.name)
+  end
+  if ok then
+    ok, why, code = check_schema(tool.parameters_schema_json)
+  end
+  return ok, why, code
+end
+
+-- base64, RFC 4648 section 4.
+local function base64(value)
+  if type(value) ~= "string" then
+    return text(value)
+  elseif #value % 4 ~= 0 or not value:find("^[%w+/]+=?=?$") then
+    return "expected base64"
+  end
+end
+
+local function mime_type(value)
+  if type(value) ~= "string" then
+    return text(value)
+  elseif not value:find("^[%w!#$&^_.+-]+/[%w!#$&^_.+-]+$") then
+    return "expected a media type, as image/png"
+  end
+end
+
+local PART = shape.by_member("type", {
+  text = object { "text", text },
+  image = object { "data", base64, "mime_type", mime_type },
+})
+local PARTS = array_of(PART)
+
+--- The kinds of parts that a result is made of.
+M.parts = { text = true, image = true }
+
+--- Checks a result's parts: one that a provider cannot read would stay in the
+--- conversation.
+---@param parts any
+---@return true|nil ok
+---@return string? message "[0].data: missing"
+function M.check_parts(parts)
+  local problem, where = PARTS(parts)
+  if problem then
+    return nil, (where and where .. ": " or "") .. problem
+  end
+  return true
 end
 
 --- A code that may stand in a `tool_error`; an unknown one reads as

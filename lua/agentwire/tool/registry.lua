@@ -1,13 +1,17 @@
 --- Tools that run in this process: their metadata, the check of arguments, and
 --- exactly one outcome for each call, whatever the handler does.
 
+local canonical = require("agentwire._canonical")
 local clock = require("agentwire._clock")
 local json = require("agentwire.json")
 local log = require("agentwire.log")
+local misuse = require("agentwire._misuse")
+local options = require("agentwire._options")
 local problems = require("agentwire._problem")
 local protocol = require("agentwire.tool.protocol")
 local schema = require("agentwire.tool.schema")
 local task = require("agentwire.task")
+local text = require("agentwire.tool._text")
 
 local M = {}
 
@@ -30,7 +34,9 @@ local M = {}
 ---@class agentwire.ToolDefinition
 ---@field name string
 ---@field description string?
----@field parameters table|string? JSON Schema of the arguments
+---@field parameters table|string? JSON Schema of the arguments; what of it
+--- cannot be checked is logged (`schema_unchecked`)
+---@field strict boolean? a schema that cannot be checked whole raises, false
 ---@field handler fun(args: table, call: agentwire.ToolContext): any, any
 ---@field timeout_ms integer?
 ---@field version string? "1.0.0"
@@ -46,16 +52,19 @@ local M = {}
 ---@field tool_call_id string
 ---@field identity agentwire.Identity? of whoever calls; nil: nobody in particular
 ---@field timeout_ms integer?
+---@field args_json string the arguments as they came: numbers beyond 2^53 keep
+--- their digits here
 ---@field cancelled fun(): boolean whether nobody wants the result any more: the
 --- call timed out or was cancelled. Waits raise then: this is for work between
 local Context = {}
 Context.__index = Context
 
-local function new_context(tool, call, timeout_ms)
+local function new_context(tool, call, args_json, timeout_ms)
   local context = setmetatable({
     name = tool.metadata.name,
     tool_call_id = call.tool_call_id or "",
     identity = call.identity,
+    args_json = args_json,
     timeout_ms = timeout_ms,
     _on_update = call.on_update,
     _details_json = nil,
@@ -69,11 +78,11 @@ local function new_context(tool, call, timeout_ms)
 end
 
 local function encode(value)
-  local text, why = json.encode(value)
-  if not text then
-    error("this value has no JSON form: " .. why, 3)
+  local encoded, why = text.encode(value)
+  if not encoded then
+    misuse.raise("this value has no JSON form: %s", why)
   end
-  return text
+  return encoded
 end
 
 --- Streams a partial result to whoever called the tool. May wait for a slow
@@ -92,8 +101,9 @@ end
 ---@param percent number 0 to 100
 ---@param status? string
 function Context:progress(percent, status)
-  if type(percent) ~= "number" or percent < 0 or percent > 100 then
-    error("progress is a number from 0 to 100", 2)
+  if type(percent) ~= "number" or not (percent >= 0 and percent <= 100) then
+    misuse.raise("progress is a number from 0 to 100, got %s",
+      misuse.describe(percent))
   end
   if self._on_update and not self._ended then
     self._on_update {
@@ -112,10 +122,8 @@ end
 
 -- Results ---------------------------------------------------------------------
 
-local PARTS = { text = true, image = true }
-
 local function is_part(value)
-  return type(value) == "table" and PARTS[value.type] == true
+  return type(value) == "table" and protocol.parts[value.type] == true
 end
 
 local function is_part_list(value)
@@ -132,20 +140,27 @@ end
 
 --- What a handler returned, as parts.
 local function to_parts(value)
+  local parts
   if value == nil then
     return json.array {}
   elseif type(value) == "string" then
-    return json.array { { type = "text", text = value } }
+    parts = { { type = "text", text = value } }
   elseif is_part(value) then
-    return json.array { value }
+    parts = { value }
   elseif is_part_list(value) then
-    return json.array(value)
+    parts = value
+  else
+    local encoded, why = text.encode(value)
+    if not encoded then
+      return nil, "the result has no JSON form: " .. why
+    end
+    parts = { { type = "text", text = encoded } }
   end
-  local text, why = json.encode(value)
-  if not text then
-    return nil, why
+  local ok, why = protocol.check_parts(parts)
+  if not ok then
+    return nil, "the result is no list of parts: " .. why
   end
-  return json.array { { type = "text", text = text } }
+  return json.array(text.repaired(parts))
 end
 
 --- A result that says why a tool failed, for the model to read.
@@ -153,16 +168,11 @@ end
 ---@param duration_ms? integer
 ---@return agentwire.ToolResult
 function M.error_result(message, duration_ms)
+  message = text.repair(message)
   local parts = json.array { { type = "text", text = message } }
-  local result_json = json.encode(parts)
-  if not result_json then -- not UTF-8: what an OS says in some locales
-    message = message:gsub("[\128-\255]", "?")
-    parts[1].text = message
-    result_json = json.encode(parts)
-  end
   return {
     parts = parts,
-    result_json = result_json,
+    result_json = json.encode_sorted(parts),
     is_error = true,
     error_message = message,
     duration_ms = duration_ms or 0,
@@ -171,17 +181,17 @@ end
 
 local function build_result(value, why, context, duration_ms)
   if value == nil and why ~= nil then
-    local result = M.error_result(tostring(why), duration_ms)
+    local result = M.error_result(problems.brief(why), duration_ms)
     result.details_json = context._details_json
     return result
   end
   local parts, problem = to_parts(value)
   local result_json
   if parts then
-    result_json, problem = json.encode(parts)
+    result_json, problem = json.encode_sorted(parts)
   end
   if not result_json then
-    return nil, "the result has no JSON form: " .. problem, "tool_execution_error"
+    return nil, problem, "tool_execution_error"
   end
   return {
     parts = parts,
@@ -198,42 +208,63 @@ end
 local Registry = {}
 Registry.__index = Registry
 
----@param options? table {timeout_ms: for tools that set none}
+---@class agentwire.ToolRegistryOptions
+---@field timeout_ms number? of tools that set none
+---@field strict boolean? a schema that cannot be checked whole raises, false
+---@field max_check_steps integer? of a check of arguments, 1 000 000
+
+local OPTIONS = options.spec("tool.registry", {
+  timeout_ms = options.duration_ms,
+  strict = options.boolean,
+  max_check_steps = options.count,
+})
+
+local DEFINITION = options.spec("registry:add", {
+  name = options.string,
+  description = options.string,
+  parameters = options.either(options.kind("a JSON Schema", function(value)
+    return type(value) == "table"
+  end), options.string),
+  handler = options.func,
+  timeout_ms = options.duration_ms,
+  strict = options.boolean,
+  version = options.string,
+  supports_streaming = options.boolean,
+  estimated_duration_ms = options.integer(0),
+  is_destructive = options.boolean,
+  required_permissions = options.list_of(options.string),
+})
+
+---@param given? agentwire.ToolRegistryOptions
 ---@return agentwire.ToolRegistry
-function M.new(options)
+function M.new(given)
+  given = OPTIONS:check(given)
   return setmetatable({
     _tools = {},
     _names = {}, -- in the order of adding
-    _timeout_ms = options and options.timeout_ms,
+    _timeout_ms = given.timeout_ms,
+    _strict = given.strict or false,
+    _max_steps = given.max_check_steps,
   }, Registry)
 end
 
-local function misuse(condition, message)
-  if not condition then
-    error(message, 3)
-  end
-end
-
-local function check_definition(definition)
+local function check_definition(self, definition)
   if type(definition) ~= "table" then
-    return "a tool is a table"
-  elseif type(definition.name) ~= "string" or definition.name == "" then
-    return "a tool needs a name"
-  elseif type(definition.handler) ~= "function" then
-    return definition.name .. ": a tool needs a handler"
+    misuse.raise("registry:add: a tool is a table, got %s",
+      misuse.describe(definition))
+  elseif definition.name == nil then
+    misuse.raise("registry:add: a tool needs a name")
   end
-  local ok, why = protocol.check_metadata {
-    name = definition.name,
-    description = definition.description or "",
-    parameters_schema_json = "{}",
-    version = definition.version,
-    supports_streaming = definition.supports_streaming,
-    estimated_duration_ms = definition.estimated_duration_ms,
-    is_destructive = definition.is_destructive,
-    required_permissions = definition.required_permissions,
-  }
+  DEFINITION:check(definition)
+  local name = definition.name
+  local ok, why = protocol.check_name(name)
   if not ok then
-    return definition.name .. ": " .. why
+    misuse.raise("registry:add: %s", why)
+  elseif definition.handler == nil then
+    misuse.raise("registry:add: %s: a tool needs a handler = function(args, call)",
+      name)
+  elseif self._tools[name] then
+    misuse.raise("registry:add: %s: a tool of this name is there already", name)
   end
 end
 
@@ -248,11 +279,38 @@ local function read_parameters(definition)
     end
     return decoded, parameters
   end
-  local text, why = json.encode(parameters)
-  if not text then
+  local copy = canonical.schema(parameters)
+  local encoded, why = json.encode(copy)
+  if not encoded then
     return nil, why
   end
-  return parameters, text
+  return copy, encoded
+end
+
+--- The schema of the arguments, looked through: raises for one that has no
+--- meaning, tells what of it cannot be checked.
+local function compile(self, definition)
+  local where = "registry:add: " .. definition.name .. ": parameters"
+  local parameters, encoded = read_parameters(definition)
+  if parameters == nil then
+    misuse.raise("%s: %s", where, tostring(encoded))
+  end
+  local compiled = schema.new(parameters, { max_steps = self._max_steps })
+  local problem = compiled:problem()
+  if problem then
+    misuse.raise("%s: %s", where, problem)
+  end
+  local unchecked = compiled.document:find_unchecked()
+  if #unchecked > 0 then
+    local told = table.concat(unchecked, "; ")
+    if definition.strict or definition.strict == nil and self._strict then
+      misuse.raise("%s: strict, and cannot be checked: %s", where, told)
+    end
+    log.write("warn", "schema_unchecked",
+      ("tool %s: not all of its schema is checked: %s"):format(definition.name,
+      told), { tool = definition.name, unchecked = unchecked })
+  end
+  return compiled, encoded
 end
 
 local function flag(value, default)
@@ -268,30 +326,40 @@ end
 ---@param definition agentwire.ToolDefinition
 ---@return agentwire.ToolRegistry self
 function Registry:add(definition)
-  local problem = check_definition(definition)
-  misuse(not problem, problem)
+  check_definition(self, definition)
   local name = definition.name
-  misuse(not self._tools[name], name .. ": a tool of this name is there already")
-  local parameters, text = read_parameters(definition)
-  misuse(parameters ~= nil, name .. ": parameters: " .. tostring(text))
+  local compiled, encoded = compile(self, definition)
   local permissions = definition.required_permissions
+  local metadata = {
+    name = name,
+    description = definition.description or "",
+    parameters_schema_json = encoded,
+    version = definition.version or "1.0.0",
+    supports_streaming = flag(definition.supports_streaming, true),
+    estimated_duration_ms = definition.estimated_duration_ms,
+    is_destructive = flag(definition.is_destructive, false),
+    required_permissions = permissions and json.array(permissions),
+  }
+  local sendable, why = json.encode(metadata)
+  if not sendable then
+    misuse.raise("registry:add: %s: %s", name, why)
+  end
   self._tools[name] = {
     handler = definition.handler,
     timeout_ms = definition.timeout_ms or self._timeout_ms,
-    parameters = parameters,
-    metadata = {
-      name = name,
-      description = definition.description or "",
-      parameters_schema_json = text,
-      version = definition.version or "1.0.0",
-      supports_streaming = flag(definition.supports_streaming, true),
-      estimated_duration_ms = definition.estimated_duration_ms,
-      is_destructive = flag(definition.is_destructive, false),
-      required_permissions = permissions and json.array(permissions),
-    },
+    schema = compiled,
+    metadata = metadata,
   }
   self._names[#self._names + 1] = name
   return self
+end
+
+--- What of a tool's schema is not checked, and where; empty for nothing.
+---@param name string
+---@return string[]|nil unchecked nil: no such tool
+function Registry:unchecked(name)
+  local tool = self._tools[name]
+  return tool and tool.schema.document.unchecked
 end
 
 --- Takes a tool away; calls that run go on.
@@ -324,21 +392,70 @@ function Registry:list(prefix)
   return list
 end
 
-local function read_args(tool, call)
-  local args = call.args
-  if args == nil then
-    local text = call.args_json
-    local why
-    args, why = json.decode((text == nil or text == "") and "{}" or text)
-    if args == nil then
-      return nil, "malformed arguments: " .. why, "invalid_arguments"
-    end
+--- Models leave arguments out in several ways.
+local function decode_args(args_json)
+  if args_json == nil or not args_json:find("[^ \t\r\n]") then
+    return {}
   end
-  local ok, why, code = schema.check(tool.parameters, args)
-  if not ok then
-    return nil, why, code
+  local args, why = json.decode(args_json)
+  if args == nil then
+    return nil, "malformed arguments: " .. why
+  elseif args == json.null then
+    return {}
   end
   return args
+end
+
+local function copy(value)
+  if type(value) ~= "table" then
+    return value
+  end
+  local out = json.is_array(value) and json.array {} or {}
+  for key, each in pairs(value) do
+    out[key] = copy(each)
+  end
+  return out
+end
+
+local function is_empty_array(value)
+  return json.is_array(value) and #value == 0
+end
+
+local function refuse_inexact(inexact)
+  local value = inexact[1][3]
+  return nil, ("args: %s: the integer %.0f is beyond 2^53, and its last digits"
+    .. " would be lost; pass it as a string"):format(
+    tostring(inexact[1][2]), value), "invalid_arguments"
+end
+
+--- The arguments as a handler gets them, and as they came.
+local function read_args(tool, call)
+  local args, args_json = call.args, call.args_json
+  if args == nil or args == json.null then
+    local why
+    args, why = decode_args(args_json)
+    if args == nil then
+      return nil, why, "invalid_arguments"
+    end
+  else
+    local why
+    args_json, why = json.encode(args)
+    if not args_json then
+      return nil, "args: " .. why, "invalid_arguments"
+    end
+    args = copy(args) -- what is changed here is not the caller's
+  end
+  local ok, why, code, inexact = tool.schema:accept(args)
+  if not ok and is_empty_array(args) then -- as PHP writes an empty object
+    args = {}
+    ok, why, code, inexact = tool.schema:accept(args)
+  end
+  if not ok then
+    return nil, why, code
+  elseif inexact[1] then
+    return refuse_inexact(inexact)
+  end
+  return args, args_json or "{}"
 end
 
 local function smaller(a, b)
@@ -374,7 +491,7 @@ local function run_handler(tool, args, context)
     runner:cancel("tool timeout")
     return nil, ("took longer than %.0f ms"):format(context.timeout_ms), "tool_timeout"
   end
-  local brief = problems.brief(raised or why)
+  local brief = text.line(problems.brief(raised or why))
   log.write("warn", "tool_failed", ("tool %s raised: %s"):format(context.name,
     brief), { tool = context.name, traceback = why })
   return nil, brief, "tool_execution_error"
@@ -393,12 +510,12 @@ function Registry:execute(call)
   if not tool then
     return nil, "no such tool: " .. tostring(call.name), "tool_not_found"
   end
-  local args, why, code = read_args(tool, call)
+  local args, args_json, code = read_args(tool, call)
   if args == nil then
-    return nil, why, code
+    return nil, text.line(args_json), code
   end
   local timeout_ms = smaller(tool.timeout_ms, call.timeout_ms)
-  return run_handler(tool, args, new_context(tool, call, timeout_ms))
+  return run_handler(tool, args, new_context(tool, call, args_json, timeout_ms))
 end
 
 return M

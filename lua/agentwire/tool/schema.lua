@@ -253,6 +253,34 @@ function M.new(schema, options)
   }, Schema)
 end
 
+local function has_keyword(root)
+  for name in pairs(root) do
+    if document.KEYWORDS[name] or name == "description" or name == "title"
+      or name == "$schema" or name == "default" or name == "examples" then
+      return true
+    end
+  end
+  return next(root) == nil
+end
+
+--- What makes it no schema for the arguments of a tool; nil for nothing.
+---@return string? problem "properties.path.type: expected one of …"
+function Schema:problem()
+  local root = self.document.root
+  if type(root) ~= "table" or values.is_array(root) and #root > 0 then
+    return "expected an object with a JSON Schema, got "
+      .. values.type_of(root)
+  elseif self.document.problems[1] then
+    return self.document.problems[1]
+  elseif type(root.type) == "string" and root.type ~= "object" then
+    return "type: the arguments of a tool are an object, not " .. root.type
+  elseif not has_keyword(root) then
+    local name = tostring((next(root)))
+    return ("%s is no keyword of JSON Schema; put it in properties = { … }")
+      :format(name)
+  end
+end
+
 local function check(self, value, path, lenient)
   local run = new_run(self, path or "args", lenient)
   local ok, verdict, why = pcall(run.eval, run, self.document.root, value)
@@ -263,7 +291,7 @@ local function check(self, value, path, lenient)
     return nil, ("%s: too costly to check (more than %.0f steps of max_steps,"
       .. " or schemas nested deeper than %d)"):format(run._path,
       self.max_steps, MAX_DEPTH), run
-  elseif verdict == false then
+  elseif verdict == false and run.document.dialect ~= "other" then
     return nil, why, run
   end
   return true, nil, run
