@@ -35,8 +35,8 @@ void aw_lua_json_push_members(lua_State *L, const aw_json_token *tokens,
  * has no other keys; an object when its keys are strings, or when it is empty
  * and unmarked. Members come in the order of lua_next, or by their bytes in a
  * table with the sorted mark and all that is in it, up to 1000 members.
- * Integral floats below 1e21 are written as plain digits, since Lua's divisions make floats of
- * integers, and LuaJIT has nothing else.
+ * Integral floats below 1e21 are written as plain digits, since Lua's divisions
+ * make floats of integers, and LuaJIT has nothing else.
  *
  * Returns 0 or, with *why a static text and `out` as it was: AW_E_INVALID (a
  * type or a table that JSON cannot show), AW_E_JSON_NUMBER (not finite),
