@@ -138,6 +138,46 @@ bool aw_address_is_loopback(const aw_address *address) {
   return memcmp(address->bytes, one, sizeof one) == 0;
 }
 
+static bool is_bit_set(const aw_address *address, unsigned bit) {
+  return (address->bytes[bit / 8] >> (7 - bit % 8) & 1) != 0;
+}
+
+int aw_network_parse(aw_network *out, const char *text, size_t len) {
+  const char *slash = memchr(text, '/', len);
+  size_t address_len = slash != NULL ? (size_t)(slash - text) : len;
+  bool v4 = memchr(text, ':', address_len) == NULL;
+  unsigned most = v4 ? 32 : 128;
+  int bits = (int)most;
+
+  if (aw_address_parse(&out->address, text, address_len) != 0) {
+    return AW_E_INVALID;
+  }
+  if (slash != NULL) {
+    struct cursor in = {slash + 1, text + len};
+
+    bits = take_number(&in, 10, 3);
+    if (bits < 0 || (unsigned)bits > most || in.at < in.end) {
+      return AW_E_INVALID;
+    }
+  }
+  out->bits = (unsigned)bits + 128 - most;
+  for (unsigned bit = out->bits; bit < 128; bit++) {
+    if (is_bit_set(&out->address, bit)) {
+      return AW_E_INVALID;
+    }
+  }
+  return 0;
+}
+
+bool aw_network_holds(const aw_network *network, const aw_address *address) {
+  for (unsigned bit = 0; bit < network->bits; bit++) {
+    if (is_bit_set(&network->address, bit) != is_bit_set(address, bit)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 /* Labels of RFC 1123, so that "a@b.localhost" is no name. */
 static bool is_name(aw_http_span name) {
   char before = '.';

@@ -3,6 +3,7 @@
 #ifndef AW_HTTP_H
 #define AW_HTTP_H
 
+#include "aw_address.h"
 #include "aw_buf.h"
 #include <stdbool.h>
 
@@ -89,6 +90,25 @@ aw_http_span aw_http_pick_protocol(const aw_http_head *head, const char *ours);
 int aw_http_check_response(aw_http_head *head, const char key[AW_HTTP_KEY_TEXT],
                            const char *offered, aw_http_span *protocol);
 
+/* Proxies whose X-Forwarded-For is believed. */
+struct aw_http_proxies {
+  aw_network *networks;
+  size_t count;
+};
+typedef struct aw_http_proxies aw_http_proxies;
+
+bool aw_http_is_trusted(const aw_http_proxies *proxies,
+                        const aw_address *address);
+
+/* Sets *client to who asked, when the request came from `peer` (NULL: from a
+ * proxy of ours that has no address): going through X-Forwarded-For from its
+ * end, which the nearest proxy wrote, the first that is no proxy of ours; what
+ * stands before that anybody may have written. *client stays as it was when
+ * `peer` is no proxy, or speaks for nobody. False: a proxy of ours wrote what
+ * is no address. */
+bool aw_http_client_of(const aw_http_head *head, const aw_http_proxies *proxies,
+                       const aw_address *peer, aw_address *client);
+
 /* Copies what is here of a response's body, at most `room` bytes, without its
  * chunks' frames. True: there is no more to wait for. */
 bool aw_http_read_body(const aw_http_head *head, const char *bytes, size_t len,
@@ -133,7 +153,8 @@ int aw_http_build_refusal(aw_buf *out, int status, const char *why);
 
 typedef struct aw_http_url aw_http_url;
 
-/* ws://host[:port]/path?query and wss://. IPv6 hosts in brackets (host span
+/* ws://host[:port]/path?query and wss://; ws+unix:/file:/path?query, a Unix
+ * socket's file, which holds no colon. IPv6 hosts in brackets (host span
  * without them). Path defaults to "/"; a fragment is refused (section 3). Port
  * 0 is accepted: a listener's "any". */
 struct aw_http_url {
@@ -144,6 +165,7 @@ struct aw_http_url {
   aw_http_span query;  /* with its "?"; empty when absent */
   unsigned port;       /* 80 or 443 when absent */
   bool port_given, is_ipv6;
+  aw_http_span file; /* ws+unix: the host is "localhost" then (static) */
 };
 
 /* AW_E_INVALID with *why (static sentence) for anything else; user info in the

@@ -120,7 +120,41 @@ static const char *read_target(aw_http_url *url, aw_http_span rest) {
   return NULL;
 }
 
+static bool begins(aw_http_span text, const char *prefix) {
+  aw_http_span start = {text.bytes, strlen(prefix)};
+  return text.len >= start.len && aw_http_same(start, prefix);
+}
+
+/* The form of the ws package of Node.js; the slashes of an empty authority may
+ * be there. */
+static const char *read_unix(aw_http_url *url, aw_http_span rest) {
+  if (begins(rest, "///")) {
+    rest = drop(rest, 2);
+  }
+  url->file = (aw_http_span){rest.bytes, find_any(rest, ":")};
+  rest = drop(rest, url->file.len);
+  if (!aw_http_is_visible(url->file)) {
+    return "URL has no file of a Unix socket, or one with a blank or a control "
+           "character";
+  }
+  if (begins(url->file, "//")) {
+    return "URL of a Unix socket has a host; ws+unix:/file:/path has none";
+  }
+  if (rest.len > 0) {
+    rest = drop(rest, 1);
+  }
+  if (rest.len > 0 && rest.bytes[0] != '/' && rest.bytes[0] != '?') {
+    return "URL of a Unix socket has a path that does not begin with /";
+  }
+  url->host = aw_http_text("localhost");
+  url->port = 80;
+  return read_target(url, rest);
+}
+
 static const char *read_url(aw_http_url *url, aw_http_span rest) {
+  if (begins(rest, "ws+unix:")) {
+    return read_unix(url, drop(rest, 8));
+  }
   const char *why = read_scheme(url, &rest);
   size_t len = find_any(rest, "/?#");
   aw_http_span authority = {rest.bytes, len};

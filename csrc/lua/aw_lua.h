@@ -114,7 +114,7 @@ bool aw_lua_tls_options(lua_State *L, int arg, const char *key,
 
 /* The header lines of the options `token` and `headers` of the table at `arg`,
  * pushed as a string, which owns them; "" for none. NULL: pushed is a sentence
- * that names the header which cannot be sent. */
+ * that names the header which cannot be sent, `host` among them. */
 const char *aw_lua_headers(lua_State *L, int arg);
 
 /* Pushes a UUID as a string. */

@@ -127,9 +127,26 @@ static bool add_token(lua_State *L, header_list *list, int arg) {
   return add(L, list, name, value);
 }
 
+/* What takes the place of the URL's host is checked as the Host of a request
+ * is by whoever gets it. */
+static bool check_host(lua_State *L, int arg) {
+  aw_http_span host;
+  lua_getfield(L, arg, "host");
+  bool fine =
+      lua_isnil(L, -1) || (span_at(L, -1, &host) && aw_http_is_authority(host));
+  lua_pop(L, 1);
+  if (!fine) {
+    lua_pushliteral(L, "option host: expected a host, with or without a port");
+  }
+  return fine;
+}
+
 const char *aw_lua_headers(lua_State *L, int arg) {
   header_list list = {0};
   luaL_checkstack(L, 16, "headers");
+  if (!check_host(L, arg)) {
+    return NULL;
+  }
   lua_pushliteral(L, "");
   list.lines = lua_gettop(L);
   if (!add_token(L, &list, arg)) {
@@ -148,7 +165,7 @@ const char *aw_lua_headers(lua_State *L, int arg) {
   return lua_tostring(L, list.lines);
 }
 
-/* header_problem{token=, headers=} -> sentence | nil */
+/* header_problem{host=, token=, headers=} -> sentence | nil */
 static int header_problem(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   if (aw_lua_headers(L, 1) != NULL) {
@@ -165,7 +182,18 @@ static int is_loopback(lua_State *L) {
   return 1;
 }
 
+/* is_network(text) -> boolean: an address, or a prefix such as 10.0.0.0/8 */
+static int is_network(lua_State *L) {
+  size_t len = 0;
+  const char *text = luaL_checklstring(L, 1, &len);
+  aw_network network;
+  lua_pushboolean(L, aw_network_parse(&network, text, len) == 0);
+  return 1;
+}
+
 void aw_lua_open_http(lua_State *L) {
+  lua_pushcfunction(L, is_network);
+  lua_setfield(L, -2, "is_network");
   lua_pushcfunction(L, header_problem);
   lua_setfield(L, -2, "header_problem");
   lua_pushcfunction(L, is_loopback);

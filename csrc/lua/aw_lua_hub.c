@@ -149,6 +149,10 @@ static void read_listener_options(lua_State *L, aw_listener_options *out) {
   out->url = aw_lua_need_string(L, 2, "url");
   out->protocols = aw_lua_opt_string(L, 2, "protocols");
   out->any_path = aw_lua_opt_boolean(L, 2, "any_path");
+  out->host = aw_lua_opt_string(L, 2, "host");
+  out->trusted_proxies = aw_lua_opt_string(L, 2, "trusted_proxies");
+  out->reuse_port = aw_lua_opt_boolean(L, 2, "reuse_port");
+  out->socket_mode = (int)aw_lua_opt_unsigned(L, 2, "socket_mode", 0);
 #define AW_COUNT(field) out->field = aw_lua_opt_unsigned(L, 2, #field, 0);
   out->message_max = aw_lua_transport_max(L, 2);
   out->head_max = aw_lua_opt_size(L, 2, "head_max");

@@ -24,9 +24,10 @@ struct aw_tls_options {
 };
 
 struct aw_websocket_options {
-  const char *url;           /* ws:// or wss:// */
+  const char *url;           /* ws://, wss:// or ws+unix: */
   const char *protocols;     /* NULL: "agentwire.v1, makai.v1" */
   const char *headers;       /* whole lines with CRLF, or NULL */
+  const char *host;          /* Host header in place of the URL's, or NULL */
   const aw_tls_options *tls; /* only with wss://; NULL: defaults */
   size_t message_max;        /* 0: AW_TRANSPORT_MESSAGE_MAX */
   unsigned handshake_ms;     /* until open; 0: 10000 */
@@ -95,9 +96,12 @@ bool aw_upgrade_headers(const aw_upgrade *upgrade, unsigned index,
 #define AW_LISTENER_REFUSALS_MAX 64
 
 struct aw_listener_options {
-  const char *url;       /* ws://127.0.0.1:7450/path, port 0: any; else 404 */
-  bool any_path;         /* every path is served, whatever the URL's */
-  const char *protocols; /* NULL: both; picked in this order */
+  /* ws://127.0.0.1:7450/path, port 0: any; other paths get 404. Or
+   * ws+unix:/file:/path; a file that nobody listens at any more is replaced,
+   * and removed with the listener. */
+  const char *url;
+  bool any_path;             /* every path is served, whatever the URL's */
+  const char *protocols;     /* NULL: both; picked in this order */
   const aw_tls_options *tls; /* needed for wss://, and only there */
   size_t message_max;
   size_t head_max; /* 0: AW_HTTP_HEAD_MAX */
@@ -105,6 +109,13 @@ struct aw_listener_options {
   unsigned connections_max; /* 0: AW_LISTENER_CONNECTIONS_MAX; then 503 */
   unsigned per_address_max; /* 0: no limit; then 429. IPv6 counts by /64 */
   int backlog;              /* 0: 511 */
+  const char *host;         /* to bind to in place of the URL's; NULL: that */
+  /* Networks with commas between them ("10.0.0.0/8, ::1"), and "unix" for who
+   * comes by a Unix socket: a request from there is its X-Forwarded-For's, for
+   * the peer's name and per_address_max. NULL: nobody is believed. */
+  const char *trusted_proxies;
+  bool reuse_port; /* SO_REUSEPORT: several processes share the port */
+  int socket_mode; /* of a Unix socket's file; 0: 0600 */
 };
 
 struct aw_listener_sink {

@@ -38,6 +38,7 @@ local M = {}
 ---@field headers table|(fun(about: agentwire.Attempt): table)|nil further
 ---headers, by name or as a list of {name, value}
 ---@field tls agentwire.TlsOptions?
+---@field host string? Host header in place of the URL's host
 ---@field protocols string? subprotocols to offer
 ---@field timeout_ms number? for opening as a whole; default: none
 ---@field handshake_ms integer? for TCP, TLS and the handshake, 10 000
@@ -85,6 +86,7 @@ local CONNECT = options.spec("connect", {
   token = options.either(options.filled, options.func),
   headers = options.any, -- _request says what is wrong with it
   tls = TLS,
+  host = options.string,
   protocols = options.filled,
   handshake_ms = limits.COUNT,
   ping_interval_ms = limits.COUNT,
@@ -194,7 +196,7 @@ local function problem_of(asked)
     return "option token: its function has to give a string"
   elseif asked.headers ~= nil and type(asked.headers) ~= "table" then
     return "option headers: its function has to give a table"
-  elseif asked.tls and asked.url:match("^[Ww][Ss]://") then
+  elseif asked.tls and asked.url:match("^[Ww][Ss][:+]") then
     return "option tls: a ws:// URL is plain text"
   end
   return core.header_problem { token = asked.token, headers = asked.headers }

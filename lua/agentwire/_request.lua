@@ -10,7 +10,7 @@ local M = {}
 ---@param url string|function
 ---@param tls table?
 function M.check_tls(title, url, tls)
-  if tls ~= nil and type(url) == "string" and url:match("^[Ww][Ss]://") then
+  if tls ~= nil and type(url) == "string" and url:match("^[Ww][Ss][:+]") then
     misuse.raise("%s: option tls: %s is plain text; write wss://, or leave out "
       .. "tls", title, url:sub(1, 80))
   end
@@ -32,7 +32,7 @@ function M.check(title, given)
       .. 'such as { ["X-Team"] = "blue" }, got a string', title)
   end
   local problem = core.header_problem {
-    token = known(given.token), headers = known(given.headers),
+    host = given.host, token = known(given.token), headers = known(given.headers),
   }
   if problem then
     misuse.raise("%s: %s", title, problem)

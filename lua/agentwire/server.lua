@@ -6,9 +6,9 @@ local connection = require("agentwire.connection")
 local is_loopback = require("agentwire.core").is_loopback
 local host = require("agentwire.host")
 local limits = require("agentwire._limits")
+local listening = require("agentwire._listening")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
-local requests = require("agentwire._request")
 local shares = require("agentwire._shares")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
@@ -28,14 +28,11 @@ local TLS = options_of.spec("tls", {
 })
 
 M.OPTIONS = options_of.spec("listen", {
-  url = options_of.string,
-  path = options_of.constant("*"),
   protocols = options_of.filled,
   tls = TLS,
   handshake_ms = COUNT,
   ping_interval_ms = COUNT,
   ping_deadline_ms = COUNT,
-  backlog = COUNT,
   connections_max = COUNT,
   per_address_max = COUNT,
   sessions_max = COUNT,
@@ -47,21 +44,18 @@ M.OPTIONS = options_of.spec("listen", {
   in_fd = COUNT,
   out_fd = COUNT,
   base = options_of.boolean,
-}, access.OPTIONS, limits.MUX)
+}, access.OPTIONS, listening.OPTIONS, limits.MUX)
 
 local function has(events, bit)
   return events % (2 * bit) >= bit
 end
 
----@class agentwire.ListenOptions: agentwire.AccessOptions, agentwire.Limits
----@field url string? ws:// or wss://; port 0: any; its path is what is served
----@field path "*"|nil every path is served; the hook decides
+---@class agentwire.ListenOptions: agentwire.AccessOptions, agentwire.PlaceOptions, agentwire.Limits
 ---@field protocols string? subprotocols, picked in this order
 ---@field tls agentwire.ServerTls? for wss://
 ---@field handshake_ms integer? until a connection is open, 10000
 ---@field ping_interval_ms integer? silence before a ping, 15000
 ---@field ping_deadline_ms integer? further silence before the end, 15000
----@field backlog integer? connections that the system holds for us, 511
 ---@field connections_max integer? 10000
 ---@field per_address_max integer? none
 ---@field sessions_max integer? 10000
@@ -130,24 +124,12 @@ local function on_ready(self, events)
   end
 end
 
----The URL with the port that was bound.
-local function with_port(url, port)
-  local scheme, rest = url:match("^(%w+://)(.*)$")
-  local name = rest:match("^%[[^%]]*%]") or rest:match("^[^:/]*")
-  local path = rest:sub(#name + 1):gsub("^:%d+", "")
-  return scheme .. name .. ":" .. port .. path
-end
-
 local function listen(hub, options, admit)
   if options.stdio then
     return hub:stdio(options)
   end
-  local given = {}
-  for name, value in pairs(options) do
-    given[name] = value
-  end
+  local given = listening.to_core(options)
   given.authenticate = admit ~= nil
-  given.any_path = options.path == "*"
   return hub:listen(given)
 end
 
@@ -167,7 +149,8 @@ local function check_lines(title, options)
       misuse.raise("%s: option %s: only with stdio = true", title, name)
     end
   end
-  for _, name in ipairs { "protocols", "path", "backlog", "connections_max",
+  for _, name in ipairs { "protocols", "path", "host", "trusted_proxies",
+    "reuse_port", "socket_mode", "backlog", "connections_max",
     "per_address_max", "head_max" } do
     if options[name] ~= nil and options.stdio then
       misuse.raise("%s: option %s: not with stdio", title, name)
@@ -190,7 +173,7 @@ function M.check(title, options)
   end
   check_lines(title, options)
   if options.url then
-    requests.check_tls(title, options.url, options.tls)
+    listening.check(title, options)
   end
   access.check(title, options)
 end
@@ -212,11 +195,12 @@ function M.listen(options, on_connection)
     return nil, message, code
   elseif not options.stdio then
     place.is_local = is_loopback(message) -- the address that was bound
-    access.warn(options, place.is_local)
+    -- Who may open a socket's file, its mode decides.
+    access.warn(options, place.is_local or listening.is_unix(options.url))
   end
   local self = setmetatable({
-    port = not options.stdio and ok or nil,
-    url = not options.stdio and with_port(options.url, ok) or nil,
+    port = not options.stdio and ok > 0 and ok or nil,
+    url = not options.stdio and listening.with_port(options.url, ok) or nil,
     _host = current,
     _hub = hub,
     _handle = hub:handle(),

@@ -506,6 +506,10 @@ static void urls_are_taken_apart(void **state) {
        "/x"},
       {"ws://[::ffff:127.0.0.1]:1", false, true, true, "::ffff:127.0.0.1", 1,
        "/"},
+      {"ws+unix:/run/a.sock", false, false, false, "localhost", 80, "/"},
+      {"WS+UNIX:///run/a.sock:/b?c", false, false, false, "localhost", 80,
+       "/b?c"},
+      {"ws+unix:a.sock:", false, false, false, "localhost", 80, "/"},
       {"ws://host/a@b:c%20d", false, false, false, "host", 80, "/a@b:c%20d"},
   };
 

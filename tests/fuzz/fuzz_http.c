@@ -36,12 +36,30 @@ static void try_head(const char *text, size_t len, bool is_request) {
     inside(head.headers[i].value, text, used);
   }
   if (is_request) {
+    aw_network all = {.bits = 0};
+    aw_http_proxies proxies = {&all, 1};
+    aw_address client = {{0}};
+    char path[AW_HTTP_HEAD_MAX];
+
+    (void)aw_http_client_of(&head, &proxies, NULL, &client);
+    if (aw_http_check_request(&head, "/") == 0) {
+      demand(aw_http_normal_path(head.path, path) == 1 && path[0] == '/');
+    }
     protocol = aw_http_pick_protocol(&head, "agentwire.v1, makai.v1");
     demand(protocol.bytes == NULL || protocol.len > 0);
     aw_http_check_request(&head, NULL);
   } else {
+    char body[64], shown[64];
+    size_t got;
+
     aw_http_check_response(&head, KEY, "a, b", &protocol);
     inside(protocol, text, used);
+    (void)aw_http_read_body(&head, text + used, len - used, body, sizeof body,
+                            &got);
+    demand(got <= sizeof body);
+    demand(aw_http_excerpt(body, got, shown, sizeof shown) <= sizeof shown);
+    demand(aw_http_public_url(aw_http_find(&head, "Location"), shown,
+                              sizeof shown) <= sizeof shown);
   }
   demand(aw_http_parse(&head, text, used - 1, 0, is_request, &again) ==
          AW_E_AGAIN);
@@ -52,7 +70,10 @@ static void try_url(const char *text, size_t len) {
   aw_http_url url;
 
   if (aw_http_parse_url(&url, text, len, &why) == 0) {
-    inside(url.host, text, len);
+    if (url.file.bytes == NULL) {
+      inside(url.host, text, len);
+    }
+    inside(url.file, text, len);
     demand(url.host.len > 0 && url.target.len > 0 && url.port <= 65535);
   } else {
     demand(why != NULL);

@@ -1,5 +1,6 @@
 #include "aw_arrival.h"
 #include "aw_error.h"
+#include <netinet/in.h>
 #include <unistd.h>
 
 #define WHY_MAX 128
@@ -11,6 +12,7 @@ struct aw_arrival {
   aw_upgrade *upgrade; /* NULL before it was asked for, or nobody is asked */
   aw_buf in;
   int refusal;
+  struct sockaddr_storage peer;
   char address[AW_TCP_ADDRESS_TEXT];
 };
 
@@ -181,11 +183,72 @@ static void ask_owner(aw_arrival *a, size_t used) {
   a->host->sink.requested(a->host->user, a->upgrade);
 }
 
+static bool read_peer(const struct sockaddr *peer, aw_address *out) {
+  static const aw_address mapped = {{[10] = 0xFF, [11] = 0xFF}};
+  if (peer->sa_family == AF_INET) {
+    *out = mapped;
+    memcpy(out->bytes + 12, &((const struct sockaddr_in *)peer)->sin_addr, 4);
+  } else if (peer->sa_family == AF_INET6) {
+    memcpy(out->bytes, &((const struct sockaddr_in6 *)peer)->sin6_addr, 16);
+  }
+  return peer->sa_family != AF_UNIX;
+}
+
+bool aw_arrival_trusts(const aw_arrival_host *host,
+                       const struct sockaddr *peer) {
+  aw_address address;
+  return read_peer(peer, &address)
+             ? aw_http_is_trusted(&host->proxies, &address)
+             : host->trusts_unix;
+}
+
+/* From here on the connection is that of whom a proxy of ours speaks for. 0, or
+ * the status to answer with. */
+static int find_client(aw_arrival *a, const aw_http_head *head) {
+  const struct sockaddr *peer = (struct sockaddr *)&a->peer;
+  struct sockaddr_in6 client = {.sin6_family = AF_INET6};
+  aw_seat *seat = &a->socket->seat;
+  aw_address address = {{0}};
+  unsigned most = a->host->per_address_max;
+  if (!aw_arrival_trusts(a->host, peer)) {
+    return 0;
+  }
+  bool has_address = read_peer(peer, &address);
+  aw_address nearest = address;
+  if (!aw_http_client_of(head, &a->host->proxies, has_address ? &nearest : NULL,
+                         &address)) {
+    return 400;
+  }
+  memcpy(&client.sin6_addr, address.bytes, sizeof address.bytes);
+  if (memcmp(address.bytes, nearest.bytes, sizeof address.bytes) != 0) {
+    aw_tcp_format((struct sockaddr *)&client, false, a->address);
+    memcpy(a->socket->peer, a->address, sizeof a->address);
+  }
+  if (seat->roster == NULL) {
+    return 0;
+  }
+  if (most != 0 &&
+      aw_roster_count_from(seat->roster, (struct sockaddr *)&client) >= most) {
+    return 429;
+  }
+  aw_seat_move(seat, (struct sockaddr *)&client);
+  return 0;
+}
+
+static const char *name_refusal(int status) {
+  return status == 429   ? "too many connections from this address"
+         : status == 400 ? "malformed X-Forwarded-For header"
+                         : "too many connections";
+}
+
 static void take_request(aw_arrival *a, aw_http_head *head, size_t used) {
+  int crowd = a->refusal == 0 ? find_client(a, head) : 0;
+  if (crowd != 0) {
+    refuse(a, crowd, name_refusal(crowd));
+    return;
+  }
   if (a->refusal != 0) {
-    refuse(a, a->refusal,
-           a->refusal == 429 ? "too many connections from this address"
-                             : "too many connections");
+    refuse(a, a->refusal, name_refusal(a->refusal));
     return;
   }
   int status = aw_http_check_request(head, a->host->path);
@@ -294,6 +357,7 @@ int aw_arrival_new(aw_arrival_host *host, int fd, const struct sockaddr *peer,
   if (a == NULL || aw_stream_adopt(&stream, host->loop, fd, NULL, NULL) != 0) {
     goto fail;
   }
+  memcpy(&a->peer, peer, aw_tcp_size(peer));
   aw_tcp_format(peer, false, a->address);
   if (roster != NULL) {
     aw_seat_take(&a->socket->seat, roster, peer);

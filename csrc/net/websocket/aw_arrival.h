@@ -16,6 +16,9 @@ struct aw_arrival_host {
   aw_socket_settings settings;
   size_t head_max;
   char *protocols;
+  aw_http_proxies proxies;
+  bool trusts_unix;
+  unsigned per_address_max; /* 0: no limit */
   char *path; /* the one that is served, normal; NULL: every path */
   aw_queue arrivals;
   unsigned refusals; /* arrivals that are only told why not */
@@ -26,6 +29,11 @@ struct aw_arrival_host {
  * Upcalls may come before this returns. On failure fd is closed. */
 int aw_arrival_new(aw_arrival_host *host, int fd, const struct sockaddr *peer,
                    SSL_CTX *context, aw_roster *roster, int refusal);
+
+/* Is this a proxy whose word counts? Then whom it speaks for is told by its
+ * request. */
+bool aw_arrival_trusts(const aw_arrival_host *host,
+                       const struct sockaddr *peer);
 
 /* Drops all arrivals without a word. */
 void aw_arrival_end_all(aw_arrival_host *host);

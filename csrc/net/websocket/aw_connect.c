@@ -33,6 +33,7 @@ struct dial {
   aw_socket *socket; /* NULL: nobody waits any more */
   unsigned holds;    /* the socket, the timer, the resolver */
   bool started, resolving;
+  bool is_unix;  /* the address is a file's */
   bool attached; /* the socket has a stream */
   bool refused;  /* a head that refuses is in `in`, its body follows */
   unsigned interim;
@@ -101,6 +102,7 @@ static void note_failure(dial *d, int rc, const struct sockaddr *address) {
   aw_tcp_format(address, true, text);
   (void)snprintf(d->why, sizeof d->why, "%s: %s", uv_strerror(rc), text);
   d->error = rc == UV_ECONNREFUSED ? AW_E_REFUSED
+             : rc == UV_ENOENT     ? AW_E_NOT_FOUND
              : rc == UV_ETIMEDOUT  ? AW_E_TIMEOUT
                                    : AW_E_IO;
 }
@@ -199,6 +201,10 @@ static void on_resolved(uv_getaddrinfo_t *request, int rc,
 
 static bool take_literal(dial *d) {
   void *first = &d->addresses[0];
+  if (d->is_unix) {
+    d->count = 1; /* it is there */
+    return true;
+  }
   if (uv_ip4_addr(d->host, (int)d->port, first) != 0 &&
       uv_ip6_addr(d->host, (int)d->port, first) != 0) {
     return false;
@@ -474,7 +480,13 @@ static bool copy_optional(const aw_mem *mem, char **out, const char *text) {
          aw_socket_copy(mem, out, text, strlen(text));
 }
 
-static char *make_authority(const aw_mem *mem, const aw_http_url *url) {
+static char *make_authority(const aw_mem *mem, const aw_http_url *url,
+                            const char *host) {
+  if (host != NULL) {
+    char *copy = NULL;
+    (void)aw_socket_copy(mem, &copy, host, strlen(host));
+    return copy;
+  }
   size_t size = url->host.len + 16;
   char *text = aw_mem_alloc(mem, size);
   if (text == NULL) {
@@ -495,7 +507,7 @@ static int copy_options(dial *d, const aw_http_url *url,
                               ", " AW_PROTOCOL_BASE;
   const char *name = o->tls != NULL ? o->tls->name : NULL;
   d->port = url->port;
-  d->authority = make_authority(d->mem, url);
+  d->authority = make_authority(d->mem, url, o->host);
   bool ok =
       d->authority != NULL &&
       aw_socket_copy(d->mem, &d->host, url->host.bytes, url->host.len) &&
@@ -570,6 +582,13 @@ int aw_websocket_connect(aw_loop *loop, const aw_websocket_options *options,
     return AW_E_NOMEM;
   }
   rc = copy_options(d, &url, options);
+  if (rc == AW_OK && url.file.bytes != NULL) {
+    d->is_unix = true;
+    if (aw_tcp_unix(url.file.bytes, url.file.len, &d->addresses[0]) != 0) {
+      *why = "the path of a Unix socket is too long";
+      rc = AW_E_INVALID;
+    }
+  }
   if (rc == AW_OK) {
     rc = try_request(d, why);
   }

@@ -2,10 +2,13 @@
 #include "aw_error.h"
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG 511
-#define ACCEPTS_MAX 64 /* in one turn; open connections want their turn too */
+#define SOCKET_MODE 0600 /* of a Unix socket's file: this user alone */
+#define ACCEPTS_MAX 64   /* in one turn; open connections want their turn too */
 
 /* Out of memory or descriptors: accepting again at once would only spin. */
 #define REST_MS 100
@@ -19,7 +22,9 @@ struct aw_listener {
   int fd, reserve;
   aw_roster *roster;
   SSL_CTX *context;
-  unsigned connections_max, per_address_max, port;
+  unsigned connections_max, port;
+  struct sockaddr_storage bound;
+  struct stat file; /* of a Unix socket: ours to remove while it is this one */
   char address[AW_TCP_ADDRESS_TEXT];
 };
 
@@ -29,8 +34,8 @@ static int refusal_of(const aw_listener *l, const struct sockaddr *peer) {
   if (aw_roster_count(l->roster) >= l->connections_max) {
     return 503;
   }
-  if (l->per_address_max != 0 &&
-      aw_roster_count_from(l->roster, peer) >= l->per_address_max) {
+  if (l->host.per_address_max != 0 && !aw_arrival_trusts(&l->host, peer) &&
+      aw_roster_count_from(l->roster, peer) >= l->host.per_address_max) {
     return 429;
   }
   return 0;
@@ -161,6 +166,12 @@ static int look_up(aw_listener *l, const char *host, unsigned port,
 static void note_bound(aw_listener *l) {
   struct sockaddr_storage address = {0};
   socklen_t size = sizeof address;
+  if (l->bound.ss_family == AF_UNIX) {
+    const char *file = ((struct sockaddr_un *)&l->bound)->sun_path;
+    (void)lstat(file, &l->file);
+    aw_tcp_format((struct sockaddr *)&l->bound, false, l->address);
+    return;
+  }
   if (getsockname(l->fd, (struct sockaddr *)&address, &size) == 0) {
     l->port = ntohs(address.ss_family == AF_INET6
                         ? ((struct sockaddr_in6 *)&address)->sin6_port
@@ -169,23 +180,37 @@ static void note_bound(aw_listener *l) {
   aw_tcp_format((struct sockaddr *)&address, false, l->address);
 }
 
-static int bind_to(aw_listener *l, const aw_http_url *url, int backlog,
-                   const char **why) {
-  struct sockaddr_storage address = {0};
-  char *host;
-  *why = "out of memory";
-  if (!aw_socket_copy(l->mem, &host, url->host.bytes, url->host.len)) {
-    return AW_E_NOMEM;
+static int find_address(aw_listener *l, const aw_http_url *url,
+                        const char *host) {
+  if (url->file.bytes != NULL) {
+    return aw_tcp_unix(url->file.bytes, url->file.len, &l->bound);
   }
-  int rc = look_up(l, host, url->port, &address);
-  aw_mem_free(l->mem, host);
+  if (host != NULL) {
+    return look_up(l, host, url->port, &l->bound);
+  }
+  char *copy;
+  if (!aw_socket_copy(l->mem, &copy, url->host.bytes, url->host.len)) {
+    return UV_ENOMEM;
+  }
+  int rc = look_up(l, copy, url->port, &l->bound);
+  aw_mem_free(l->mem, copy);
+  return rc;
+}
+
+static int bind_to(aw_listener *l, const aw_http_url *url,
+                   const aw_listener_options *o, const char **why) {
+  aw_tcp_listening listening = {
+      .backlog = o->backlog > 0 ? o->backlog : BACKLOG,
+      .reuse_port = o->reuse_port,
+      .mode = o->socket_mode != 0 ? o->socket_mode : SOCKET_MODE,
+  };
+  int rc = find_address(l, url, o->host);
   if (rc == 0) {
-    rc = aw_tcp_listen((struct sockaddr *)&address,
-                       backlog > 0 ? backlog : BACKLOG, &l->fd);
+    rc = aw_tcp_listen((struct sockaddr *)&l->bound, &listening, &l->fd);
   }
   if (rc != 0) {
     *why = uv_strerror(rc);
-    return AW_E_IO;
+    return rc == UV_ENOMEM ? AW_E_NOMEM : AW_E_IO;
   }
   note_bound(l);
   return AW_OK;
@@ -197,6 +222,36 @@ static bool copy_path(aw_listener *l, aw_http_span path) {
     l->host.path[aw_http_normal_path(path, l->host.path)] = '\0';
   }
   return l->host.path != NULL;
+}
+
+/* Takes the first item off a list with commas. */
+static aw_http_span next_item(const char **list) {
+  const char *start = *list + strspn(*list, " ,");
+  size_t len = strcspn(start, " ,");
+  *list = start + len;
+  return (aw_http_span){start, len};
+}
+
+static int read_proxies(aw_listener *l, const char *list, const char **why) {
+  aw_http_proxies *proxies = &l->host.proxies;
+  /* Each takes a byte and a comma at least. */
+  proxies->networks =
+      aw_mem_zero(l->mem, strlen(list) / 2 + 1, sizeof *proxies->networks);
+  if (proxies->networks == NULL) {
+    return AW_E_NOMEM;
+  }
+  for (aw_http_span item = next_item(&list); item.len > 0;
+       item = next_item(&list)) {
+    if (item.len == 4 && memcmp(item.bytes, "unix", 4) == 0) {
+      l->host.trusts_unix = true;
+    } else if (aw_network_parse(&proxies->networks[proxies->count++],
+                                item.bytes, item.len) != 0) {
+      *why = "trusted_proxies: expected addresses, networks such as 10.0.0.0/8 "
+             "without bits beyond the prefix, or unix";
+      return AW_E_INVALID;
+    }
+  }
+  return AW_OK;
 }
 
 static int fill(aw_listener *l, const aw_listener_options *o,
@@ -214,7 +269,7 @@ static int fill(aw_listener *l, const aw_listener_options *o,
   l->host.head_max = o->head_max;
   l->connections_max = o->connections_max != 0 ? o->connections_max
                                                : AW_LISTENER_CONNECTIONS_MAX;
-  l->per_address_max = o->per_address_max;
+  l->host.per_address_max = o->per_address_max;
   l->reserve = aw_tcp_reserve();
   l->roster = aw_roster_new(l->mem);
   bool ok = l->roster != NULL &&
@@ -224,8 +279,19 @@ static int fill(aw_listener *l, const aw_listener_options *o,
   return ok ? AW_OK : AW_E_NOMEM;
 }
 
+/* Unless another listener has put its own there meanwhile. */
+static void remove_file(aw_listener *l) {
+  const char *file = ((struct sockaddr_un *)&l->bound)->sun_path;
+  struct stat now;
+  if (l->bound.ss_family == AF_UNIX && lstat(file, &now) == 0 &&
+      now.st_ino == l->file.st_ino && now.st_dev == l->file.st_dev) {
+    (void)unlink(file);
+  }
+}
+
 static void free_parts(aw_listener *l) {
   if (l->fd >= 0) {
+    remove_file(l);
     close(l->fd);
   }
   if (l->reserve >= 0) {
@@ -238,6 +304,7 @@ static void free_parts(aw_listener *l) {
   SSL_CTX_free(l->context);
   aw_mem_free(l->mem, l->host.protocols);
   aw_mem_free(l->mem, l->host.path);
+  aw_mem_free(l->mem, l->host.proxies.networks);
 }
 
 static void on_handle_closed(uv_handle_t *handle) {
@@ -298,11 +365,14 @@ int aw_listener_new(aw_loop *loop, const aw_listener_options *options,
     return AW_E_NOMEM;
   }
   rc = fill(l, options, &url);
+  if (rc == AW_OK && options->trusted_proxies != NULL) {
+    rc = read_proxies(l, options->trusted_proxies, why);
+  }
   if (rc == AW_OK && url.secure) {
     rc = aw_tls_server_context(&l->context, options->tls, why);
   }
   if (rc == AW_OK) {
-    rc = bind_to(l, &url, options->backlog, why);
+    rc = bind_to(l, &url, options, why);
   }
   if (rc == AW_OK) {
     rc = start(l);

@@ -78,6 +78,13 @@ void aw_seat_take(aw_seat *seat, aw_roster *roster,
   roster->count++;
 }
 
+void aw_seat_move(aw_seat *seat, const struct sockaddr *peer) {
+  aw_roster *roster = seat->roster;
+  aw_node_remove(&seat->node);
+  seat->address = address_of(peer);
+  aw_queue_push(&roster->buckets[bucket_of(seat->address)], &seat->node);
+}
+
 void aw_seat_leave(aw_seat *seat) {
   aw_roster *roster = seat->roster;
   if (roster == NULL) {

@@ -30,6 +30,7 @@ unsigned aw_roster_count_from(const aw_roster *roster,
 
 void aw_seat_take(aw_seat *seat, aw_roster *roster,
                   const struct sockaddr *peer);
+void aw_seat_move(aw_seat *seat, const struct sockaddr *peer);
 void aw_seat_leave(aw_seat *seat); /* idempotent */
 
 #endif

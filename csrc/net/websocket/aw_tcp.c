@@ -9,6 +9,8 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #ifndef MSG_NOSIGNAL
@@ -43,9 +45,27 @@ static int open_socket(int family) {
   return fd;
 }
 
-static socklen_t address_size(const struct sockaddr *address) {
-  return address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                        : sizeof(struct sockaddr_in);
+size_t aw_tcp_size(const struct sockaddr *address) {
+  switch (address->sa_family) {
+  case AF_UNIX:
+    return sizeof(struct sockaddr_un);
+  case AF_INET6:
+    return sizeof(struct sockaddr_in6);
+  default:
+    return sizeof(struct sockaddr_in);
+  }
+}
+
+int aw_tcp_unix(const char *file, size_t len,
+                struct sockaddr_storage *address) {
+  struct sockaddr_un *un = (struct sockaddr_un *)address;
+  if (len >= sizeof un->sun_path) {
+    return UV_ENAMETOOLONG;
+  }
+  memset(address, 0, sizeof *address);
+  un->sun_family = AF_UNIX;
+  memcpy(un->sun_path, file, len);
+  return 0;
 }
 
 int aw_tcp_connect(const struct sockaddr *address, int *fd) {
@@ -53,7 +73,7 @@ int aw_tcp_connect(const struct sockaddr *address, int *fd) {
   if (made < 0) {
     return last_error();
   }
-  int rc = connect(made, address, address_size(address));
+  int rc = connect(made, address, (socklen_t)aw_tcp_size(address));
   if (rc != 0 && errno != EINPROGRESS && errno != EINTR) {
     rc = last_error();
     close(made);
@@ -63,16 +83,70 @@ int aw_tcp_connect(const struct sockaddr *address, int *fd) {
   return 0;
 }
 
-int aw_tcp_listen(const struct sockaddr *address, int backlog, int *fd) {
+/* A file that a process left behind when it died refuses whoever connects; one
+ * at which somebody listens does not, and what is no socket is not ours. */
+static bool is_stale(const struct sockaddr *address) {
+  const char *file = ((const struct sockaddr_un *)address)->sun_path;
+  struct stat info;
+  int probe = -1;
+  if (lstat(file, &info) != 0 || !S_ISSOCK(info.st_mode)) {
+    return false;
+  }
+  int rc = aw_tcp_connect(address, &probe);
+  if (rc == 0) {
+    close(probe);
+  }
+  return rc == UV_ECONNREFUSED;
+}
+
+/* The file is there with what the mask leaves of its mode, then with all. */
+static int bind_unix(int fd, const struct sockaddr *address, int mode) {
+  const char *file = ((const struct sockaddr_un *)address)->sun_path;
+  socklen_t size = (socklen_t)aw_tcp_size(address);
+  (void)fchmod(fd, (mode_t)mode);
+  int rc = bind(fd, address, size);
+  if (rc != 0 && errno == EADDRINUSE) {
+    if (!is_stale(address)) {
+      errno = EADDRINUSE; /* not what looking at it has left */
+      return -1;
+    }
+    rc = unlink(file) == 0 ? bind(fd, address, size) : -1;
+  }
+  if (rc == 0 && chmod(file, (mode_t)mode) != 0) {
+    rc = -1;
+  }
+  return rc;
+}
+
+static int bind_ip(int fd, const struct sockaddr *address, bool shared) {
   int on = 1;
+  if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0) {
+    return -1;
+  }
+#ifdef SO_REUSEPORT
+  if (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) {
+    return -1;
+  }
+#else
+  if (shared) {
+    errno = ENOTSUP;
+    return -1;
+  }
+#endif
+  return bind(fd, address, (socklen_t)aw_tcp_size(address));
+}
+
+int aw_tcp_listen(const struct sockaddr *address,
+                  const aw_tcp_listening *options, int *fd) {
   int made = open_socket(address->sa_family);
   if (made < 0) {
     return last_error();
   }
-  if (setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-      bind(made, address, address_size(address)) != 0 ||
-      listen(made, backlog) != 0) {
-    int rc = last_error();
+  int rc = address->sa_family == AF_UNIX
+               ? bind_unix(made, address, options->mode)
+               : bind_ip(made, address, options->reuse_port);
+  if (rc != 0 || listen(made, options->backlog) != 0) {
+    rc = last_error();
     close(made);
     return rc;
   }
@@ -83,6 +157,7 @@ int aw_tcp_listen(const struct sockaddr *address, int backlog, int *fd) {
 int aw_tcp_accept(int listener, struct sockaddr_storage *peer, int *fd) {
   socklen_t size = sizeof *peer;
   int made;
+  memset(peer, 0, sizeof *peer); /* a Unix peer has a family and no name */
   do {
 #ifdef SOCK_CLOEXEC
     made = accept4(listener, (struct sockaddr *)peer, &size,
@@ -165,6 +240,12 @@ void aw_tcp_format(const struct sockaddr *address, bool port,
                    char text[AW_TCP_ADDRESS_TEXT]) {
   char name[AW_TCP_ADDRESS_TEXT - 10] = "?";
   unsigned number = 0;
+  if (address->sa_family == AF_UNIX) {
+    const char *file = ((const struct sockaddr_un *)address)->sun_path;
+    (void)snprintf(text, AW_TCP_ADDRESS_TEXT, "unix%s%.108s",
+                   file[0] != '\0' ? ":" : "", file);
+    return;
+  }
   if (address->sa_family == AF_INET6) {
     const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
     format_v6(v6, name, sizeof name);

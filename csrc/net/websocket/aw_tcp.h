@@ -13,14 +13,30 @@
 /* Why options of TLS beside a ws:// URL are refused. */
 #define AW_TCP_PLAIN_TLS "ws:// is plain text: tls needs a wss:// URL"
 
-#define AW_TCP_ADDRESS_TEXT 64 /* "[" IPv6 "%" scope "]:" port, with a NUL */
+/* "[" IPv6 "%" scope "]:" port, or "unix:" path; with a NUL. */
+#define AW_TCP_ADDRESS_TEXT 128
 
 /* Non-blocking, close-on-exec. Success may mean "in progress": wait until the
  * socket is writable, then ask aw_tcp_error. */
 int aw_tcp_connect(const struct sockaddr *address, int *fd);
 
-/* Bound and listening; SO_REUSEADDR, so that a restart need not wait. */
-int aw_tcp_listen(const struct sockaddr *address, int backlog, int *fd);
+/* The part of a sockaddr_storage that counts. */
+size_t aw_tcp_size(const struct sockaddr *address);
+
+/* The address of a Unix socket's file. UV_ENAMETOOLONG. */
+int aw_tcp_unix(const char *file, size_t len, struct sockaddr_storage *address);
+
+struct aw_tcp_listening {
+  int backlog;
+  bool reuse_port; /* several processes share the port */
+  int mode;        /* of a Unix socket's file */
+};
+typedef struct aw_tcp_listening aw_tcp_listening;
+
+/* Bound and listening; SO_REUSEADDR, so that a restart need not wait. The file
+ * of a Unix socket at which nobody listens any more is replaced. */
+int aw_tcp_listen(const struct sockaddr *address,
+                  const aw_tcp_listening *options, int *fd);
 
 /* UV_EAGAIN when nobody waits. */
 int aw_tcp_accept(int listener, struct sockaddr_storage *peer, int *fd);
@@ -45,7 +61,8 @@ void aw_tcp_tune(int fd);
 void aw_tcp_give_up_after(int fd, unsigned ms);
 
 /* "127.0.0.1:80", "[::1]:80"; without the port and brackets when !port. An
- * IPv4 peer of a dual-stack socket is shown as IPv4. */
+ * IPv4 peer of a dual-stack socket is shown as IPv4. A Unix socket is
+ * "unix:/file", or "unix" without a name. */
 void aw_tcp_format(const struct sockaddr *address, bool port,
                    char text[AW_TCP_ADDRESS_TEXT]);
 
