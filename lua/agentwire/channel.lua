@@ -1,5 +1,6 @@
 ---One scope of a connection, as a script sees it: send, receive, close. The
 ---numbering, the queues and the credit are C (`agentwire.core`).
+local guard = require("agentwire._guard")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
 local wait = require("agentwire._wait")
@@ -64,6 +65,9 @@ function M.new(connection, protocol, core, slot, id)
     _answers = 0, -- to refused messages, that wait for room
     _refusal = nil, -- the peer's word that it has no such scope
   }, Channel)
+  self._anchor, self._guard = guard.new(function()
+    connection:_abandon(core, slot, protocol.kind, id)
+  end)
   self._readers = wait.signal("a message of", self)
   self._writers = wait.signal("room to send on", self)
   return self
@@ -253,7 +257,8 @@ function Channel:close()
     return
   end
   self._closed = true
-  self.connection:_forget(self)
+  self._guard:dismiss()
+  self.connection:_forget(self._slot, self.kind, self.id)
   self._core:close()
   self._readers:wake_all()
   self._writers:wake_all()

@@ -15,6 +15,8 @@ local M = {}
 local UP, DOWN, NEWS, CLOSED = 1, 2, 4, 8
 local WRITABLE = 2
 
+local WEAK = { __mode = "v" }
+
 local NIL_ID = "00000000-0000-0000-0000-000000000000"
 
 -- LuaJIT has no bit operators, and its bit library is not in Lua 5.4.
@@ -42,14 +44,16 @@ local function new(core, given)
     _state = given.is_server and "open" or "connecting",
     _why = nil, -- of the last loss or end
     _code = nil,
-    _channels = {}, -- by slot
-    _by_id = {}, -- by kind and id
+    _cores = {}, -- of the channels in use, by slot
+    _channels = setmetatable({}, WEAK), -- who holds them keeps them open
+    _by_id = setmetatable({}, WEAK), -- by kind and id
     _servers = {}, -- by kind
     _control = {}, -- by kind
     _clients = {}, -- by kind
+    _objects = {}, -- by kind: who hears of unsequenced messages while it lives
     _pings = {}, -- latches by message id
     _questions = {}, -- asked outside the numbering, and not answered yet
-    _listeners = { given.on_state },
+    _listeners = { given.on_state and { fn = given.on_state } },
     _tracer = nil,
     _keeper = nil,
     _attempt = 0, -- since it was open
@@ -76,8 +80,30 @@ local SPOKEN = options.one_of { "provider", "agent", "tool", "link" }
 
 -- State --------------------------------------------------------------------
 
+local function listen(list, fn)
+  local entry = { fn = fn }
+  table.insert(list, entry)
+  return function()
+    for index, each in ipairs(list) do
+      if each == entry then
+        table.remove(list, index)
+        return
+      end
+    end
+  end
+end
+
+-- A listener may stop listening: the list is walked as it was.
+local function each_listener(list)
+  local copy = {}
+  for index, entry in ipairs(list or {}) do
+    copy[index] = entry.fn
+  end
+  return ipairs(copy)
+end
+
 local function tell(self, event)
-  for _, listener in ipairs(self._listeners) do
+  for _, listener in each_listener(self._listeners) do
     self._host._scheduler:call("a state listener", listener, event, self)
   end
 end
@@ -107,9 +133,10 @@ end
 ---Calls `fn(event, connection)` at each change of state: `{type = "resuming",
 ---reason=, code=, attempt=, delay_ms=}`. It must not wait.
 ---@param fn fun(event: table, connection: agentwire.Connection)
+---@return fun() off calls it no longer
 function Connection:on_state(fn)
   options.argument("on_state", "fn", options.func, fn)
-  table.insert(self._listeners, fn)
+  return listen(self._listeners, fn)
 end
 
 ---@return boolean
@@ -161,20 +188,33 @@ end
 
 local function adopt(self, core, slot, kind, id)
   local made = channel.new(self, protocols[kind], core, slot, id)
-  self._channels[slot] = made
+  self._channels[slot], self._cores[slot] = made, core
   self._by_id[key_of(kind, id)] = made
   return made
 end
 
-function Connection:_forget(made)
-  self._channels[made._slot] = nil
-  if next(self._channels) == nil then
+function Connection:_forget(slot, kind, id)
+  self._channels[slot], self._cores[slot] = nil, nil
+  if next(self._cores) == nil then
     self._idle:wake_all()
   end
-  local key = key_of(made.kind, made.id)
-  if self._by_id[key] == made then
+  local key = key_of(kind, id)
+  local made = self._by_id[key]
+  if made and made._slot == slot then
     self._by_id[key] = nil
   end
+end
+
+---Nobody holds the channel any more. The peer is told what its protocol says
+---to somebody whose work is no longer wanted.
+function Connection:_abandon(core, slot, kind, id)
+  local _, _, _, sent = core:state()
+  if sent and sent > 0 then
+    local type, payload = protocols[kind].abandon(id)
+    core:send(type, payload, nil, true)
+  end
+  self:_forget(slot, kind, id)
+  core:close()
 end
 
 ---Opens a scope; its first message is the caller's to send.
@@ -207,11 +247,23 @@ end
 ---are answered already). It must not wait.
 ---@param kind "provider"|"agent"|"tool"|"link"
 ---@param fn fun(message: table)
+---@return fun() off calls it no longer
 function Connection:on_control(kind, fn)
   options.argument("on_control", "kind", SPOKEN, kind)
   options.argument("on_control", "fn", options.func, fn)
   self._control[kind] = self._control[kind] or {}
-  table.insert(self._control[kind], fn)
+  return listen(self._control[kind], fn)
+end
+
+---Has `handle(object, message)` called for each unsequenced message of this
+---kind, for as long as somebody else holds the object.
+---@param kind string
+---@param object table
+---@param handle fun(object: table, message: table)
+function Connection:_listen(kind, object, handle)
+  local objects = self._objects[kind] or setmetatable({}, { __mode = "k" })
+  self._objects[kind] = objects
+  objects[object] = handle
 end
 
 ---Sends a message with sequence 0.
@@ -336,7 +388,10 @@ local function take_control(self, message)
         message.error_code or message.code or "refused")
     end
   end
-  for _, fn in ipairs(self._control[message.kind] or {}) do
+  for object, handle in pairs(self._objects[message.kind] or {}) do
+    self._host._scheduler:call("a client", handle, object, message)
+  end
+  for _, fn in each_listener(self._control[message.kind]) do
     self._host._scheduler:call("a control listener", fn, message)
   end
 end
@@ -603,7 +658,7 @@ end
 ---@return string? code "timeout"
 function Connection:wait_idle(timeout_ms)
   options.timeout("wait_idle", timeout_ms)
-  while next(self._channels) ~= nil do
+  while next(self._cores) ~= nil do
     local _, message, code = self._idle:wait(timeout_ms)
     if code then
       return nil, message, code

@@ -1,6 +1,7 @@
 --- One agent session as its client sees it. A reader task takes what the server
 --- sends: events go to the run they belong to, tool calls are executed here.
 
+local guard = require("agentwire._guard")
 local host = require("agentwire.host")
 local json = require("agentwire.json")
 local options = require("agentwire._options")
@@ -21,27 +22,15 @@ local MAX_EXECUTIONS = 64
 
 -- Run --------------------------------------------------------------------------
 
----@class agentwire.SessionRun one prompt, its events and its outcome
-local Run = {}
-Run.__index = Run
-
 local function new_run(limit)
-  return setmetatable({
+  return {
     message_id = nil,
     _queue = limit and wait.queue(limit, "a run's events"),
     _done = wait.latch("a run's outcome"),
     _result = nil,
     _message = nil,
     _code = nil,
-  }, Run)
-end
-
---- The next event, or nil after the last one.
----@async
----@return table|nil event
-function Run:next()
-  local queue = self._queue
-  return queue and (queue:pop())
+  }
 end
 
 local function end_run(run, result, message, code)
@@ -64,6 +53,33 @@ local function discard(run)
   end
 end
 
+---@class agentwire.SessionRun one prompt's events, for whoever iterates them
+local Cursor = {}
+Cursor.__index = Cursor
+
+local function new_cursor(session, run)
+  return setmetatable({
+    _session = session, -- a run that is read keeps its session
+    _run = run,
+    _anchor = guard.new(function()
+      discard(run)
+    end),
+  }, Cursor)
+end
+
+--- The next event, or nil after the last one.
+---@async
+---@return table|nil event
+function Cursor:next()
+  local queue = self._run._queue
+  return queue and (queue:pop())
+end
+
+--- What the language calls when the loop is left (Lua 5.4).
+Cursor.__close = function(self)
+  discard(self._run)
+end
+
 -- Session ------------------------------------------------------------------------
 
 ---@class agentwire.Session
@@ -77,7 +93,13 @@ Session.__index = Session
 ---@param given table {routes, on_event, max_executions, max_queued_events, timeout_ms}
 ---@return agentwire.Session
 function M.new(client, channel, given)
+  local anchor, state = guard.new(function()
+    channel:try_send(protocol.abandon(channel.id))
+    channel:close()
+  end)
   return setmetatable({
+    _anchor = anchor,
+    _guard = state,
     id = channel.id,
     unknown = 0,
     _client = client,
@@ -96,6 +118,7 @@ function M.new(client, channel, given)
     _stopped = wait.latch("the session's end"),
     _stopping = false,
     _ended = false,
+    _asked = false, -- a message was sent whose run has not come yet
     _last_result = nil,
     _last_error = nil,
     _last_code = nil,
@@ -104,6 +127,14 @@ end
 
 local function fail(session, message, code)
   session._last_error, session._last_code = message, code
+end
+
+-- A listener is somebody who waits, as long as there is something to hear:
+-- until then the session is kept, also when nobody else holds it.
+local function pin(session)
+  local hears = session._on_event and not session._ended
+    and (session._asked or not session:is_complete())
+  session._client:_pin(session, hears or nil)
 end
 
 local function finish_run(session, run, result, message, code)
@@ -122,7 +153,9 @@ local function finish_run(session, run, result, message, code)
   else
     fail(session, message, code)
   end
+  session._asked = false
   end_run(run, result, message, code)
+  pin(session)
 end
 
 --- Ends the session on this side: whatever waits is told why. Idempotent.
@@ -131,6 +164,7 @@ function Session:_finish(message, code)
     return
   end
   self._ended = true
+  self._guard:dismiss()
   local open = self._prompted
   self._prompted = {}
   if self._current then
@@ -148,6 +182,7 @@ function Session:_finish(message, code)
   end
   self._channel:close()
   self._stopped:set(true)
+  pin(self)
   self._client:_retire(self)
 end
 
@@ -253,7 +288,7 @@ function HANDLERS.agent_event(session, message, reply_to)
   end
   tell_listener(session, event)
   if run._queue and not session._stopping then
-    run._queue:push(event)
+    return run._queue, event
   end
 end
 
@@ -399,33 +434,51 @@ function HANDLERS.tool_execute(session, event)
   end)
 end
 
---- Takes one message.
+--- Takes one message. An event for whoever iterates is given back with its
+--- queue: there the reader waits, and must not hold the session meanwhile.
+---@return agentwire.Queue|nil queue
+---@return table|nil event
 function Session:_receive(event, reply_to)
   local handler = HANDLERS[event.type]
   if event.type == "refused" then
     take_refused(self, event, reply_to)
   elseif handler and protocol.check(event) then
-    handler(self, event, reply_to)
+    return handler(self, event, reply_to)
   else
     self.unknown = self.unknown + 1
   end
 end
 
-local function read(session)
-  local channel = session._channel
-  while not session._ended do
-    local event, message, code = channel:receive()
-    if not event then
-      return session:_finish(message, code)
-    end
-    session:_receive(event, channel:reply_to())
+local function take(box, channel, event, message, code)
+  local session = box.session
+  if not session or session._ended then
+    return false
+  elseif not event then
+    session:_finish(message, code)
+    return false
   end
+  return true, session:_receive(event, channel:reply_to())
+end
+
+-- Holds the session in a weak box: one that nobody else holds has no reader.
+local function read(box, channel)
+  repeat
+    local going, queue, item = take(box, channel, channel:receive())
+    if queue then
+      queue:push(item)
+    end
+  until not going
 end
 
 --- Sends `agent_start` and waits for its answer.
 function Session:_start(payload, timeout_ms)
-  host.current():spawn(read, self):defer(function()
-    self:_finish("the session's reader has ended", "closed")
+  local box = setmetatable({ session = self }, { __mode = "v" })
+  local channel = self._channel
+  host.current():spawn(read, box, channel):defer(function()
+    if box.session then
+      box.session:_finish("the session's reader has ended", "closed")
+    end
+    channel:close()
   end)
   local event, message, code = request(self, "agent_start", payload,
     "agent_started", timeout_ms)
@@ -448,6 +501,8 @@ local function send_message(session, title, message, mode)
   if not text then
     return nil, "the message cannot be sent: " .. why, "invalid_request"
   end
+  session._asked = true
+  pin(session)
   return session._channel:send("agent_message", {
     session_id = session.id,
     message_json = text,
@@ -456,11 +511,14 @@ local function send_message(session, title, message, mode)
 end
 
 --- Prompts the agent. Iterates the run's events; the loop ends with the run,
---- well or badly, and `result` tells which.
+--- well or badly, and `result` tells which. When it is left early the events
+--- that are left are dropped; the run goes on.
 ---@async
 ---@param message string|table
 ---@return fun(run: agentwire.SessionRun): table|nil iterator
 ---@return agentwire.SessionRun run
+---@return nil
+---@return agentwire.SessionRun closing
 function Session:prompt(message)
   local run = new_run(self._max_queued)
   local ok, why, code = send_message(self, "session:prompt", message)
@@ -471,7 +529,8 @@ function Session:prompt(message)
   else
     finish_run(self, run, nil, why, code)
   end
-  return Run.next, run
+  local cursor = new_cursor(self, run)
+  return Cursor.next, cursor, nil, cursor
 end
 
 --- Waits for the outcome of the run that was begun last. Events that nobody
@@ -599,16 +658,17 @@ function Session:stop(reason, timeout_ms)
 end
 
 --- Ends the session without waiting. Wakes whoever waits for it. Idempotent.
-function Session:close()
+---@param message? string why, for those who wait
+---@param code? string
+function Session:close(message, code)
   if self._ended then
     return
   end
-  -- A closing task may itself be cancelled; then sending may raise.
-  pcall(self._channel.send, self._channel, "agent_stop", {
+  self._channel:try_send("agent_stop", {
     session_id = self.id,
-    reason = "closed",
+    reason = message or "closed",
   })
-  self:_finish("the session was closed", "closed")
+  self:_finish(message or "the session was closed", code or "closed")
 end
 
 ---@return boolean

@@ -4,6 +4,7 @@ local json = require("agentwire.json")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
 local session = require("agentwire.agent._session")
+local undo = require("agentwire._undo")
 local sources = require("agentwire.agent._sources")
 
 local M = {}
@@ -53,6 +54,14 @@ local START = options.spec("agent:start", {
 local Client = {}
 Client.__index = Client
 
+-- Errors about a session that the server does not know come outside of it.
+local function take_control(self, message)
+  local known = self._sessions[message.id]
+  if known and message.type == "agent_error" then
+    known:_receive(message, message.in_reply_to)
+  end
+end
+
 ---@param connection agentwire.Connection
 ---@param given? agentwire.AgentClientOptions
 ---@return agentwire.AgentClient
@@ -63,17 +72,16 @@ function M.new(connection, given)
     _options = given,
     _timeout_ms = given.timeout_ms or TIMEOUT_MS,
     _max_ended = given.max_ended or MAX_ENDED,
-    _sessions = {}, -- by id
+    _sessions = setmetatable({}, { __mode = "v" }), -- who holds them keeps them
+    _pinned = {}, -- those that have a listener, and something to tell it
     _ended = {}, -- the oldest first
   }, Client)
-  -- Errors about a session that the server does not know come outside of it.
-  connection:on_control("agent", function(message)
-    local known = self._sessions[message.id]
-    if known and message.type == "agent_error" then
-      known:_receive(message, message.in_reply_to)
-    end
-  end)
+  connection:_listen("agent", self, take_control)
   return self
+end
+
+function Client:_pin(kept, pinned)
+  self._pinned[kept] = pinned
 end
 
 --- Keeps at most `max_ended` ended sessions known, the latest ones.
@@ -136,7 +144,8 @@ local function build_start(given, tools)
   }
 end
 
---- Starts a session.
+--- Starts a session. One that nobody holds any more is stopped, unless its
+--- listener has something to hear.
 ---@async
 ---@param given? agentwire.AgentStart
 ---@return agentwire.Session|nil session
@@ -162,9 +171,11 @@ function Client:start(given)
   })
   self._sessions[channel.id] = started
   local ok
-  ok, why, code = started:_start(payload, given.timeout_ms)
+  ok, why, code = undo.unless_returned(function()
+    started:close()
+  end, started._start, started, payload, given.timeout_ms)
   if not ok then
-    started:_finish(why, code)
+    started:close(why, code)
     return nil, why, code
   end
   return started

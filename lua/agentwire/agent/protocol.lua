@@ -160,6 +160,14 @@ function M.fail(code, message)
   return M.error(code, message)
 end
 
+---What is said in a scope that its opener no longer wants.
+---@param id string
+---@return string type
+---@return table payload
+function M.abandon(id)
+  return "agent_stop", { session_id = id, reason = "no longer wanted" }
+end
+
 --- A user message from what a caller may give: text, or a message table.
 ---@param message string|table
 ---@return table

@@ -28,6 +28,7 @@ local NO_CHANNEL = {
   send = function()
     return nil, "the stream has ended", "ended"
   end,
+  try_send = function() end,
   close = function() end,
 }
 
@@ -330,20 +331,30 @@ local function advance_held(stream)
 end
 
 --- Iterates over the events. The loop ends with the stream, well or badly:
--- `result` tells which. With `coalesce`, adjacent deltas of a block that have
--- arrived are merged into one event.
+-- `result` tells which. Leaving it early gives the stream up: at once in Lua
+-- 5.4, else when nobody holds it any more; to go on, use `next`. With
+-- `coalesce`, adjacent deltas of a block that have arrived are merged into one
+-- event.
 ---@async
 ---@param given? { coalesce: boolean? }
 ---@return fun(stream: agentwire.Stream): table|nil iterator
 ---@return agentwire.Stream stream
+---@return nil
+---@return agentwire.Stream closing
 function Stream:events(given)
+  local step = self._rec and advance or advance_plain
   if given ~= nil and EVENTS:check(given).coalesce then
-    return advance_coalesced, self
+    step = advance_coalesced
+  elseif self._held then
+    step = advance_held
   end
-  if self._held then
-    return advance_held, self
-  end
-  return self._rec and advance or advance_plain, self
+  return step, self, nil, self
+end
+
+--- What the language calls when a loop over the events, or a block that has the
+-- stream as a `<close>` variable, is left (Lua 5.4).
+Stream.__close = function(self)
+  self:close()
 end
 
 --- The next event. After the end: nil, the reason and its code, which is
@@ -451,10 +462,10 @@ function Stream:abort(reason)
   if self._ended or self._aborted then
     return true
   end
-  self._aborted = true
   local ok, text, code = self._channel:send("abort_request", {
     target_stream_id = self.id, reason = reason,
   })
+  self._aborted = ok
   if ok or code == "ended" then
     return true
   end
@@ -467,8 +478,11 @@ function Stream:close()
   if self._ended then
     return
   end
-  -- A closing task may itself be cancelled; then sending may raise.
-  pcall(self.abort, self, "closed")
+  if not self._aborted then
+    self._channel:try_send("abort_request", {
+      target_stream_id = self.id, reason = "closed",
+    })
+  end
   finish(self, nil, "the stream was closed", "closed")
 end
 

@@ -4,13 +4,14 @@ local options = require "agentwire._options"
 local protocol = require "agentwire.provider.protocol"
 local streams = require "agentwire.provider._stream"
 local task = require "agentwire.task"
+local undo = require "agentwire._undo"
 local wait = require "agentwire._wait"
 
 local finish, new_stream = streams.finish, streams.new
 
 local M = {}
 
--- Ended streams that stay known by id, for callers that keep ids only.
+-- Ended streams that stay known by id.
 local MAX_ENDED = 256
 
 -- Base peers never answer `sync_request`.
@@ -86,7 +87,6 @@ Client.__index = Client
 
 -- Keeps at most `max_ended` ended streams, the latest ones.
 local function retire(client, stream)
-  client._active = client._active - 1
   if client._streams[stream.id] ~= stream then
     return
   end
@@ -114,7 +114,9 @@ local function open(client, kind, payload, id)
     return nil, text, code
   end
   local ok
-  ok, text, code = channel:send(kind, payload)
+  ok, text, code = undo.unless_returned(function()
+    channel:close()
+  end, channel.send, channel, kind, payload)
   if not ok then
     channel:close()
     return nil, text, code
@@ -133,7 +135,8 @@ local function build(spec, request)
 end
 
 --- Starts a model stream. Returns at once: a refusal by the server comes out of
--- `next` and `result` as nil, message, code.
+-- `next` and `result` as nil, message, code. A stream that nobody holds any more
+-- is given up.
 ---@async
 ---@param request agentwire.StreamRequest
 ---@return agentwire.Stream|nil stream
@@ -153,7 +156,6 @@ function Client:start_stream(request)
     on_end = self._retire,
   })
   self._streams[stream.id] = stream
-  self._active = self._active + 1
   return stream
 end
 
@@ -197,9 +199,7 @@ local function ask(client, kind, payload, wanted, timeout_ms)
     ok, reply, text, code = pcall(await_reply, channel, wanted)
   end
   if not ok or code == "timeout" then
-    pcall(channel.send, channel, "abort_request", {
-      target_stream_id = channel.id, reason = "no longer wanted",
-    })
+    channel:try_send(protocol.abandon(channel.id))
   end
   channel:close()
   if not ok then
@@ -422,11 +422,12 @@ end
 --- Counts, for reports and tests.
 ---@return { active: integer, known: integer }
 function Client:stats()
-  local known = 0
-  for _ in pairs(self._streams) do
+  local known, active = 0, 0
+  for _, stream in pairs(self._streams) do
     known = known + 1
+    active = active + (stream:is_ended() and 0 or 1)
   end
-  return { active = self._active, known = known }
+  return { active = active, known = known }
 end
 
 --- Part of the adapter port: a client serves whatever its peer serves, so that
@@ -470,6 +471,13 @@ function Client:stream(request, emit)
   return message, text, code, usage and { usage = usage }
 end
 
+local function take_control(client, message)
+  local handle = CONTROL[message.type]
+  if handle then
+    handle(client, message)
+  end
+end
+
 --- A client of the provider at the other end of a connection.
 ---@param connection agentwire.Connection
 ---@param given? agentwire.ProviderClientOptions
@@ -479,8 +487,7 @@ function M.new(connection, given)
   local client = setmetatable({
     goodbye = nil,
     _connection = connection,
-    _streams = {},
-    _active = 0,
+    _streams = setmetatable({}, { __mode = "v" }), -- who holds them keeps them
     _ended = {},
     _ended_first = 1,
     _ended_last = 0,
@@ -492,12 +499,7 @@ function M.new(connection, given)
   client._retire = function(stream)
     retire(client, stream)
   end
-  connection:on_control(KIND, function(message)
-    local handle = CONTROL[message.type]
-    if handle then
-      handle(client, message)
-    end
-  end)
+  connection:_listen(KIND, client, take_control)
   return client
 end
 

@@ -121,6 +121,14 @@ function M.fail(code, message)
   }
 end
 
+---What is said in a scope that its opener no longer wants.
+---@param id string
+---@return string type
+---@return table payload
+function M.abandon(id)
+  return "abort_request", { target_stream_id = id, reason = "no longer wanted" }
+end
+
 --- Checks a payload that a peer sent.
 ---@param kind string message type
 ---@param payload table

@@ -2,6 +2,7 @@
 --- to the peer, and which of them each answer belongs to. Somebody else reads
 --- the channel and hands over what comes.
 
+local guard = require("agentwire._guard")
 local json = require("agentwire.json")
 local problems = require("agentwire._problem")
 local protocol = require("agentwire.tool.protocol")
@@ -9,6 +10,8 @@ local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
 local M = {}
+
+local WEAK = { __mode = "v" }
 
 -- How many updates of an execution are kept for a reader that is behind.
 -- Updates are progress reports, so the oldest give way.
@@ -28,8 +31,21 @@ local CANCEL_MS = 1000
 local Execution = {}
 Execution.__index = Execution
 
+-- An execution that nobody holds any more is cancelled.
+local function give_up(calls, id)
+  calls._open_count = calls._open_count - 1
+  calls._channel:try_send("tool_cancel", {
+    execution_id = id, reason = "no longer wanted",
+  })
+end
+
 local function new_execution(calls, id, call)
+  local anchor, state = guard.new(function()
+    give_up(calls, id)
+  end)
   return setmetatable({
+    _anchor = anchor,
+    _guard = state,
     id = id,
     tool_call_id = call.tool_call_id or id,
     name = call.name,
@@ -51,6 +67,7 @@ local function settle(self, result, message, code)
     return
   end
   local calls = self._calls
+  self._guard:dismiss()
   self._outcome = { result, message, code }
   calls._open[self.id] = nil
   calls._open_count = calls._open_count - 1
@@ -217,8 +234,8 @@ function M.new(channel, options)
   options = options or {}
   local self = setmetatable({
     _channel = channel,
-    _open = {}, -- executions by id
-    _by_message = {}, -- and by the message that asked for them
+    _open = setmetatable({}, WEAK), -- executions by id
+    _by_message = setmetatable({}, WEAK), -- and by the message that asked
     _open_count = 0,
     _requests = {}, -- in the order of sending
     _count = 0,

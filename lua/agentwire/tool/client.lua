@@ -156,7 +156,6 @@ function Client:status(execution_id)
 end
 
 --- Ends the scope; open executions end with "closed". Idempotent.
----@async
 ---@param reason? string
 function Client:close(reason)
   options.optional("tool:close", "reason", options.string, reason)
@@ -166,7 +165,7 @@ function Client:close(reason)
   end
   self._channel = nil
   self._calls:close(reason or "the tool client was closed", "closed")
-  channel:send("goodbye", { reason = reason })
+  channel:try_send("goodbye", { reason = reason })
   channel:close()
 end
 

@@ -11,6 +11,7 @@ local pool = require("agentwire.tool.pool")
 local protocol = require("agentwire.tool.protocol")
 local runs = require("agentwire.tool._runs")
 local task = require("agentwire.task")
+local undo = require("agentwire._undo")
 local wait = require("agentwire._wait")
 
 local M = {}
@@ -298,7 +299,9 @@ function M.register(connection, source, options)
     _timeout_ms = options.timeout_ms or TIMEOUT_MS,
   }, Registration)
   local registered
-  registered, why, code = register_all(self, source)
+  registered, why, code = undo.unless_returned(function()
+    self:close("the caller was cancelled")
+  end, register_all, self, source)
   if not registered then
     self:close(why)
     return nil, why, code
@@ -338,11 +341,10 @@ function Registration:wait_ended(timeout_ms)
 end
 
 --- Takes everything back and ends the scope. Idempotent.
----@async
 ---@param reason? string
 function Registration:close(reason)
   local channel = self._scope.channel
-  channel:send("goodbye", { reason = reason })
+  channel:try_send("goodbye", { reason = reason })
   channel:close()
 end
 

@@ -1,0 +1,104 @@
+-- What a process holds, as numbers: to be the same after something as before.
+local host = require("agentwire.host")
+local task = require("agentwire.task")
+
+local M = {}
+
+local function count(list)
+  local n = 0
+  for _ in pairs(list) do
+    n = n + 1
+  end
+  return n
+end
+
+--- How many descriptors are open.
+function M.descriptors()
+  local open = 0
+  for fd = 0, 255 do
+    -- A socket cannot be opened anew, but that is another error.
+    local file, _, number = io.open("/proc/self/fd/" .. fd)
+    if file or number ~= 2 then
+      open = open + 1
+    end
+    if file then
+      file:close()
+    end
+  end
+  return open
+end
+
+--- Entries of the registry, which C's references would grow.
+function M.registry()
+  return count(debug.getregistry())
+end
+
+--- Resident kilobytes of this process.
+function M.resident_kb()
+  local file = io.open("/proc/self/status")
+  local text = file and file:read("*a") or ""
+  if file then
+    file:close()
+  end
+  return tonumber(text:match("VmRSS:%s*(%d+)")) or 0
+end
+
+--- What hangs on a host, and on connections and servers of it.
+---@param parts {conns: table?, servers: table?, pool: table?, runs: table?, services: table?}
+function M.take(parts)
+  local current = host.current()
+  local numbers = {
+    tasks = current:live_tasks(),
+    watched = count(current._handlers or {}),
+    descriptors = M.descriptors(),
+    registry = M.registry(),
+  }
+  for index, conn in ipairs(parts.conns or {}) do
+    local name = "connection " .. index .. " "
+    numbers[name .. "scopes"] = conn:stats().open_scopes
+    numbers[name .. "channels"] = count(conn._cores)
+    numbers[name .. "questions"] = count(conn._questions) + count(conn._pings)
+    numbers[name .. "listeners"] = #conn._listeners
+    numbers[name .. "streams"] = conn:provider():stats().active
+    numbers[name .. "sessions"] = conn:agent():stats().known
+      - conn:agent():stats().ended
+  end
+  for index, server in ipairs(parts.servers or {}) do
+    numbers["server " .. index .. " connections"] = server:count()
+  end
+  if parts.pool then
+    numbers["tools of peers"] = #parts.pool:list()
+  end
+  for index, service in ipairs(parts.services or {}) do
+    numbers["service " .. index .. " sessions"] = count(service._sessions)
+  end
+  return numbers
+end
+
+local function differences(before, after)
+  local found = {}
+  for name, number in pairs(after) do
+    if number > (before[name] or 0) then
+      table.insert(found, ("%s: %d, was %d"):format(name, number,
+        before[name] or 0))
+    end
+  end
+  table.sort(found)
+  return table.concat(found, "\n")
+end
+
+--- Waits until nothing has grown since `before`; what has, when the time is up.
+---@return string difference "" for none
+function M.settled(before, parts, timeout_ms)
+  local deadline = host.current():now() + (timeout_ms or 3000)
+  local difference
+  repeat
+    collectgarbage()
+    collectgarbage()
+    task.sleep(2)
+    difference = differences(before, M.take(parts))
+  until difference == "" or host.current():now() > deadline
+  return difference
+end
+
+return M
