@@ -183,14 +183,19 @@ local function start_stream(run)
   return stream, why, code
 end
 
+-- Not by a generic `for`: leaving that gives the stream up, and of one that was
+-- cancelled the cost has yet to be heard.
 local function read_stream(run, stream)
-  for event in stream:events { coalesce = run._loop._coalesce } do
+  local step, state = stream:events { coalesce = run._loop._coalesce }
+  local event = step(state)
+  while event do
     open_message(run)
     if event.type == "error" then
       run._partial = stream:partial()
     elseif SHOWN[event.type] then
       emit(run, { type = "message_update", event = event })
     end
+    event = step(state, event)
   end
   return stream:result()
 end
