@@ -15,9 +15,9 @@ local M = {}
 local UP, DOWN, NEWS, CLOSED = 1, 2, 4, 8
 local WRITABLE = 2
 
-local WEAK = { __mode = "v" }
-
 local NIL_ID = "00000000-0000-0000-0000-000000000000"
+
+local WEAK = { __mode = "v" }
 
 -- LuaJIT has no bit operators, and its bit library is not in Lua 5.4.
 local function has(events, bit)
@@ -689,53 +689,8 @@ function Connection:cut(reason)
   self._core:cut(reason)
 end
 
--- Questions outside the numbering ---------------------------------------------
-
-local function put(self, question)
-  local ok, message, code = question.ask()
-  if ok or code == "closed" and self._state ~= "closed" then
-    return true -- while it is away: asked when it is back
-  end
-  return nil, message, code
-end
-
----Asks something whose answer nothing guarantees: a cut swallows question and
----answer alike, so it is asked again over each new transport. `ask()` sends it,
----`latch` takes the answer.
----@async
----@param question {ask: fun(): boolean|nil, string?, string?, latch: agentwire.Latch}
----@param timeout_ms number?
----@return any ... what the latch was set to, or nil, message, and "timeout",
----"lost" or "closed"
-function Connection:_ask(question, timeout_ms)
-  local ok, message, code = put(self, question)
-  if not ok then
-    return nil, message, code
-  end
-  self._questions[question] = true
-  local first
-  ok, first, message, code = pcall(question.latch.wait, question.latch,
-    timeout_ms)
-  self._questions[question] = nil
-  if not ok then
-    error(first, 0)
-  end
-  return first, message, code
-end
-
-function Connection:_ask_again()
-  for question in pairs(self._questions) do
-    local ok, message, code = put(self, question)
-    if not ok then
-      question.latch:set(nil, message, code)
-    end
-  end
-end
-
-function Connection:_lose_questions(message, code)
-  for question in pairs(self._questions) do
-    question.latch:set(nil, message, code)
-  end
+for name, method in pairs(require("agentwire._questions")) do
+  Connection[name] = method
 end
 
 ---A ping and its pong on this connection, or on the next one if it is cut.
