@@ -146,14 +146,8 @@ local function check_identity(self, connection, what)
     connections)
 end
 
----Lets a place go; later calls do nothing.
 local function releaser(self, mine, theirs, id, what, connection)
-  local held = true
   return function()
-    if not held then
-      return
-    end
-    held = false
     add(mine, what, -1)
     if theirs then
       add(theirs, what, -1)
@@ -170,7 +164,7 @@ end
 ---Takes a place of a connection and of its identity.
 ---@param connection agentwire.Connection
 ---@param what "connections"|"sessions"|"streams"|"executions"|"tools"
----@return (fun())|nil release
+---@return (fun())|nil release to be called once
 ---@return string? message
 ---@return string? code rate_limited
 function Shares:take(connection, what)
