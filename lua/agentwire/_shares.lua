@@ -23,7 +23,8 @@ local IDENTITY = options.spec("per_identity", {
 ---@field streams integer? model streams and completions
 ---@field executions integer? of tools
 ---@field tools integer? in pools
----@field bytes integer? that its logs and inboxes hold when more is begun
+---@field bytes integer? that its logs, inboxes and conversations hold when more
+---is begun
 
 ---@class agentwire.ShareOptions
 ---@field per_connection agentwire.ShareLimits?
@@ -38,11 +39,11 @@ M.OPTIONS = options.spec("shares", {
 M.IDENTITY = IDENTITY
 
 -- Streams and executions of a connection have limits where they are served.
-local PER_CONNECTION = { sessions = 64, tools = 128, bytes = 2 ^ 24 }
+local PER_CONNECTION = { sessions = 64, tools = 128, bytes = 2 ^ 25 }
 
 local PER_IDENTITY = {
   connections = 256, sessions = 128, streams = 4000, executions = 256,
-  tools = 256, bytes = 2 ^ 26,
+  tools = 256, bytes = 2 ^ 27,
 }
 
 ---@class agentwire.Shares of one server
@@ -84,7 +85,7 @@ local function holds_too_much(held, limit, whose, option)
 end
 
 local function new_account()
-  return { counts = {}, total = 0, connections = {} }
+  return { counts = {}, total = 0, connections = {}, held = 0 }
 end
 
 local function account(accounts, key)
@@ -104,14 +105,14 @@ local function held_bytes(connections)
   return held
 end
 
----One place in an account, if there is one.
+---One place in an account, if there is one; `what` nil: only its bytes.
 local function check(of, limits, what, whose, option, connections)
-  local limit, count = limits[what], of.counts[what] or 0
+  local limit, count = limits[what or false], of.counts[what or false] or 0
   if limit and count >= limit then
     return refusal(count, what, whose, option)
   end
   local held = what ~= "connections" and limits.bytes
-    and held_bytes(connections) or 0
+    and of.held + held_bytes(connections) or 0
   if limits.bytes and held >= limits.bytes then
     return holds_too_much(held, limits.bytes, whose, option)
   end
@@ -161,6 +162,31 @@ local function releaser(self, mine, theirs, id, what, connection)
   end
 end
 
+---Whether a connection and its identity have a place left, and hold few enough
+---bytes for more to be begun.
+function Shares:_check(connection, what)
+  local mine = account(self._by_connection, connection)
+  local ok, why, code = check(mine, self._per_connection, what,
+    "this connection", "per_connection", { [connection] = true })
+  if not ok then
+    return nil, why, code
+  end
+  return check_identity(self, connection, what)
+end
+
+---Notes that what Lua holds for a connection has grown or shrunk.
+---@param connection agentwire.Connection
+---@param bytes integer
+function Shares:hold(connection, bytes)
+  local mine = account(self._by_connection, connection)
+  mine.held = mine.held + bytes
+  local id = connection.identity and connection.identity.id
+  if id then
+    local theirs = account(self._by_identity, id)
+    theirs.held = theirs.held + bytes
+  end
+end
+
 ---Takes a place of a connection and of its identity.
 ---@param connection agentwire.Connection
 ---@param what "connections"|"sessions"|"streams"|"executions"|"tools"
@@ -168,15 +194,11 @@ end
 ---@return string? message
 ---@return string? code rate_limited
 function Shares:take(connection, what)
-  local mine = account(self._by_connection, connection)
-  local ok, why, code = check(mine, self._per_connection, what,
-    "this connection", "per_connection", { [connection] = true })
-  if ok then
-    ok, why, code = check_identity(self, connection, what)
-  end
+  local ok, why, code = self:_check(connection, what)
   if not ok then
     return nil, why, code
   end
+  local mine = account(self._by_connection, connection)
   local id = connection.identity and connection.identity.id
   local theirs = id and account(self._by_identity, id)
   add(mine, what, 1)
@@ -214,6 +236,28 @@ function M.take(connection, what)
     return nothing
   end
   return shares:take(connection, what)
+end
+
+---Whether a connection holds few enough bytes to go on with what it has begun.
+---@param connection agentwire.Connection
+---@return true|nil ok
+---@return string? message
+---@return string? code rate_limited
+function M.check_bytes(connection)
+  local shares = connection._shares
+  if not shares then
+    return true
+  end
+  return shares:_check(connection, nil)
+end
+
+---Notes that what Lua holds for a connection has grown or shrunk.
+---@param connection agentwire.Connection
+---@param bytes integer
+function M.hold(connection, bytes)
+  if connection._shares and bytes ~= 0 then
+    connection._shares:hold(connection, bytes)
+  end
 end
 
 return M

@@ -141,6 +141,7 @@ end
 ---@return (fun(request: table): any, table?)|nil admit who it is, or true for
 ---nobody in particular; false and the refusal
 function M.new(options, place)
+  M.check("listen", options)
   if options.stdio then
     return nil
   elseif options.access == false then

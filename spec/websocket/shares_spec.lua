@@ -16,6 +16,8 @@ local function with_server(options, body)
       if not env.gate:is_set() then
         env.gate:wait()
       end
+      return { role = "assistant", stop_reason = "stop",
+        content = { { type = "text", text = "ok" } } }
     end
     local tools = aw.tool.registry()
     tools:add { name = "wait", description = "", handler = function()
@@ -24,7 +26,9 @@ local function with_server(options, body)
     options.listen = "ws://127.0.0.1:0"
     options.provider = model
     options.tools = tools
-    options.agent = { provider = model, model = "script/tiny" }
+    options.agent = { provider = model, model = "script/tiny",
+      store = options.store }
+    options.store = nil
     options.pool = aw.tool.pool()
     local server = assert(aw.serve(options))
     env.server, env.pool = server, options.pool
@@ -277,6 +281,81 @@ describe("a share", function()
       task.sleep(100) -- until it is acknowledged
       end_all(fill(BEGIN.sessions, one, 1))
     end)
+  end)
+
+  it("of bytes counts the conversations that sessions hold", function()
+    with_server({ tokens = TOKENS, shares = {
+      per_connection = { bytes = 50000 }, per_identity = { bytes = 80000 },
+    } }, function(env)
+      env.gate:set(true)
+      local one, two = env.dial("a"), env.dial("a")
+      local text = ("x"):rep(15000)
+      local function prompt(session)
+        session:prompt(text)
+        local _, why, code = session:result(5000)
+        if code == "rate_limited" then
+          return why
+        end
+        task.sleep(100) -- until its events are acknowledged
+      end
+      local sessions = {}
+      for i = 1, 3 do
+        sessions[i] = assert(one:agent():start {})
+        assert.is_nil((prompt(sessions[i])))
+      end
+      -- 45 000 bytes: one more may pass the limit, none may after it.
+      prompt(sessions[1])
+      for _ = 1, 10 do
+        assert.truthy(prompt(sessions[2]):find("per_connection.bytes", 1, true))
+        refused(BEGIN.sessions, one, "per_connection.bytes")
+      end
+      local other = assert(two:agent():start {})
+      prompt(other)
+      prompt(other)
+      assert.truthy(prompt(other):find("per_identity.bytes", 1, true))
+      for i = 1, 3 do
+        sessions[i]:stop()
+      end
+      task.sleep(100)
+      assert.is_nil((prompt(other)))
+      end_all(fill(BEGIN.sessions, one, 1))
+      other:stop()
+      link.settle()
+      assert.equal(0, env.server._shares._by_identity.alice.held)
+    end)
+  end)
+
+  it("of bytes counts a conversation that was loaded", function()
+    local store = { save = function() end }
+    function store.load()
+      return { { role = "user", content = ("x"):rep(60000) } }
+    end
+    with_server({ store = store, shares = {
+      per_connection = { bytes = 50000 },
+    } }, function(env)
+      local conn = env.dial()
+      local session = assert(conn:agent():start {})
+      refused(BEGIN.sessions, conn, "per_connection.bytes")
+      session:stop()
+      end_all(fill(BEGIN.sessions, conn, 1))
+    end)
+  end)
+
+  it("of bytes counts the messages that wait for a turn", function()
+    with_server({ shares = { per_connection = { bytes = 50000 } } },
+      function(env)
+        local session = assert(env.dial():agent():start {})
+        session:prompt("go")
+        for _ = 1, 5 do
+          session:steer(("x"):rep(20000))
+        end
+        link.settle()
+        local connection = next(env.server._connections)
+        local held = env.server._shares._by_connection[connection].held
+        assert.is_true(held >= 50000 and held < 75000)
+        env.gate:set(true)
+        session:stop()
+      end)
   end)
 
   it("does not hold peers that are no server's", function()

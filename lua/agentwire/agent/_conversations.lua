@@ -4,6 +4,7 @@
 local history = require("agentwire.agent._history")
 local identity = require("agentwire._identity")
 local log = require("agentwire.log")
+local shares = require("agentwire._shares")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
@@ -124,6 +125,7 @@ function Conversations:open(connection, id, known)
     closed = wait.latch("the end of a conversation"),
     _conversations = self,
     _changed = false,
+    _bytes = 0,
   }, Conversation)
   if not self._store then
     if known then
@@ -152,6 +154,28 @@ function Conversations:_load(made, known)
     return nil, why, code
   end
   return nil, "there is nothing to resume from " .. made.id, "session_expired"
+end
+
+---What the strings in a value take.
+local function size_of(value)
+  if type(value) == "string" then
+    return #value
+  elseif type(value) ~= "table" then
+    return 0
+  end
+  local size = 0
+  for _, member in pairs(value) do
+    size = size + size_of(member)
+  end
+  return size
+end
+
+---Counts what a session holds of it, for the shares of its owner.
+---@param held table
+function Conversation:measure(held)
+  local bytes = size_of(held)
+  shares.hold(self.connection, bytes - self._bytes)
+  self._bytes = bytes
 end
 
 ---Notes that it has changed.
@@ -186,6 +210,7 @@ function Conversation:close()
   if open[self.key] == self then
     open[self.key] = nil
   end
+  self:measure({})
   self.closed:set(true)
 end
 

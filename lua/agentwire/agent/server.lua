@@ -259,12 +259,18 @@ function Session:_track(event)
   end
 end
 
+--- Counts what it holds: the conversation, and the messages that wait.
+function Session:_measure()
+  self.conversation:measure { self.loop.messages, self.loop._queues }
+end
+
 --- Saves the conversation at the end of each turn, before that is told.
 function Session:_note(event)
   if event.type == "message_end" then
     self.conversation:touch()
   elseif event.type == "turn_end" or event.type == "agent_end" then
     local ok, why = self.conversation:save(self.loop.messages)
+    self:_measure()
     if not ok then
       self:_tell { type = "save_failed", message = why }
     end
@@ -357,13 +363,26 @@ function HANDLERS.agent_start(session, _, message_id)
     "this session has been started already")
 end
 
-function HANDLERS.agent_message(session, event, message_id)
-  local message, why, code = protocol.parse_message(event.message_json)
-  local mode
-  if message then
-    mode, why, code = protocol.parse_mode(event.options_json)
+--- A message as the session may take it: one whose peer does not hold too much.
+local function read_message(session, event)
+  local ok, why, code = shares.check_bytes(session.channel.connection)
+  if not ok then
+    return nil, why, code
   end
-  if not mode then
+  local message
+  message, why, code = protocol.parse_message(event.message_json)
+  if not message then
+    return nil, why, code
+  end
+  local mode
+  mode, why, code = protocol.parse_mode(event.options_json)
+  return mode and message, mode or why, code
+end
+
+function HANDLERS.agent_message(session, event, message_id)
+  local message, mode, code = read_message(session, event)
+  local why = mode
+  if not message then
     return session:_refuse(message_id, code, why)
   elseif not session._runner then
     return session:_begin(message, message_id)
@@ -376,6 +395,7 @@ function HANDLERS.agent_message(session, event, message_id)
   if not ok then
     return session:_refuse(message_id, code, why)
   end
+  session:_measure()
   session._asked_by[message] = message_id
 end
 
@@ -520,6 +540,7 @@ local function start(service, channel, event)
     return nil, "the service is stopping", "rate_limited"
   end
   session.loop = build_loop(session, config, event)
+  session:_measure()
   service._sessions[session] = true
   return session
 end
