@@ -147,6 +147,14 @@ int aw_http_build_request(aw_buf *out, const char *host, const char *target,
                           const char *protocols, const char *extra);
 int aw_http_build_accept(aw_buf *out, const char accept[AW_HTTP_ACCEPT_TEXT],
                          aw_http_span protocol, const char *extra);
+/* Asks a proxy for a tunnel to `authority`, host and port (RFC 9110 section
+ * 9.3.6). `user` is "name:password" as it stands in a URL, percent-encoded, for
+ * Basic authentication (RFC 7617); bytes NULL: none. AW_E_INVALID when it holds
+ * control characters, or is longer than AW_HTTP_USER_MAX. */
+#define AW_HTTP_USER_MAX 512
+int aw_http_build_connect(aw_buf *out, const char *authority,
+                          aw_http_span user);
+
 /* A refusal with a text/plain body and Connection: close; 426 names version
  * 13. */
 int aw_http_build_refusal(aw_buf *out, int status, const char *why);
@@ -165,6 +173,7 @@ struct aw_http_url {
   aw_http_span query;  /* with its "?"; empty when absent */
   unsigned port;       /* 80 or 443 when absent */
   bool port_given, is_ipv6;
+  aw_http_span user; /* of a proxy: before the @, bytes NULL when absent */
   aw_http_span file; /* ws+unix: the host is "localhost" then (static) */
 };
 
@@ -172,5 +181,9 @@ struct aw_http_url {
  * URL is refused (credentials belong in headers). */
 int aw_http_parse_url(aw_http_url *url, const char *text, size_t len,
                       const char **why);
+
+/* http://[user[:password]@]host[:port], a proxy. *why repeats no part of it. */
+int aw_http_parse_proxy(aw_http_url *url, const char *text, size_t len,
+                        const char **why);
 
 #endif

@@ -139,6 +139,77 @@ int aw_http_build_request(aw_buf *out, const char *host, const char *target,
   return put_head(out, parts, sizeof parts / sizeof parts[0], true);
 }
 
+static int hex_digit(char c) {
+  c = aw_http_lower(c);
+  return c >= '0' && c <= '9'   ? c - '0'
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                : -1;
+}
+
+/* Undoes percent-encoding. The length, or -1: malformed, or a control
+ * character, which neither a name nor a password may hold (RFC 7617). */
+static int decode_user(aw_http_span user, unsigned char *out) {
+  int len = 0;
+
+  for (size_t i = 0; i < user.len; i++) {
+    char c = user.bytes[i];
+
+    if (c == '%') {
+      if (user.len - i < 3 || hex_digit(user.bytes[i + 1]) < 0 ||
+          hex_digit(user.bytes[i + 2]) < 0) {
+        return -1;
+      }
+      c = (char)(hex_digit(user.bytes[i + 1]) * 16 +
+                 hex_digit(user.bytes[i + 2]));
+      i += 2;
+    }
+    if (c == '\t' || !aw_http_is_text(c)) {
+      return -1;
+    }
+    out[len++] = (unsigned char)c;
+  }
+  return len;
+}
+
+int aw_http_build_connect(aw_buf *out, const char *authority,
+                          aw_http_span user) {
+  unsigned char plain[AW_HTTP_USER_MAX + 1];
+  char coded[(AW_HTTP_USER_MAX + 3) / 3 * 4 + 1] = "";
+  const aw_http_span where = aw_http_text(authority);
+  int len = user.len > AW_HTTP_USER_MAX ? -1 : decode_user(user, plain);
+
+  if (len < 0 || !aw_http_is_authority(where)) {
+    return AW_E_INVALID;
+  }
+  if (user.bytes != NULL) {
+    if (memchr(user.bytes, ':', user.len) == NULL) {
+      plain[len++] = ':';
+    }
+    aw_base64(plain, (size_t)len, coded);
+  }
+  bool named = user.bytes != NULL;
+  const aw_http_span parts[] = {
+      aw_http_text("CONNECT "),
+      where,
+      aw_http_text(" HTTP/1.1\r\nHost: "),
+      where,
+      aw_http_text(named ? "\r\nProxy-Authorization: Basic " : ""),
+      {coded, named ? ((size_t)len + 2) / 3 * 4 : 0},
+      aw_http_text("\r\n\r\n")};
+  size_t total = 0;
+
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+    total += parts[i].len;
+  }
+  if (aw_buf_reserve(out, total) != 0) {
+    return AW_E_NOMEM;
+  }
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+    aw_buf_append(out, parts[i].bytes, parts[i].len);
+  }
+  return 0;
+}
+
 int aw_http_build_accept(aw_buf *out, const char accept[AW_HTTP_ACCEPT_TEXT],
                          aw_http_span protocol, const char *extra) {
   bool agreed = protocol.bytes != NULL;

@@ -177,3 +177,36 @@ int aw_http_parse_url(aw_http_url *url, const char *text, size_t len,
   *why = read_url(url, (aw_http_span){text, len});
   return *why == NULL ? 0 : AW_E_INVALID;
 }
+
+static const char *read_proxy(aw_http_url *url, aw_http_span rest) {
+  const char *why;
+  size_t at;
+
+  if (!begins(rest, "http://")) {
+    return "proxy does not start with http://";
+  }
+  rest = drop(rest, 7);
+  if (rest.len > 0 && rest.bytes[rest.len - 1] == '/') {
+    rest.len--;
+  }
+  for (at = rest.len; at > 0 && rest.bytes[at - 1] != '@'; at--) {
+  }
+  if (at > 0) {
+    url->user = (aw_http_span){rest.bytes, at - 1};
+    rest = drop(rest, at);
+  }
+  why = read_host(url, &rest);
+  if (why == NULL) {
+    why = read_port(url, rest);
+  }
+  return why == NULL ? NULL
+                     : "proxy is not http://host:port, with user:password@ "
+                       "before the host where it asks for them";
+}
+
+int aw_http_parse_proxy(aw_http_url *url, const char *text, size_t len,
+                        const char **why) {
+  *url = (aw_http_url){.secure = false};
+  *why = read_proxy(url, (aw_http_span){text, len});
+  return *why == NULL ? 0 : AW_E_INVALID;
+}

@@ -56,6 +56,7 @@ static int conn_connect(lua_State *L) {
   options.url = aw_lua_need_string(L, 2, "url");
   options.protocols = aw_lua_opt_string(L, 2, "protocols");
   options.host = aw_lua_opt_string(L, 2, "host");
+  options.proxy = aw_lua_opt_string(L, 2, "proxy");
   options.message_max = aw_lua_transport_max(L, 2);
   options.handshake_ms = aw_lua_opt_unsigned(L, 2, "handshake_ms", 0);
   options.ping_interval_ms = aw_lua_opt_unsigned(L, 2, "ping_interval_ms", 0);

@@ -141,10 +141,34 @@ static bool check_host(lua_State *L, int arg) {
   return fine;
 }
 
+/* NULL, or what is wrong with the option; no part of it is repeated. */
+static const char *check_proxy(lua_State *L, int arg) {
+  const char *why = NULL;
+  aw_http_span proxy;
+  aw_http_url url;
+  lua_getfield(L, arg, "proxy");
+  if (!lua_isnil(L, -1)) {
+    if (!span_at(L, -1, &proxy)) {
+      why = "proxy is not a string";
+    } else if (memchr(proxy.bytes, '\0', proxy.len) != NULL) {
+      why = "proxy contains a zero byte";
+    } else if (proxy.len > 0) {
+      (void)aw_http_parse_proxy(&url, proxy.bytes, proxy.len, &why);
+    }
+  }
+  lua_pop(L, 1);
+  return why;
+}
+
 const char *aw_lua_headers(lua_State *L, int arg) {
   header_list list = {0};
   luaL_checkstack(L, 16, "headers");
   if (!check_host(L, arg)) {
+    return NULL;
+  }
+  const char *why = check_proxy(L, arg);
+  if (why != NULL) {
+    lua_pushfstring(L, "option %s", why);
     return NULL;
   }
   lua_pushliteral(L, "");

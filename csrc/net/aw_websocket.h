@@ -24,10 +24,11 @@ struct aw_tls_options {
 };
 
 struct aw_websocket_options {
-  const char *url;           /* ws://, wss:// or ws+unix: */
-  const char *protocols;     /* NULL: "agentwire.v1, makai.v1" */
-  const char *headers;       /* whole lines with CRLF, or NULL */
-  const char *host;          /* Host header in place of the URL's, or NULL */
+  const char *url;       /* ws://, wss:// or ws+unix: */
+  const char *protocols; /* NULL: "agentwire.v1, makai.v1" */
+  const char *headers;   /* whole lines with CRLF, or NULL */
+  const char *host;      /* Host header in place of the URL's, or NULL */
+  const char *proxy; /* http://user:password@host:port to CONNECT by, or NULL */
   const aw_tls_options *tls; /* only with wss://; NULL: defaults */
   size_t message_max;        /* 0: AW_TRANSPORT_MESSAGE_MAX */
   unsigned handshake_ms;     /* until open; 0: 10000 */

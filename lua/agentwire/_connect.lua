@@ -39,6 +39,7 @@ local M = {}
 ---headers, by name or as a list of {name, value}
 ---@field tls agentwire.TlsOptions?
 ---@field host string? Host header in place of the URL's host
+---@field proxy string? "http://user:password@host:port", or "environment"
 ---@field protocols string? subprotocols to offer
 ---@field timeout_ms number? for opening as a whole; default: none
 ---@field handshake_ms integer? for TCP, TLS and the handshake, 10 000
@@ -87,6 +88,7 @@ local CONNECT = options.spec("connect", {
   headers = options.any, -- _request says what is wrong with it
   tls = TLS,
   host = options.string,
+  proxy = options.filled,
   protocols = options.filled,
   handshake_ms = limits.COUNT,
   ping_interval_ms = limits.COUNT,
@@ -245,6 +247,7 @@ function Dialer:dial(conn, asked)
     return conn:spawn(asked)
   end
   self.url = asked.url
+  asked.proxy = request.proxy_for(asked.proxy, asked.url)
   return conn:connect(asked)
 end
 

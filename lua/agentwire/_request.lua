@@ -32,11 +32,47 @@ function M.check(title, given)
       .. 'such as { ["X-Team"] = "blue" }, got a string', title)
   end
   local problem = core.header_problem {
-    host = given.host, token = known(given.token), headers = known(given.headers),
+    host = given.host,
+    proxy = given.proxy ~= "environment" and given.proxy or nil,
+    token = known(given.token), headers = known(given.headers),
   }
   if problem then
     misuse.raise("%s: %s", title, problem)
   end
+end
+
+-- Hosts that NO_PROXY names: themselves and what is below them.
+local function is_excepted(host)
+  local list = os.getenv("no_proxy") or os.getenv("NO_PROXY") or ""
+  for each in list:lower():gmatch("[^%s,]+") do
+    local name = each:gsub("^%*?%.", "")
+    if each == "*" or host == name or host:sub(-#name - 1) == "." .. name then
+      return true
+    end
+  end
+  return false
+end
+
+-- Of HTTP_PROXY only the lower-case name counts: where requests become
+-- environment variables, the other is a header that anybody may send.
+local function from_environment(url)
+  local scheme, rest = url:lower():match("^(wss?)://([^/?#]*)")
+  local host = rest and (rest:match("^%[([^%]]*)%]") or rest:match("^[^:]*"))
+  if not scheme or is_excepted(host) then
+    return ""
+  end
+  local own = scheme == "wss"
+    and (os.getenv("https_proxy") or os.getenv("HTTPS_PROXY"))
+    or scheme == "ws" and os.getenv("http_proxy")
+  return own or os.getenv("all_proxy") or os.getenv("ALL_PROXY") or ""
+end
+
+---The proxy for a URL: as given, or what the environment says, or "".
+---@param proxy string?
+---@param url string
+---@return string
+function M.proxy_for(proxy, url)
+  return proxy == "environment" and from_environment(url) or proxy or ""
 end
 
 return M

@@ -69,6 +69,7 @@ static void try_url(const char *text, size_t len) {
   const char *why;
   aw_http_url url;
 
+  try_proxy(text, len);
   if (aw_http_parse_url(&url, text, len, &why) == 0) {
     if (url.file.bytes == NULL) {
       inside(url.host, text, len);
@@ -78,6 +79,30 @@ static void try_url(const char *text, size_t len) {
   } else {
     demand(why != NULL);
   }
+}
+
+/* What a proxy's URL holds makes one header line, or is refused. */
+static void try_proxy(const char *text, size_t len) {
+  const char *why;
+  aw_http_url url;
+  aw_http_head head;
+  aw_buf out;
+  size_t used;
+
+  if (aw_http_parse_proxy(&url, text, len, &why) != 0) {
+    demand(why != NULL);
+    return;
+  }
+  inside(url.host, text, len);
+  inside(url.user, text, len);
+  aw_buf_init(&out, aw_mem_default());
+  if (aw_http_build_connect(&out, "h:1", url.user) == 0) {
+    demand(aw_http_parse(&head, aw_buf_bytes(&out), aw_buf_len(&out),
+                         aw_buf_len(&out), true, &used) == 0);
+    demand(used == aw_buf_len(&out));
+    demand(head.count == (url.user.bytes != NULL ? 2 : 1));
+  }
+  aw_buf_fini(&out);
 }
 
 static void try_build(const char *text, int where) {

@@ -27,12 +27,18 @@ struct attempt {
   aw_stream *stream;
 };
 
+/* The way through a proxy. */
+enum tunnel { TUNNEL_NONE, TUNNEL_WANTED, TUNNEL_ASKED, TUNNEL_OPEN };
+
 struct dial {
   const aw_mem *mem;
   aw_loop *loop;
   aw_socket *socket; /* NULL: nobody waits any more */
   unsigned holds;    /* the socket, the timer, the resolver */
   bool started, resolving;
+  enum tunnel tunnel;
+  char *proxy_host, *proxy_user, *tunnel_to;
+  unsigned proxy_port;
   bool is_unix;  /* the address is a file's */
   bool attached; /* the socket has a stream */
   bool refused;  /* a head that refuses is in `in`, its body follows */
@@ -67,6 +73,9 @@ static void drop_dial(dial *d) {
   aw_mem_free(d->mem, d->protocols);
   aw_mem_free(d->mem, d->headers);
   aw_mem_free(d->mem, d->name);
+  aw_mem_free(d->mem, d->proxy_host);
+  aw_mem_free(d->mem, d->proxy_user);
+  aw_mem_free(d->mem, d->tunnel_to);
   aw_mem_free(d->mem, d);
 }
 
@@ -100,7 +109,8 @@ static void give_up(dial *d) {
 static void note_failure(dial *d, int rc, const struct sockaddr *address) {
   char text[AW_TCP_ADDRESS_TEXT];
   aw_tcp_format(address, true, text);
-  (void)snprintf(d->why, sizeof d->why, "%s: %s", uv_strerror(rc), text);
+  (void)snprintf(d->why, sizeof d->why, "%s: %s%s", uv_strerror(rc), text,
+                 d->tunnel != TUNNEL_NONE ? ", the proxy" : "");
   d->error = rc == UV_ECONNREFUSED ? AW_E_REFUSED
              : rc == UV_ENOENT     ? AW_E_NOT_FOUND
              : rc == UV_ETIMEDOUT  ? AW_E_TIMEOUT
@@ -130,11 +140,12 @@ static void try_next(dial *d) {
   }
 }
 
+/* With a proxy TLS comes later, inside of its tunnel. */
 static void use_stream(dial *d, aw_stream *stream, unsigned index) {
   aw_tls *tls = NULL;
   d->phase = "waiting for the answer to the upgrade";
   d->attached = true;
-  if (d->context != NULL) {
+  if (d->context != NULL && d->tunnel == TUNNEL_NONE) {
     d->phase = "in the TLS handshake";
     if (aw_tls_new(&tls, d->mem, d->context, d->name) != AW_OK) {
       aw_stream_free(stream);
@@ -175,9 +186,18 @@ static void take_addresses(dial *d, const struct addrinfo *info) {
   }
 }
 
+/* Whom to connect to: the server, or the proxy, which finds the server. */
+static const char *next_host(const dial *d) {
+  return d->tunnel != TUNNEL_NONE ? d->proxy_host : d->host;
+}
+
+static unsigned next_port(const dial *d) {
+  return d->tunnel != TUNNEL_NONE ? d->proxy_port : d->port;
+}
+
 static void fail_resolving(dial *d, int rc) {
-  (void)snprintf(d->why, sizeof d->why, "cannot resolve %.120s: %s", d->host,
-                 uv_strerror(rc));
+  (void)snprintf(d->why, sizeof d->why, "cannot resolve %.120s: %s",
+                 next_host(d), uv_strerror(rc));
   aw_socket_end(d->socket, rc == UV_EAI_NONAME ? AW_E_NOT_FOUND : AW_E_IO, 1006,
                 d->why);
 }
@@ -205,8 +225,8 @@ static bool take_literal(dial *d) {
     d->count = 1; /* it is there */
     return true;
   }
-  if (uv_ip4_addr(d->host, (int)d->port, first) != 0 &&
-      uv_ip6_addr(d->host, (int)d->port, first) != 0) {
+  if (uv_ip4_addr(next_host(d), (int)next_port(d), first) != 0 &&
+      uv_ip6_addr(next_host(d), (int)next_port(d), first) != 0) {
     return false;
   }
   d->count = 1;
@@ -224,10 +244,10 @@ static void start(dial *d) {
     return;
   }
   d->phase = "resolving the name";
-  (void)snprintf(port, sizeof port, "%u", d->port);
+  (void)snprintf(port, sizeof port, "%u", next_port(d));
   d->resolver.data = d;
   int rc = uv_getaddrinfo(aw_loop_uv(d->loop), &d->resolver, on_resolved,
-                          d->host, port, &hints);
+                          next_host(d), port, &hints);
   if (rc != 0) {
     fail_resolving(d, rc);
     return;
@@ -249,9 +269,26 @@ static void on_timer(uv_timer_t *timer) {
 
 /* The greeter */
 
+static void ask_proxy(dial *d) {
+  size_t len = d->proxy_user != NULL ? strlen(d->proxy_user) : 0;
+  d->tunnel = TUNNEL_ASKED;
+  d->phase = "waiting for the proxy's answer";
+  int rc = aw_http_build_connect(&d->socket->stream->out, d->tunnel_to,
+                                 (aw_http_span){d->proxy_user, len});
+  if (rc != AW_OK) {
+    aw_socket_end(d->socket, rc, 1006, aw_error_text(rc));
+    return;
+  }
+  aw_socket_mark(d->socket);
+}
+
 static void on_ready(void *user) {
   dial *d = user;
   unsigned char random[16];
+  if (d->tunnel == TUNNEL_WANTED) {
+    ask_proxy(d);
+    return;
+  }
   d->phase = "waiting for the answer to the upgrade";
   if (aw_loop_entropy(random, sizeof random) != AW_OK) {
     aw_socket_end(d->socket, AW_E_IO, 1006, "no entropy");
@@ -314,7 +351,13 @@ static void explain_refusal(dial *d) {
   (void)aw_http_parse(&head, aw_buf_bytes(&d->in), aw_buf_len(&d->in), 0, false,
                       &used);
   (void)snprintf(status, sizeof status, "HTTP %d", head.status);
-  say(&w, "handshake refused: ");
+  if (d->tunnel == TUNNEL_ASKED) {
+    say(&w, "refused by the proxy ");
+    say(&w, d->proxy_host);
+    say(&w, ": ");
+  } else {
+    say(&w, "handshake refused: ");
+  }
   say(&w, status);
   if (head.reason.len > 0) {
     size_t len = head.reason.len < 80 ? head.reason.len : 80;
@@ -381,6 +424,30 @@ static const char *name_mistake(const dial *d, const char *why) {
                                                     : "the answer is not HTTP";
 }
 
+/* The tunnel is there: what follows is said to the server. True: go on. */
+static bool enter_tunnel(dial *d, size_t used) {
+  aw_socket *s = d->socket;
+  aw_tls *tls = NULL;
+  aw_buf_consume(&d->in, used);
+  if (aw_buf_len(&d->in) > 0 || aw_stream_pending(s->stream) > 0) {
+    /* Nobody has asked the server for anything, and it speaks second. */
+    refuse(d, AW_E_REFUSED, "the proxy answered more than it was asked");
+    return false;
+  }
+  d->tunnel = TUNNEL_OPEN;
+  if (d->context == NULL) {
+    on_ready(d);
+    return false;
+  }
+  d->phase = "in the TLS handshake";
+  if (aw_tls_new(&tls, d->mem, d->context, d->name) != AW_OK) {
+    refuse(d, AW_E_NOMEM, "out of memory");
+    return false;
+  }
+  aw_stream_secure(s->stream, tls);
+  return false;
+}
+
 /* False: more input is needed, or all is decided. */
 static bool take_answer(dial *d) {
   aw_http_head head;
@@ -402,6 +469,13 @@ static bool take_answer(dial *d) {
     }
     aw_buf_consume(&d->in, used);
     return true;
+  }
+  if (d->tunnel == TUNNEL_ASKED) {
+    if (head.status / 100 == 2) {
+      return enter_tunnel(d, used);
+    }
+    await_body(d, &head, used);
+    return false;
   }
   if (aw_http_check_response(&head, d->key, d->protocols, &protocol) == 0) {
     open_socket(d, protocol, used);
@@ -478,6 +552,50 @@ static const aw_greeter client_greeter = {on_ready, on_input, on_deadline,
 static bool copy_optional(const aw_mem *mem, char **out, const char *text) {
   return text == NULL || text[0] == '\0' ||
          aw_socket_copy(mem, out, text, strlen(text));
+}
+
+/* host:port, as CONNECT wants it. */
+static char *make_target(const aw_mem *mem, const aw_http_url *url) {
+  size_t size = url->host.len + 16;
+  char *text = aw_mem_alloc(mem, size);
+  if (text != NULL) {
+    (void)snprintf(text, size, url->is_ipv6 ? "[%.*s]:%u" : "%.*s:%u",
+                   (int)url->host.len, url->host.bytes, url->port);
+  }
+  return text;
+}
+
+static int copy_proxy(dial *d, const aw_http_url *url, const char *proxy,
+                      const char **why) {
+  aw_http_url way;
+  aw_buf scratch;
+  int rc = aw_http_parse_proxy(&way, proxy, strlen(proxy), why);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  if (url->file.bytes != NULL) {
+    *why = "there is no proxy to a Unix socket";
+    return AW_E_INVALID;
+  }
+  *why = "out of memory";
+  d->tunnel = TUNNEL_WANTED;
+  d->proxy_port = way.port;
+  d->tunnel_to = make_target(d->mem, url);
+  bool ok =
+      d->tunnel_to != NULL &&
+      aw_socket_copy(d->mem, &d->proxy_host, way.host.bytes, way.host.len) &&
+      (way.user.bytes == NULL ||
+       aw_socket_copy(d->mem, &d->proxy_user, way.user.bytes, way.user.len));
+  if (!ok) {
+    return AW_E_NOMEM;
+  }
+  aw_buf_init(&scratch, d->mem);
+  rc = aw_http_build_connect(&scratch, d->tunnel_to, way.user);
+  aw_buf_fini(&scratch);
+  if (rc == AW_E_INVALID) {
+    *why = "proxy has a user or password that cannot be sent";
+  }
+  return rc;
 }
 
 static char *make_authority(const aw_mem *mem, const aw_http_url *url,
@@ -588,6 +706,9 @@ int aw_websocket_connect(aw_loop *loop, const aw_websocket_options *options,
       *why = "the path of a Unix socket is too long";
       rc = AW_E_INVALID;
     }
+  }
+  if (rc == AW_OK && options->proxy != NULL && options->proxy[0] != '\0') {
+    rc = copy_proxy(d, &url, options->proxy, why);
   }
   if (rc == AW_OK) {
     rc = try_request(d, why);
