@@ -145,6 +145,25 @@ local COMPLAINTS = {
   { "a registration with a wrong option", function()
     aw.tool.register(aw.pair(), aw.tool.registry(), { timeout = 5 })
   end, "tool.register: unknown option timeout; did you mean timeout_ms?" },
+  { "options where a service belongs", function()
+    aw.agent.attach(aw.pair(), { provider = scripted.new() })
+  end, "agent.attach: service: expected an agent service" },
+  { "sessions for no connection", function()
+    aw.agent.attach(nil, {})
+  end, "agent.attach: connection: expected a connection" },
+  { "tools for no connection", function()
+    aw.tool.attach({}, aw.tool.registry())
+  end, "tool.attach: connection: expected a connection" },
+  { "tools offered to no connection", function()
+    aw.tool.register("ws://127.0.0.1:1", aw.tool.registry())
+  end, "tool.register: connection: expected a connection" },
+  { "a provider for no connection", function()
+    aw.provider.attach(scripted.new(), scripted.new())
+  end, "provider.attach: connection: expected a connection" },
+  { "contradictions, wherever access is made", function()
+    require("agentwire.access").new { url = "ws://127.0.0.1:0", tokens = "x",
+      authenticate = print }
+  end, "options tokens and authenticate contradict" },
   { "a provider that is none", function()
     aw.provider.attach(aw.pair(), {})
   end, "provider.attach: provider: expected an adapter" },

@@ -149,6 +149,9 @@ function M.having(name, method)
   end)
 end
 
+---An end of a connection.
+M.connection = M.having("a connection", "send_control")
+
 -- Specs ----------------------------------------------------------------------
 
 ---@class agentwire.OptionSpec: agentwire.OptionKind

@@ -80,6 +80,26 @@ describe("an identity", function()
       end)
   end)
 
+  it("is told to adapters", function()
+    link.run(function()
+      local seen
+      local model = { name = "m", api = "m" }
+      function model.stream(_, _, _, call)
+        seen = call.connection.identity
+        return { role = "assistant", stop_reason = "stop",
+          content = { { type = "text", text = "x" } } }
+      end
+      local server = assert(aw.serve { listen = "ws://127.0.0.1:0",
+        provider = model, tokens = { x = "alice" } })
+      local conn = assert(aw.connect(server.url, { token = "x" }))
+      assert(conn:provider():complete { model = "m/m",
+        messages = { { role = "user", content = "x" } } })
+      assert.equal("alice", seen.id)
+      conn:close()
+      server:close()
+    end)
+  end)
+
   it("is local over a pair, on both ends", function()
     link.run(function()
       local near, far = aw.pair()

@@ -598,6 +598,9 @@ end
 ---@param connection table
 ---@param service agentwire.AgentService
 function M.attach(connection, service)
+  options_of.argument("agent.attach", "connection", options_of.connection,
+    connection)
+  options_of.argument("agent.attach", "service", M.SERVICE, service)
   connection:serve("agent", function(channel)
     serve_session(service, channel)
   end)
