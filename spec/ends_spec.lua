@@ -169,6 +169,19 @@ describe("what is counted", function()
     end)
   end)
 
+  it("is counted off for pings that nobody waits for any more", function()
+    with_pair(function(near)
+      for _ = 1, TIMES do
+        local asked = task.spawn(near.ping, near)
+        asked:cancel()
+        local late = task.spawn(near.ping, near, 0)
+        late:join()
+        asked:join()
+      end
+      assert.is_nil(next(near._pings))
+    end)
+  end)
+
   it("is counted off for listeners that raise", function()
     with_pair(function()
       local provider = script.client(script.adapter {})
