@@ -144,6 +144,17 @@ describe("a call's arguments", function()
     end)
   end)
 
+  it("that are no object are the tool's to refuse, and leave no trace",
+    function()
+      local odd = call_turn("a", {}, { arguments_json = '"text"' })
+      with_agent({ odd, say("ok") }, {}, function(agent, adapter)
+        assert.equal("ok", assert(agent:prompt("go")).text)
+        local messages = last_messages(adapter)
+        assert.equal("{}", messages[2].content[1].arguments_json)
+        assert.matches("expected object", messages[3].content[1].text)
+      end)
+    end)
+
   it("may lack in a message that was returned whole", function()
     local turns = { function()
       return { content = { { type = "tool_call", name = "t" } } }
@@ -256,6 +267,59 @@ describe("a tool source", function()
           assert.equal("ok", assert(agent:prompt("go")).text)
           assert.is_true(agent.messages[3].is_error)
         end)
+    end)
+  end
+end)
+
+describe("a run", function()
+  it("goes on when a tool source yields by hand", function()
+    local source = {
+      list = function()
+        return { { name = "t" } }
+      end,
+      execute = function()
+        coroutine.yield()
+      end,
+    }
+    with_agent({ say(nil, { "a", "t" }), say("ok") }, { tools = source },
+      function(agent)
+        assert.equal("ok", assert(agent:prompt("go")).text)
+        assert.matches("coroutine.yield", agent.messages[3].content[1].text)
+      end)
+  end)
+
+  for _, at in ipairs { "agent_start", "message_start", "message_end",
+    "turn_start", "message_update", "tool_execution_start",
+    "tool_execution_end", "turn_end", "agent_end" } do
+    it("ends in order when a listener yields by hand at " .. at, function()
+      local open = {}
+      with_agent({ say("x", { "a", "t" }), say("ok") }, {
+        on_event = function(event)
+          local what, part = event.type:match("^(.*)_(%l+)$")
+          if part == "start" or part == "end" then
+            open[what] = (open[what] or 0) + (part == "start" and 1 or -1)
+          end
+        end,
+      }, function(agent)
+        link.host.on_error = function() end
+        local left = true
+        agent:subscribe(function(event)
+          if event.type == at and left then
+            left = false
+            coroutine.yield()
+          end
+        end)
+        local _, why, code = agent:prompt("go")
+        if code then
+          assert.equal("internal_error", code)
+          assert.is_nil(why:find("\n"))
+        end
+        for what, count in pairs(open) do
+          assert.equal(0, count, what)
+        end
+        assert.equal(1, #agent._listeners)
+        assert(agent:prompt("again"))
+      end)
     end)
   end
 end)
