@@ -117,6 +117,12 @@ bool aw_lua_tls_options(lua_State *L, int arg, const char *key,
  * that names the header which cannot be sent, `host` among them. */
 const char *aw_lua_headers(lua_State *L, int arg);
 
+/* nil, "cannot connect to URL: why", code, for `doing` "connect to". Shows no
+ * secrets of the URL; a file of `tls` (NULL: none) that `why` speaks of is
+ * named. */
+int aw_lua_fail_at(lua_State *L, int error, const char *doing, const char *url,
+                   const aw_tls_options *tls, const char *why);
+
 /* Pushes a UUID as a string. */
 void aw_lua_push_uuid(lua_State *L, const aw_uuid *id);
 /* Reads kind name and UUID arguments; raise for malformed ones. */

@@ -76,10 +76,11 @@ static int conn_connect(lua_State *L) {
   int rc =
       aw_websocket_connect(box->member.loop->loop, &options, &transport, &why);
   if (rc == AW_OK) {
+    why = NULL;
     rc = aw_conn_attach(box->conn, transport);
   }
   if (rc != AW_OK) {
-    return aw_lua_fail(L, rc, why);
+    return aw_lua_fail_at(L, rc, "connect to", options.url, options.tls, why);
   }
   lua_pushboolean(L, 1);
   return 1;

@@ -1,12 +1,14 @@
 /* What Lua asks of HTTP: the headers that a client adds to its request, and
  * which hosts are this machine. */
 #include "aw_address.h"
+#include "aw_error.h"
 #include "aw_http.h"
 #include "aw_lua.h"
 #include <lauxlib.h>
 #include <string.h>
 
 #define SHOWN_MAX 48 /* of a header's name in a message */
+#define SHOWN_URL_MAX 160
 
 /* The headers under way; their lines so far are the string at `lines`. */
 typedef struct header_list {
@@ -187,6 +189,31 @@ const char *aw_lua_headers(lua_State *L, int arg) {
   }
   lua_settop(L, list.lines);
   return lua_tostring(L, list.lines);
+}
+
+/* The file of the option that a sentence begins with. */
+static const char *find_file(const aw_tls_options *tls, const char *why) {
+  const char *key = tls->key_file != NULL ? tls->key_file : tls->cert_file;
+  return strncmp(why, "cert_file ", 10) == 0 ? tls->cert_file
+         : strncmp(why, "key_file ", 9) == 0 ? key
+         : strncmp(why, "ca_file ", 8) == 0  ? tls->ca_file
+                                             : NULL;
+}
+
+int aw_lua_fail_at(lua_State *L, int error, const char *doing, const char *url,
+                   const aw_tls_options *tls, const char *why) {
+  char shown[SHOWN_URL_MAX + 1];
+  aw_http_span span = {url, strlen(url)};
+  const char *file = NULL;
+  if (why == NULL) {
+    why = aw_error_text(error);
+  } else if (tls != NULL) {
+    file = find_file(tls, why);
+  }
+  shown[aw_http_public_url(span, shown, SHOWN_URL_MAX)] = '\0';
+  lua_pushfstring(L, "cannot %s %s: %s%s%s", doing, shown, why,
+                  file != NULL ? ": " : "", file != NULL ? file : "");
+  return aw_lua_fail(L, error, lua_tostring(L, -1));
 }
 
 /* header_problem{host=, token=, headers=} -> sentence | nil */

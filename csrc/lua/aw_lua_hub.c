@@ -165,14 +165,6 @@ static void read_listener_options(lua_State *L, aw_listener_options *out) {
 #undef AW_COUNT
 }
 
-/* nil, "cannot listen at URL: why", code. */
-static int fail_listening(lua_State *L, int rc, const char *url,
-                          const char *why) {
-  lua_pushfstring(L, "cannot listen at %s: %s", url,
-                  why != NULL ? why : aw_error_text(rc));
-  return aw_lua_fail(L, rc, lua_tostring(L, -1));
-}
-
 /* hub:listen{url=, tls=, authenticate=bool, ...} -> port, address | nil, ... */
 static int hub_listen(lua_State *L) {
   hub_box *box = check_hub(L);
@@ -199,7 +191,7 @@ static int hub_listen(lua_State *L) {
   int rc = aw_listener_new(box->member.loop->loop, &options, &sink, box,
                            &box->listener, &why);
   if (rc != AW_OK) {
-    return fail_listening(L, rc, options.url, why);
+    return aw_lua_fail_at(L, rc, "listen at", options.url, options.tls, why);
   }
   lua_pushinteger(L, aw_listener_port(box->listener));
   lua_pushstring(L, aw_listener_address(box->listener));
@@ -271,7 +263,8 @@ static int hub_reload_tls(lua_State *L) {
   const char *why = NULL;
   int rc = aw_listener_reload_tls(box->listener, &tls, &why);
   if (rc != AW_OK) {
-    return aw_lua_fail(L, rc, why);
+    return aw_lua_fail_at(L, rc, "reload the certificates of", "the server",
+                          &tls, why);
   }
   lua_pushboolean(L, 1);
   return 1;

@@ -101,24 +101,30 @@ describe("TLS", function()
       end
       link.run(function()
         assert.equal("a TLS server needs a cert_file", why())
-        assert.equal("cert_file cannot be read", why("none.pem"))
-        assert.equal("cert_file holds no certificate in PEM form",
-          why("junk.pem"))
-        assert.equal("key_file cannot be read", why("server.pem", "none.key"))
+        assert.equal("cert_file cannot be read: " .. path("none.pem"),
+          why("none.pem"))
+        assert.equal("cert_file holds no certificate in PEM form: "
+          .. path("junk.pem"), why("junk.pem"))
+        assert.equal("key_file cannot be read: " .. path("none.key"),
+          why("server.pem", "none.key"))
         local no_key = "key_file holds no private key in PEM form that needs "
-          .. "no passphrase"
-        assert.equal(no_key, why("server.pem", "junk.pem"))
-        assert.equal(no_key, why("server.pem", "locked.key"))
-        assert.equal("key_file is not the key of cert_file",
+          .. "no passphrase: "
+        assert.equal(no_key .. path("junk.pem"), why("server.pem", "junk.pem"))
+        assert.equal(no_key .. path("locked.key"),
+          why("server.pem", "locked.key"))
+        assert.equal("key_file is not the key of cert_file: "
+          .. path("client.key"),
           why("server.pem", "client.key"))
-        assert.equal("ca_file cannot be read",
+        assert.equal("ca_file cannot be read: " .. path("none.pem"),
           why("server.pem", "server.key", "none.pem"))
-        assert.equal("ca_file holds no certificate in PEM form",
+        assert.equal("ca_file holds no certificate in PEM form: "
+          .. path("junk.pem"),
           why("server.pem", "server.key", "junk.pem"))
         local conn, message = aw.connect("wss://127.0.0.1:1",
           { tls = { ca_file = path("none.pem") } })
         assert.is_nil(conn)
-        assert.equal("ca_file cannot be read", message)
+        assert.equal("cannot connect to wss://127.0.0.1:1: ca_file cannot be "
+          .. "read: " .. path("none.pem"), message)
       end)
     end)
 

@@ -213,12 +213,14 @@ static void contexts_are_shared_by_configuration(void **state) {
   aw_tls_options other = {.ca_file = files.stranger_ca};
   aw_tls_options with_key = {.ca_file = files.ca, .cert_file = files.client};
   aw_tls_options lax = {.insecure = true};
+  aw_tls_options lax_one = {.ca_file = files.ca, .insecure = true};
   SSL_CTX *context = shared(stage, &one);
 
   assert_ptr_equal(shared(stage, &same), context);
   assert_ptr_not_equal(shared(stage, &other), context);
   assert_ptr_not_equal(shared(stage, &with_key), context);
   assert_ptr_not_equal(shared(stage, &lax), context);
+  assert_ptr_not_equal(shared(stage, &lax_one), context);
   assert_ptr_not_equal(shared(stage, NULL), shared(stage, &lax));
   assert_ptr_equal(shared(stage, NULL), shared(stage, NULL));
   assert_ptr_equal(shared(stage, &one), context);
