@@ -17,6 +17,8 @@ function helper.fake_loop()
     waits = 0, -- how often it blocked
     steps = 0,
     closed = 0,
+    rings = 0,
+    turning = false,
     _ready = {}, -- { object, events }
     _due = {}, -- { at, object, events }: what will become ready by itself
   }, FakeLoop)
@@ -82,6 +84,20 @@ function FakeLoop:timeout_ms()
     return 0
   end
   return self._due[1] and math.max(0, self._due[1][1] - self.time) or -1
+end
+
+-- Between turns; `rings` counts what would make the descriptor readable.
+function FakeLoop:enter()
+  self.turning = true
+end
+
+function FakeLoop:leave()
+  self.turning = false
+end
+
+function FakeLoop:ring()
+  assert(not self.turning, "a bell was rung inside a turn")
+  self.rings = self.rings + 1
 end
 
 function FakeLoop:close()

@@ -56,7 +56,7 @@ describe("agentwire.task", function()
         for _, bad in ipairs({ "f", 1, {} }) do
           local ok, err = pcall(task.spawn, bad)
           assert.is_false(ok)
-          assert.matches("function is expected", err)
+          assert.matches("expected a function", err)
         end
       end)
     end)

@@ -73,6 +73,23 @@ static int loop_wait(lua_State *L) {
   return 1;
 }
 
+/* enter(), leave(): between these two the loop is being turned */
+static int loop_enter(lua_State *L) {
+  aw_loop_enter(check_open(L)->loop);
+  return 0;
+}
+
+static int loop_leave(lua_State *L) {
+  aw_loop_leave(check_open(L)->loop);
+  return 0;
+}
+
+/* ring(): makes fd readable */
+static int loop_ring(lua_State *L) {
+  aw_loop_ring(check_open(L)->loop);
+  return 0;
+}
+
 /* now() -> milliseconds, monotonic */
 static int loop_now(lua_State *L) {
   uv_loop_t *uv = aw_loop_uv(check_open(L)->loop);
@@ -175,12 +192,21 @@ static int loop_pair(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"fd", loop_fd},         {"timeout_ms", loop_timeout_ms},
-    {"step", loop_step},     {"wait", loop_wait},
-    {"now", loop_now},       {"ready", loop_ready},
-    {"define", loop_define}, {"restartable", loop_restartable},
-    {"conn", loop_conn},     {"pair", loop_pair},
-    {"close", loop_close},   {NULL, NULL},
+    {"fd", loop_fd},
+    {"timeout_ms", loop_timeout_ms},
+    {"step", loop_step},
+    {"wait", loop_wait},
+    {"now", loop_now},
+    {"ready", loop_ready},
+    {"define", loop_define},
+    {"restartable", loop_restartable},
+    {"enter", loop_enter},
+    {"leave", loop_leave},
+    {"ring", loop_ring},
+    {"conn", loop_conn},
+    {"pair", loop_pair},
+    {"close", loop_close},
+    {NULL, NULL},
 };
 
 void aw_lua_open_loop(lua_State *L) {

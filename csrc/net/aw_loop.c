@@ -7,8 +7,10 @@ struct aw_loop {
   uv_loop_t uv;
   uv_prepare_t prepare;
   uv_timer_t alarm; /* ends a wait; runs only during one */
+  uv_async_t bell;  /* makes the descriptor readable */
   aw_queue ready, marked, teardowns;
-  bool nudged;
+  unsigned turning; /* turns that have begun and not ended */
+  bool nudged, rung;
   char *read_buffer;
   void *slots[AW_LOOP_SLOTS];
 };
@@ -53,15 +55,60 @@ static void on_alarm(uv_timer_t *alarm) {
   uv_stop(alarm->loop);
 }
 
-/* Neither keeps the loop alive, only what others open counts: the alarm is
- * active during a wait alone. It has to count then, because libuv does not
- * block for a timer that does not, and a wait for nothing else would spin. */
-static void start_handles(aw_loop *loop) {
+static void on_bell(uv_async_t *bell) {
+  aw_loop *loop = bell->data;
+
+  loop->rung = false;
+}
+
+void aw_loop_ring(aw_loop *loop) {
+  if (loop->turning == 0 && !loop->rung) {
+    loop->rung = true;
+    uv_async_send(&loop->bell);
+  }
+}
+
+void aw_loop_enter(aw_loop *loop) {
+  loop->turning++;
+}
+
+void aw_loop_leave(aw_loop *loop) {
+  if (loop->turning > 0) {
+    loop->turning--;
+  }
+  if (has_work(loop)) {
+    aw_loop_ring(loop);
+  }
+}
+
+/* A loop without anything else alive does not poll, and a bell that nobody
+ * hears leaves the descriptor readable for ever: one that was rung counts. */
+static void run_once(aw_loop *loop, bool block) {
+  if (loop->rung) {
+    uv_ref((uv_handle_t *)&loop->bell);
+  }
+  uv_run(&loop->uv, block ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+  uv_unref((uv_handle_t *)&loop->bell);
+}
+
+/* None keeps the loop alive, only what others open counts: the alarm is active
+ * during a wait alone. It has to count then, because libuv does not block for a
+ * timer that does not, and a wait for nothing else would spin. */
+static int start_handles(aw_loop *loop) {
   uv_prepare_init(&loop->uv, &loop->prepare);
   loop->prepare.data = loop;
   uv_prepare_start(&loop->prepare, on_prepare);
   uv_unref((uv_handle_t *)&loop->prepare);
   uv_timer_init(&loop->uv, &loop->alarm);
+  if (uv_async_init(&loop->uv, &loop->bell, on_bell) != 0) {
+    return AW_E_IO;
+  }
+  loop->bell.data = loop;
+  /* libuv gives its descriptors to the kernel when it first polls, and a bell
+   * that is not there yet would not be heard. */
+  aw_loop_ring(loop);
+  run_once(loop, false);
+  return AW_OK;
 }
 
 int aw_loop_new(aw_loop **out, const aw_mem *mem) {
@@ -86,7 +133,11 @@ int aw_loop_new(aw_loop **out, const aw_mem *mem) {
     goto no_loop;
   }
   loop->uv.data = loop;
-  start_handles(loop);
+  rc = start_handles(loop);
+  if (rc != AW_OK) {
+    aw_loop_free(loop);
+    return rc;
+  }
   *out = loop;
   return AW_OK;
 
@@ -111,6 +162,7 @@ void aw_loop_free(aw_loop *loop) {
   if (loop == NULL) {
     return;
   }
+  aw_loop_enter(loop); /* nobody listens to the bell any more */
   while ((node = aw_queue_pop(&loop->teardowns)) != NULL) {
     aw_teardown *teardown = AW_CONTAINER(node, aw_teardown, node);
     teardown->run(teardown);
@@ -172,16 +224,18 @@ void aw_loop_step(aw_loop *loop) {
 bool aw_loop_wait(aw_loop *loop, int timeout_ms) {
   bool block;
 
+  loop->turning++;
   uv_update_time(&loop->uv);
   flush_marked(loop);
   block = timeout_ms != 0 && !has_work(loop);
   if (block && timeout_ms > 0) {
     uv_timer_start(&loop->alarm, on_alarm, (uint64_t)timeout_ms, 0);
   }
-  uv_run(&loop->uv, block ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+  run_once(loop, block);
   uv_timer_stop(&loop->alarm);
   flush_marked(loop);
   loop->nudged = false;
+  loop->turning--;
   return has_work(loop) || uv_loop_alive(&loop->uv) != 0;
 }
 
@@ -206,6 +260,7 @@ void aw_source_raise(aw_source *source, unsigned events) {
   source->events |= events;
   if (!aw_node_queued(&source->node)) {
     aw_queue_push(&source->loop->ready, &source->node);
+    aw_loop_ring(source->loop);
   }
 }
 
@@ -217,11 +272,13 @@ void aw_source_fini(aw_source *source) {
 void aw_loop_mark(aw_loop *loop, aw_flush *flush) {
   if (!aw_node_queued(&flush->node)) {
     aw_queue_push(&loop->marked, &flush->node);
+    aw_loop_ring(loop);
   }
 }
 
 void aw_loop_nudge(aw_loop *loop) {
   loop->nudged = true;
+  aw_loop_ring(loop);
 }
 
 void aw_loop_at_free(aw_loop *loop, aw_teardown *teardown) {

@@ -4,6 +4,10 @@
  *   fd          becomes readable when step has something to do
  *   timeout_ms  the longest time until step must be called anyway
  *   step        does all that is due, never blocks
+ * Work that is made between two turns (a send, a close, a cut from a callback
+ * of the foreign loop) rings a bell: fd becomes readable, so that no host has
+ * to be nudged. Between enter and leave the bell is silent, for whoever turns
+ * the loop looks by itself before it blocks.
  * Nothing in here calls the application back. What happened is queued as
  * "ready" sources, which the application takes with aw_loop_ready. */
 #ifndef AW_LOOP_H
@@ -71,6 +75,17 @@ void aw_loop_step(aw_loop *loop);
  * nothing is left that could ever happen (no active libuv handle). */
 bool aw_loop_wait(aw_loop *loop, int timeout_ms);
 
+/* The turn of an application: what is marked or raised between these two does
+ * not ring. They nest; the last leave rings if work is left, and one
+ * too many does nothing. */
+void aw_loop_enter(aw_loop *loop);
+void aw_loop_leave(aw_loop *loop);
+
+/* Makes fd readable until the next step, outside of a turn; inside of one it
+ * does nothing. One write for any number of calls between two turns. For the
+ * application's own work that step cannot know of. */
+void aw_loop_ring(aw_loop *loop);
+
 /* The next ready source, or NULL; *events are its events, cleared by this. */
 aw_source *aw_loop_ready(aw_loop *loop, unsigned *events);
 
@@ -81,8 +96,9 @@ void aw_source_fini(aw_source *source); /* forget pending events */
 /* Have `flush` run before the loop blocks next. Cheap when marked already. */
 void aw_loop_mark(aw_loop *loop, aw_flush *flush);
 
-/* The aw_loop_wait that runs now does not block (any more): something happened
- * that its caller wants to see, without a source having been raised. */
+/* The aw_loop_wait that runs now, or the next, does not block (any more):
+ * something happened that its caller wants to see, without a source having
+ * been raised. */
 void aw_loop_nudge(aw_loop *loop);
 
 /* Have `teardown` run by aw_loop_free, unless its node was removed before. */

@@ -1,5 +1,23 @@
----What differs between Lua 5.4 and LuaJIT, and nothing else.
+---What differs between Lua 5.4 and LuaJIT, and between their hosts, and nothing
+---else.
+
+-- Waits cross pcall, metamethods and iterators, which only these two can.
+if _VERSION ~= "Lua 5.4" and not rawget(_G, "jit") then
+  error("agentwire needs LuaJIT or Lua 5.4; this is " .. _VERSION, 0)
+end
+
 local compat = {}
+
+---A function of the language's coroutine library. OpenResty puts its own in
+---their places, which belong to one request, and keeps these under another name.
+local function own(name)
+  return rawget(coroutine, "_" .. name) or coroutine[name]
+end
+
+compat.create = own("create")
+compat.resume = own("resume")
+compat.yield = own("yield")
+compat.running = own("running")
 
 compat.unpack = table.unpack or unpack
 

@@ -6,11 +6,16 @@
 ---whatever came first wins, and late wakes find nothing to do.
 
 local compat = require("agentwire._compat")
+local core = require("agentwire.core")
+local log = require("agentwire.log")
+local misuse = require("agentwire._misuse")
 
-local coroutine_resume = coroutine.resume
-local coroutine_running = coroutine.running
+local clock_us = core.monotonic_us
+
+local coroutine_resume = compat.resume
+local coroutine_running = compat.running
 local is_yieldable = compat.is_yieldable
-local coroutine_yield = coroutine.yield
+local coroutine_yield = compat.yield
 
 local wait = {}
 
@@ -29,20 +34,19 @@ function wait.current()
   return current
 end
 
----The current task, if it may wait here and now. Raises a misuse error at
----`level` otherwise, or the task's cancellation.
----@param level integer as for `error`, seen from the caller
+---The current task, if it may wait here and now. Raises a misuse error
+---otherwise, or the task's cancellation.
 ---@return agentwire.Task
-local function waiting_task(level)
+local function waiting_task()
   local t = current
   if t == nil then
-    error("only a task can wait: call it inside agentwire.run", level + 1)
+    misuse.raise("only a task can wait: call it inside agentwire.run")
   end
   if coroutine_running() ~= t._coroutine then
-    error("a coroutine inside a task cannot wait: spawn a task", level + 1)
+    misuse.raise("a coroutine inside a task cannot wait: spawn a task")
   end
   if not is_yieldable() then
-    error("a function called from C, as by table.sort, cannot wait", level + 1)
+    misuse.raise("a function called from C, as by table.sort, cannot wait")
   end
   if t._cancel and t._shield == 0 then
     error(t._cancel, 0)
@@ -54,14 +58,14 @@ wait.waiting_task = waiting_task
 ---A timeout as the scheduler takes it: nil for none, never negative, since
 ---what is left of a deadline may be.
 ---@param ms number?
----@param level integer
 ---@return number?
-local function check_timeout(ms, level)
+local function check_timeout(ms)
   if ms == nil or ms == math.huge then
     return nil
   end
   if type(ms) ~= "number" or ms ~= ms then
-    error("a duration in milliseconds is expected", level + 1)
+    misuse.raise("expected a duration in milliseconds, got %s",
+      misuse.describe(ms))
   end
   return ms > 0 and ms or 0
 end
@@ -81,6 +85,15 @@ function wait.error_text(err)
   local ok, text = pcall(tostring, err)
   return ok and text or "an error without a text"
 end
+
+---Where a function is written.
+---@param fn function
+---@return string
+local function place_of(fn)
+  local info = debug.getinfo(fn, "S")
+  return ("%s:%d"):format(info.short_src, info.linedefined)
+end
+wait.place_of = place_of
 
 local function enqueue(t)
   local scheduler = t._scheduler
@@ -164,15 +177,15 @@ end
 function Waiter:wait(timeout_ms)
   local t = current
   if t == nil or t._cancel or coroutine_running() ~= t._coroutine then
-    t = waiting_task(2)
+    t = waiting_task()
   end
   if not self._woken then
     if self._task and self._task._parked == self then
-      error("another task waits on this waiter", 2)
+      misuse.raise("another task waits on this waiter")
     end
     if timeout_ms or not is_yieldable() then
-      waiting_task(2)
-      timeout_ms = check_timeout(timeout_ms, 2)
+      waiting_task()
+      timeout_ms = check_timeout(timeout_ms)
       if timeout_ms == 0 then
         return timed_out(0)
       end
@@ -287,8 +300,8 @@ end
 ---@param timeout_ms number?
 ---@return true? woken, string? message, string? code "timeout"
 function Signal:wait(timeout_ms)
-  local t = waiting_task(2)
-  timeout_ms = check_timeout(timeout_ms, 2)
+  local t = waiting_task()
+  timeout_ms = check_timeout(timeout_ms)
   local cause = self:_park(t, timeout_ms)
   if cause then
     return give_up(t, cause, timeout_ms)
@@ -353,9 +366,9 @@ end
 ---@param timeout_ms number?
 ---@return any ... what `set` was given, or nil, message, "timeout"
 function Latch:wait(timeout_ms)
-  local t = waiting_task(2)
+  local t = waiting_task()
   if not self._set then
-    timeout_ms = check_timeout(timeout_ms, 2)
+    timeout_ms = check_timeout(timeout_ms)
     local cause = self._signal:_park(t, timeout_ms)
     if cause then
       return give_up(t, cause, timeout_ms)
@@ -376,7 +389,7 @@ Queue.__index = Queue
 ---@return agentwire.Queue
 function wait.queue(limit, name)
   if type(limit) ~= "number" or limit < 1 or limit % 1 ~= 0 then
-    error("a queue needs a limit of at least 1", 2)
+    misuse.raise("a queue needs a limit of at least 1")
   end
   name = name or "queue"
   return setmetatable({
@@ -397,7 +410,7 @@ end
 
 local function check_value(value)
   if value == nil then
-    error("a queue cannot hold nil", 3)
+    misuse.raise("a queue cannot hold nil")
   end
 end
 
@@ -431,9 +444,9 @@ end
 ---@param timeout_ms number?
 ---@return true? pushed, string? message, string? code "closed" or "timeout"
 function Queue:push(value, timeout_ms)
-  local t = waiting_task(2)
+  local t = waiting_task()
   check_value(value)
-  timeout_ms = check_timeout(timeout_ms, 2)
+  timeout_ms = check_timeout(timeout_ms)
   local pushed, why, code = push_now(self, value)
   if code ~= "full" then
     return pushed, why, code
@@ -485,12 +498,12 @@ end
 ---@param timeout_ms number?
 ---@return any value, string? message, string? code "closed" or "timeout"
 function Queue:pop(timeout_ms)
-  local t = waiting_task(2)
+  local t = waiting_task()
   local value, why, code = self:try_pop()
   if code ~= "empty" then
     return value, why, code
   end
-  timeout_ms = check_timeout(timeout_ms, 2)
+  timeout_ms = check_timeout(timeout_ms)
   local cause = self._readers:_park(t, timeout_ms)
   if cause then
     return give_up(t, cause, timeout_ms)
@@ -517,6 +530,7 @@ end
 ---Who runs next. `host` is the port that docs/concurrency.md describes.
 ---@class agentwire.Scheduler
 ---@field host table
+---@field slow_us number what runs for longer without a wait is told to the log
 local Scheduler = {}
 Scheduler.__index = Scheduler
 
@@ -525,6 +539,8 @@ Scheduler.__index = Scheduler
 function wait.scheduler(host)
   return setmetatable({
     host = host,
+    slow_us = math.huge,
+    _slow_calls = 0,
     _ready = {}, -- tasks of the next pass; the two lists take turns
     _spare = {},
     _count = 0,
@@ -569,13 +585,25 @@ function Scheduler:report(message, what)
   io.stderr:write("agentwire: ", what, " failed: ", message, "\n")
 end
 
+---Says that one piece of work kept everything else from running.
+local function tell_slow(what, began)
+  local ms = (clock_us() - began) / 1000
+  log.write("warn", "slow_turn", ("%s kept the loop busy for %.0f ms; nothing "
+    .. "else ran meanwhile"):format(what, ms), { what = what, ms = ms })
+end
+
 ---Calls host-side code, which must neither wait nor end the loop.
 ---@param what string what it is called in reports
 ---@param fn function
 function Scheduler:call(what, fn, first, second)
+  local began, told = clock_us(), self._slow_calls
   local ok, message = xpcall(fn, debug.traceback, first, second)
   if not ok then
     self:report(wait.error_text(message), what)
+  end
+  if clock_us() - began >= self.slow_us and told == self._slow_calls then
+    self._slow_calls = told + 1 -- what this was called by was not slow itself
+    tell_slow(what .. " (" .. place_of(fn) .. ")", began)
   end
 end
 
@@ -587,11 +615,27 @@ local function run_calls(self)
   end
 end
 
+---Puts those that a pass had no time for before those that have become runnable
+---meanwhile.
+local function postpone(self, rest, first, last)
+  local fresh, kept = self._ready, 0
+  for i = first, last do
+    kept = kept + 1
+    rest[kept], rest[i] = rest[i], nil
+  end
+  for i = 1, self._count do
+    rest[kept + i], fresh[i] = fresh[i], nil
+  end
+  self._ready, self._spare, self._count = rest, fresh, kept + self._count
+end
+
 ---Runs each task that is runnable now once, in the order they became so.
+---@param deadline_us number? on the monotonic clock: later tasks keep their
+---places for the next pass; one runs in any case
 ---@return integer count how many ran
-function Scheduler:pass()
+function Scheduler:pass(deadline_us)
   if current then
-    error("the scheduler cannot run inside a task", 2)
+    misuse.raise("the scheduler cannot run inside a task")
   end
   local calls = self._call_count
   if calls > 0 then
@@ -600,6 +644,7 @@ function Scheduler:pass()
   local ready, count = self._ready, self._count
   self._ready, self._spare = self._spare, ready
   self._count = 0
+  local began, slow_us = clock_us(), self.slow_us
   for i = 1, count do
     local t = ready[i]
     ready[i] = nil
@@ -607,6 +652,16 @@ function Scheduler:pass()
     local ok, signal = coroutine_resume(t._coroutine)
     if signal ~= PARK then
       t:_stopped(ok, signal)
+    end
+    local now = clock_us()
+    if now - began >= slow_us then
+      tell_slow(tostring(t), began)
+    end
+    began = now
+    if deadline_us and now >= deadline_us and i < count then
+      postpone(self, ready, i + 1, count)
+      count = i
+      break
     end
   end
   current = nil

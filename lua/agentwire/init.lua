@@ -1,6 +1,7 @@
 ---agentwire: AI agents over the wire. Model streams, agent sessions and tool
 ---executions over one connection, each in order, each cancellable, none lost
 ---when a connection drops.
+require("agentwire._compat") -- says at once where this cannot run
 local connect = require("agentwire._connect")
 local core = require("agentwire.core")
 local host = require("agentwire.host")
@@ -18,7 +19,7 @@ local aw = {
   run = host.run,
   connect = connect.connect,
   pair = connect.pair,
-  spawn = task.spawn,
+  spawn = host.spawn,
   sleep = task.sleep,
   timeout = task.timeout,
 }

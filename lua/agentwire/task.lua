@@ -8,7 +8,7 @@ local wait = require("agentwire._wait")
 local PARK = wait.PARK
 local park = wait.park
 local waiting_task = wait.waiting_task
-local yield = coroutine.yield
+local yield = compat.yield
 
 local task = {}
 
@@ -77,14 +77,9 @@ local function new_task(scheduler, parent, fn)
   }, Task)
 end
 
-local function default_name(fn)
-  local info = debug.getinfo(fn, "S")
-  return string.format("%s:%d", info.short_src, info.linedefined)
-end
-
 ---@return string
 function Task:__tostring()
-  return "task " .. wait.error_text(self.name or default_name(self._fn))
+  return "task " .. wait.error_text(self.name or wait.place_of(self._fn))
 end
 
 ---@return "running"|"cancelling"|"done"
@@ -305,8 +300,8 @@ function Task:_stopped(ok, signal)
   if self._ended then -- cleanup went wrong; the outcome stands
     self._scheduler:report(trace, tostring(self))
   end
-  self._coroutine = coroutine.create(recover)
-  coroutine.resume(self._coroutine, self, err, trace)
+  self._coroutine = compat.create(recover)
+  compat.resume(self._coroutine, self, err, trace)
   wait.enqueue(self)
 end
 
@@ -344,11 +339,11 @@ end
 ---code), "cancelled", "timeout"
 function Task:join(timeout_ms)
   if self._state ~= "done" then
-    local t = waiting_task(2)
+    local t = waiting_task()
     if t == self then
-      error("a task cannot join itself", 2)
+      misuse.raise("a task cannot join itself")
     end
-    timeout_ms = wait.check_timeout(timeout_ms, 2)
+    timeout_ms = wait.check_timeout(timeout_ms)
     local cause = await(t, self, timeout_ms)
     if cause == "cancelled" then
       error(t._cancel, 0)
@@ -399,9 +394,9 @@ end
 
 local function spawn_child(scheduler, parent, fn, ...)
   local t = new_task(scheduler, parent, fn)
-  local co = coroutine.create(body)
+  local co = compat.create(body)
   t._coroutine = co
-  coroutine.resume(co, t, fn, ...)
+  compat.resume(co, t, fn, ...)
   adopt(parent, t)
   scheduler._live = scheduler._live + 1
   if parent._draining then
@@ -411,17 +406,17 @@ local function spawn_child(scheduler, parent, fn, ...)
   return t
 end
 
-local function check_function(fn, level)
+local function check_function(fn)
   if type(fn) ~= "function" then
-    error("a function is expected", level + 1)
+    misuse.raise("expected a function, got %s", misuse.describe(fn))
   end
 end
 
 ---The current task, for functions that do not wait themselves.
-local function running_task(level)
+local function running_task()
   local t = wait.current()
   if not t then
-    error("only inside a task: use host.run or host:spawn", level + 1)
+    misuse.raise("only inside a task: use host.run or host:spawn")
   end
   return t
 end
@@ -437,15 +432,15 @@ end
 ---@param ... any its arguments
 ---@return agentwire.Task
 function task.spawn(fn, ...)
-  local t = running_task(2)
-  check_function(fn, 2)
+  local t = running_task()
+  check_function(fn)
   return spawn_child(t._scheduler, t, fn, ...)
 end
 
 ---Registers cleanup for the end of the current task. It may wait.
 ---@param fn fun()
 function task.defer(fn)
-  running_task(2):defer(fn)
+  running_task():defer(fn)
 end
 
 local SLEEP = { name = "a sleep" }
@@ -453,11 +448,12 @@ local SLEEP = { name = "a sleep" }
 ---@async
 ---@param ms number
 function task.sleep(ms)
-  local t = waiting_task(2)
+  local t = waiting_task()
   if ms == nil then
-    error("a duration in milliseconds is expected", 2)
+    misuse.raise("expected a duration in milliseconds, got %s",
+      misuse.describe(ms))
   end
-  ms = wait.check_timeout(ms, 2)
+  ms = wait.check_timeout(ms)
   if ms == 0 then
     return task.yield()
   end
@@ -469,7 +465,7 @@ end
 ---Lets every other task that can run go first.
 ---@async
 function task.yield()
-  local t = waiting_task(2)
+  local t = waiting_task()
   wait.enqueue(t)
   yield(PARK)
   if t._cancel and t._shield == 0 then
@@ -479,7 +475,7 @@ end
 
 ---Raises the current task's cancellation, if there is one, without waiting.
 function task.checkpoint()
-  waiting_task(2)
+  waiting_task()
 end
 
 local function unshield(t, ok, ...)
@@ -496,8 +492,8 @@ end
 ---@param fn function
 ---@return any ... its results; what it raises is raised
 function task.shield(fn, ...)
-  local t = running_task(2)
-  check_function(fn, 2)
+  local t = running_task()
+  check_function(fn)
   t._shield = t._shield + 1
   return unshield(t, xpcall(fn, on_raise, ...))
 end
@@ -516,9 +512,9 @@ end
 ---@return any ... its results, or nil, message, "timeout"; what it raises is
 ---raised
 function task.timeout(ms, fn, ...)
-  local t = waiting_task(2)
-  check_function(fn, 2)
-  local timeout_ms = wait.check_timeout(ms, 2)
+  local t = waiting_task()
+  check_function(fn)
+  local timeout_ms = wait.check_timeout(ms)
   local child = spawn_child(t._scheduler, t, fn, ...)
   local cause = await(t, child, timeout_ms)
   if cause then
@@ -551,8 +547,8 @@ end
 ---@param timeout_ms number? for all of them together
 ---@return any[]? results the first result of each, string? message, string? code
 function task.all(tasks, timeout_ms)
-  local t = waiting_task(2)
-  timeout_ms = wait.check_timeout(timeout_ms, 2)
+  local t = waiting_task()
+  timeout_ms = wait.check_timeout(timeout_ms)
   local start = timeout_ms and t._scheduler.host:now()
   local results = {}
   for i, each in ipairs(tasks) do
@@ -577,7 +573,7 @@ local function first_done(tasks)
 end
 
 local function tell_end(each, ended)
-  local t = waiting_task(1)
+  local t = waiting_task()
   if not await(t, each) then
     ended:set()
   end
@@ -598,9 +594,9 @@ end
 ---@param timeout_ms number?
 ---@return agentwire.Task? done, string? message, string? code "timeout"
 function task.first(tasks, timeout_ms)
-  waiting_task(2)
+  waiting_task()
   if type(tasks) ~= "table" or #tasks == 0 then
-    error("a list of tasks is expected", 2)
+    misuse.raise("a list of tasks is expected")
   end
   local done, why, code = first_done(tasks), nil, nil
   if not done then
@@ -638,7 +634,7 @@ end
 ---@param fn function
 ---@return agentwire.Task
 function task.spawn_in(scheduler, parent, fn, ...)
-  check_function(fn, 3)
+  check_function(fn)
   return spawn_child(scheduler, parent or scheduler._root, fn, ...)
 end
 

@@ -250,6 +250,76 @@ static void timeout_counts_from_now_not_from_the_last_turn(void **state) {
   assert_in_range(aw_loop_timeout_ms(loop), 0, 971);
 }
 
+static bool is_readable(void) {
+  struct pollfd fd = {aw_loop_fd(loop), POLLIN, 0};
+
+  return poll(&fd, 1, 0) > 0;
+}
+
+static void mark_between_turns_makes_the_descriptor_readable(void **state) {
+  counter c = new_counter();
+
+  (void)state;
+  assert_false(is_readable());
+  aw_loop_mark(loop, &c.flush);
+  assert_true(is_readable());
+  aw_loop_step(loop);
+  assert_int_equal(c.runs, 1);
+  assert_false(is_readable());
+}
+
+static void source_raised_between_turns_rings_as_well(void **state) {
+  aw_source source;
+  unsigned events = 0;
+
+  (void)state;
+  aw_source_init(&source, loop, NULL);
+  aw_source_raise(&source, 1);
+  assert_true(is_readable());
+  aw_loop_step(loop);
+  assert_false(is_readable());
+  assert_ptr_equal(aw_loop_ready(loop, &events), &source);
+}
+
+static void bell_is_silent_inside_a_turn(void **state) {
+  counter c = new_counter();
+
+  (void)state;
+  aw_loop_enter(loop);
+  aw_loop_mark(loop, &c.flush);
+  aw_loop_nudge(loop);
+  aw_loop_ring(loop);
+  assert_false(is_readable());
+  aw_loop_step(loop);
+  aw_loop_leave(loop);
+  assert_int_equal(c.runs, 1);
+  assert_false(is_readable());
+}
+
+static void turn_that_leaves_work_rings_at_its_end(void **state) {
+  counter c = new_counter();
+
+  (void)state;
+  aw_loop_enter(loop);
+  aw_loop_mark(loop, &c.flush);
+  aw_loop_leave(loop);
+  assert_true(is_readable());
+  aw_loop_step(loop);
+  assert_int_equal(c.runs, 1);
+  assert_false(is_readable());
+}
+
+/* A program in which nothing can happen any more has to find that out. */
+static void bell_is_nothing_to_wait_for(void **state) {
+  (void)state;
+  aw_loop_ring(loop);
+  aw_loop_ring(loop);
+  assert_false(aw_loop_wait(loop, -1));
+  assert_false(is_readable());
+  assert_false(aw_loop_wait(loop, -1));
+  assert_int_equal(aw_loop_timeout_ms(loop), -1);
+}
+
 static void run_teardown(aw_teardown *teardown) {
   *(bool *)(teardown + 1) = true;
 }
@@ -518,6 +588,11 @@ int main(void) {
       WITH_LOOP(sources_come_in_order_with_their_events_merged),
       WITH_LOOP(wait_ends_at_its_timeout),
       WITH_LOOP(wait_for_a_timeout_alone_costs_no_time),
+      WITH_LOOP(mark_between_turns_makes_the_descriptor_readable),
+      WITH_LOOP(source_raised_between_turns_rings_as_well),
+      WITH_LOOP(bell_is_silent_inside_a_turn),
+      WITH_LOOP(turn_that_leaves_work_rings_at_its_end),
+      WITH_LOOP(bell_is_nothing_to_wait_for),
       WITH_LOOP(timeout_counts_from_now_not_from_the_last_turn),
       WITH_LOOP(wait_ends_although_a_flush_took_longer),
       cmocka_unit_test(free_runs_what_was_registered_for_it),

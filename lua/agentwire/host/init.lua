@@ -1,40 +1,94 @@
 ---The host of this Lua state: who owns the clock and the sockets.
+local misuse = require("agentwire._misuse")
+local options = require("agentwire._options")
+
 local host = {}
 
--- The one piece of state there is.
-local state = { current = nil }
+-- The one piece of state there is: who runs at this moment, else who was put
+-- in charge, else who was made because somebody asked.
+local state = { driven = nil, used = nil, chosen = nil }
+
+local function is_open(candidate)
+  return candidate and not candidate._closed
+end
 
 ---This version knows one host; where others apply is decided here.
 local function choose()
-  return require("agentwire.host.standalone").new()
+  if not is_open(state.chosen) then
+    state.chosen = require("agentwire.host.standalone").new()
+  end
+  return state.chosen
 end
 
----The current host, made when first asked for.
+---The current host: the one that runs this, the one in use, or one that is made
+---when first asked for.
 ---@return table
 function host.current()
-  local current = state.current
-  if not current or current._closed then
-    current = choose()
-    state.current = current
+  if state.driven then
+    return state.driven
+  elseif is_open(state.used) then
+    return state.used
   end
-  return current
+  return choose()
 end
 
----Replaces the current host. The old one is not closed.
----@param new table? nil: choose again when next asked
----@return table? old
+---Makes `new` the current host, for whoever drives one in a loop of their own.
+---The old one is not closed.
+---@param new table? nil: back to the one that agentwire makes
+---@return table? old what was in use
 function host.use(new)
-  local old = state.current
-  state.current = new
+  if new ~= nil then
+    options.argument("host.use", "new", options.having("a host", "spawn"), new)
+  end
+  local old = state.used
+  state.used = new
   return old
+end
+
+---For hosts: what is made from now on belongs to `running`, whoever is in use.
+---@param running table? nil: nobody runs
+---@return table? outer to be given back when its turn is over
+function host.drive(running)
+  local outer = state.driven
+  state.driven = running
+  return outer
+end
+
+---Makes a task: a child of the current one; from a callback of the loop, or of
+---the foreign loop that drives the host in use, one that belongs to the host.
+---@param fn function
+---@param ... any its arguments
+---@return agentwire.Task
+function host.spawn(fn, ...)
+  local task = require("agentwire.task")
+  if task.current() then
+    return task.spawn(fn, ...)
+  elseif state.driven or is_open(state.used) then
+    options.argument("spawn", "fn", options.func, fn)
+    return host.current():spawn(fn, ...)
+  end
+  return misuse.raise("spawn: nothing runs here: call it inside "
+    .. "agentwire.run(function() … end), or drive a host and put it in use "
+    .. "(agentwire.host, docs/concurrency.md)")
+end
+
+---An editor whose screen waits for this very call to return.
+local function has_screen()
+  local vim = rawget(_G, "vim")
+  local ok, screens = pcall(function()
+    return #vim.api.nvim_list_uis()
+  end)
+  return ok and screens > 0
 end
 
 ---Runs `fn(...)` as the main task of the current host.
 ---@param fn function
 ---@return any ... its results; what it raises is raised
 function host.run(fn, ...)
-  if type(fn) ~= "function" then
-    error("a function is expected", 2)
+  options.argument("run", "fn", options.func, fn)
+  if has_screen() then
+    misuse.raise("run: it would stop the editor until it returns; drive a host "
+      .. "from the editor's loop and spawn tasks (docs/concurrency.md)")
   end
   return host.current():run(fn, ...)
 end

@@ -1,15 +1,22 @@
 ---The host of a plain script: it owns a loop and blocks in it when no task can
 ---run. Embedded, it is a descriptor, a timeout and `turn`.
+local core = require("agentwire.core")
+local host = require("agentwire.host")
+local misuse = require("agentwire._misuse")
+local options = require("agentwire._options")
 local task = require("agentwire.task")
+
+local clock_us = core.monotonic_us
 
 local standalone = {}
 
--- A turn takes this many ready objects at most, so that a source which is
+-- A pass takes this many ready objects at most, so that a source which is
 -- ready again at once cannot keep the tasks from running.
 local DISPATCH_LIMIT = 1024
--- `turn` makes this many passes at most, so that tasks which never wait cannot
--- keep the embedding loop from running.
-local PASS_LIMIT = 64
+-- `turn` begins nothing new after this long, so that the embedding loop runs.
+local BUDGET_MS = 4
+-- What runs for this long without a wait is told to the log.
+local SLOW_TURN_MS = 250
 -- A collection for the sake of a failure's report stops the loop for as long
 -- as it takes, so failing tasks get one this often at most.
 local COLLECT_INTERVAL_MS = 1000
@@ -76,16 +83,32 @@ end
 local Standalone = {}
 Standalone.__index = Standalone
 
----@param options? {loop?: table} `loop` replaces agentwire.core's
+---@class agentwire.HostOptions
+---@field on_error (fun(message: string, what: string))? hears of errors that
+---nobody else will; default: to stderr
+---@field budget_ms number? how long a `turn` goes on beginning things; 4
+---@field slow_turn_ms number? what runs for longer without a wait is told to the
+---log, event "slow_turn"; 250, math.huge: never
+---@field loop table? replaces agentwire.core's, for tests
+
+local HOST_OPTIONS = options.spec("host.new", {
+  on_error = options.func,
+  budget_ms = options.duration_ms,
+  slow_turn_ms = options.duration_ms,
+  loop = options.having("a loop", "wait"),
+})
+
+---@param given agentwire.HostOptions?
 ---@return agentwire.StandaloneHost
-function standalone.new(options)
-  local loop = options and options.loop
+function standalone.new(given)
+  given = HOST_OPTIONS:check(given)
   local self = setmetatable({
-    on_error = nil,
-    _loop = loop or require("agentwire.core").loop(),
+    on_error = given.on_error,
+    _budget_ms = given.budget_ms or BUDGET_MS,
+    _loop = given.loop or core.loop(),
     _scheduler = nil,
     _main = nil,
-    _turning = false,
+    _turning = nil, -- "run" or "turn" during one
     _closed = false,
     _handlers = {}, -- by object; holds it while it is watched
     _timers = {},
@@ -94,6 +117,8 @@ function standalone.new(options)
     _collected_at = -math.huge,
   }, Standalone)
   self._scheduler = task.scheduler(self)
+  self._scheduler.slow_us = (given.slow_turn_ms or SLOW_TURN_MS) * 1000
+  self._scheduler:sleep()
   return self
 end
 
@@ -120,6 +145,8 @@ end
 ---@param argument any
 ---@return table handle
 function Standalone:timer(ms, fn, argument)
+  options.argument("host:timer", "ms", options.number, ms)
+  options.argument("host:timer", "fn", options.func, fn)
   local age = self._timer_age + 1
   self._timer_age = age
   local timer = {
@@ -132,6 +159,9 @@ function Standalone:timer(ms, fn, argument)
   local count = self._timer_count + 1
   self._timer_count = count
   sift_up(self._timers, count, timer)
+  if timer.index == 1 then -- whoever drives the loop knows of a later one
+    self:wakeup()
+  end
   return timer
 end
 
@@ -143,8 +173,13 @@ function Standalone:cancel_timer(timer)
   end
 end
 
----Nothing to do: whoever drives this host looks before it blocks.
-function Standalone:wakeup() end -- luacheck: no unused args
+---Makes the descriptor readable, so that whoever drives this host turns it. In
+---a turn there is nothing to do: it looks before it blocks.
+function Standalone:wakeup()
+  if not (self._turning or self._closed) then
+    self._loop:ring()
+  end
+end
 
 ---Calls `fn(argument)` in the next pass, outside of any task.
 ---@param fn fun(argument: any)
@@ -177,7 +212,11 @@ function Standalone:unwatch(object)
   self._handlers[object] = nil
 end
 
-local function dispatch(self)
+local function is_over(deadline_us)
+  return deadline_us and clock_us() >= deadline_us
+end
+
+local function dispatch(self, deadline_us)
   local loop, handlers = self._loop, self._handlers
   for i = 1, DISPATCH_LIMIT do
     local object, events = loop:ready()
@@ -187,12 +226,15 @@ local function dispatch(self)
     local handler = handlers[object]
     if handler then
       self._scheduler:call("a handler", handler, object, events)
+      if is_over(deadline_us) then
+        return i
+      end
     end
   end
   return DISPATCH_LIMIT
 end
 
-local function fire(self)
+local function fire(self, deadline_us)
   local timers, now = self._timers, self._loop:now()
   local newest, fired = self._timer_age, 0
   local timer = timers[1]
@@ -200,7 +242,7 @@ local function fire(self)
     remove(self, timer)
     self._scheduler:call("a timer", timer.fn, timer.argument)
     fired = fired + 1
-    timer = timers[1]
+    timer = not is_over(deadline_us) and timers[1]
   end
   return fired
 end
@@ -282,20 +324,43 @@ local function drive(self, main)
   return deadlock
 end
 
+---What `run` and `turn` have in common: nobody has to be woken meanwhile, and
+---this is the host that everything made meanwhile belongs to.
+local function protected(self, what, fn, ...)
+  self._turning = what
+  self._loop:enter()
+  local outer = host.drive(self)
+  local ok, problem = pcall(fn, self, ...)
+  host.drive(outer)
+  self._turning = nil
+  self._loop:leave()
+  self._scheduler:sleep()
+  if self._scheduler:is_runnable() then
+    self:wakeup()
+  end
+  return ok, problem
+end
+
+local function check_idle(self, what)
+  if self._closed then
+    misuse.raise("%s: the host is closed", what)
+  elseif self._turning or task.current() then
+    misuse.raise("a %s inside a %s: what runs there already can be called, or "
+      .. "spawned", what, self._turning or "run")
+  end
+end
+
 ---Runs `fn(...)` as the main task until it and its children are done.
 ---@param fn function
 ---@return any ... its results, or nil, message, "cancelled"; what it raises is
 ---raised
 function Standalone:run(fn, ...)
-  if self._closed then
-    error("the host is closed", 2)
-  elseif self._turning or task.current() then
-    error("a run inside a run", 2)
-  end
+  options.argument("run", "fn", options.func, fn)
+  check_idle(self, "run")
   local main = task.spawn_in(self._scheduler, nil, fn, ...)
-  self._main, self._turning = main, true
-  local ok, problem = pcall(drive, self, main)
-  self._main, self._turning = nil, false
+  self._main = main
+  local ok, problem = protected(self, "run", drive, main)
+  self._main = nil
   if not ok then
     task.abandon(self._scheduler)
   end
@@ -305,36 +370,29 @@ function Standalone:run(fn, ...)
   return task.conclusion(main)
 end
 
-local function turn_once(self)
-  self._loop:step()
-  dispatch(self)
-  fire(self)
-  self._scheduler:pass()
-end
-
-local function run_passes(self)
-  local passes = 0
+local function run_passes(self, deadline_us)
   repeat
-    turn_once(self)
-    passes = passes + 1
-  until not self._scheduler:is_runnable() or passes == PASS_LIMIT
+    self._loop:step()
+    dispatch(self, deadline_us)
+    fire(self, deadline_us)
+    self._scheduler:pass(deadline_us)
+  until not self._scheduler:is_runnable() or is_over(deadline_us)
 end
 
----For embedding: does all that can be done now, without blocking.
+---For embedding: does what can be done now, without blocking.
+---@param budget_ms number? begins nothing after this long; the host's default
 ---@return boolean more whether it stopped with work left
-function Standalone:turn()
-  if self._closed then
-    error("the host is closed", 2)
-  elseif self._turning or task.current() then
-    error("a turn inside a turn", 2)
+function Standalone:turn(budget_ms)
+  if budget_ms ~= nil then
+    options.argument("turn", "budget_ms", options.duration_ms, budget_ms)
   end
-  self._turning = true
-  local ok, problem = pcall(run_passes, self)
-  self._turning = false
+  check_idle(self, "turn")
+  local deadline_us = clock_us() + (budget_ms or self._budget_ms) * 1000
+  local ok, problem = protected(self, "turn", run_passes, deadline_us)
   if not ok then
     error(problem, 0)
   end
-  return self._scheduler:is_runnable()
+  return self:timeout_ms() == 0
 end
 
 ---For embedding: call `turn` when this becomes readable.
@@ -362,7 +420,7 @@ function Standalone:close()
   if self._closed then
     return
   elseif self._turning or task.current() then
-    error("a host cannot be closed from inside", 2)
+    misuse.raise("a host cannot be closed from inside: end its tasks instead")
   end
   if self._scheduler._live > 0 then
     task.cancel_all(self._scheduler, "host closed")
