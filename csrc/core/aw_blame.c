@@ -25,6 +25,12 @@ void blame_begin(aw_mux *mux) {
   mux->suspect = (aw_blame){.sequence = 0};
 }
 
+void blame_forget(aw_mux *mux) {
+  if (mux->link == AW_LINK_DETACHED) {
+    mux->loss_code = 0;
+  }
+}
+
 void blame_suspect(const aw_channel *channel) {
   aw_mux *mux = channel->mux;
   const aw_entry *entry = aw_channel_unsent(channel);
@@ -52,44 +58,44 @@ static bool is_verdict(int code) {
          code == AW_CLOSE_FORBIDDEN;
 }
 
-static bool is_same(const aw_blame *a, const aw_blame *b) {
-  return a->sequence == b->sequence && a->kind == b->kind &&
-         aw_uuid_equal(&a->id, &b->id);
+/* Counts the loss; true when it was one too many. Each scope has its own count,
+ * because several culprits take turns; it begins anew when the message arrived.
+ */
+static bool count_loss(aw_mux *mux, aw_channel *channel) {
+  if (channel->blamed != mux->suspect.sequence) {
+    channel->blamed = mux->suspect.sequence;
+    channel->losses = 0;
+    channel->verdict = 0;
+  }
+  channel->losses++;
+  if (!is_verdict(mux->loss_of)) {
+    return channel->losses >= AW_MUX_LOSSES;
+  }
+  bool again = channel->verdict == mux->loss_of;
+  channel->verdict = mux->loss_of;
+  return again || channel->losses >= AW_MUX_LOSSES;
 }
 
-/* Counts the loss; true when it was one too many. */
-static bool count_loss(aw_mux *mux) {
-  if (!is_same(&mux->suspect, &mux->blamed)) {
-    mux->blamed = mux->suspect;
-    mux->losses = 0;
-    mux->verdict = 0;
+static void give_up(aw_channel *channel) {
+  if (channel->done_there) {
+    channel->cut_off = true; /* what it has for us is still to come */
+    mux_drop_log(channel);
+  } else if (!channel->given_up) {
+    channel->mux->stats.undeliverable++;
+    mux_give_up_log(channel, AW_E_UNDELIVERABLE);
   }
-  unsigned verdicts = 0;
-  if (is_verdict(mux->loss_of)) {
-    verdicts = mux->verdict == mux->loss_of ? AW_MUX_VERDICTS : 1;
-    mux->verdict = mux->loss_of;
-  }
-  return ++mux->losses >= AW_MUX_LOSSES || verdicts >= AW_MUX_VERDICTS;
 }
 
 void blame_judge(aw_mux *mux) {
-  if (!mux->carried || is_neutral(mux->loss_of)) {
-    mux->carried = false;
-    return;
-  }
+  bool carried = mux->carried && !is_neutral(mux->loss_of);
   mux->carried = false;
-  if (mux->suspect.sequence == 0) {
-    mux->blamed = mux->suspect; /* everything arrived */
+  if (!carried || mux->suspect.sequence == 0) {
     return;
   }
-  if (count_loss(mux)) {
-    aw_channel *channel =
-        aw_map_get(&mux->channels, mux->blamed.kind, &mux->blamed.id);
-    mux->blamed = (aw_blame){.sequence = 0};
-    if (channel != NULL && !channel->given_up) {
-      mux->stats.undeliverable++;
-      mux_give_up_log(channel, AW_E_UNDELIVERABLE);
-    }
+  aw_channel *channel =
+      aw_map_get(&mux->channels, mux->suspect.kind, &mux->suspect.id);
+  if (channel != NULL && count_loss(mux, channel)) {
+    give_up(channel);
   }
 }
 

@@ -81,6 +81,8 @@ struct aw_channel {
   bool peer_gone;   /* the peer let go of it */
   bool mute;        /* over, and the peer may have opened the id anew */
   bool given_up;    /* over, because the peer cannot be given our log */
+  bool done_there;  /* over for the peer, whose last messages are to come */
+  bool cut_off;     /* ... and our log was dropped: nobody takes it there */
   bool parked;      /* in the mux's queue of that name */
   bool starved;     /* a send was refused; WRITABLE is owed */
   bool awaiting;    /* told in a hello, not yet answered by a welcome */
@@ -113,6 +115,10 @@ struct aw_channel {
   bool has_header, header_has_reply;
   aw_uuid header_id, header_reply, last_sent_id;
   int64_t header_timestamp;
+
+  uint64_t blamed; /* the message at which connections ended, 0: none */
+  unsigned losses; /* how many did */
+  int verdict;     /* the last close code of theirs that is a verdict, or 0 */
 
   uint64_t flow_acked; /* consumed, as told to the peer last */
   unsigned events;     /* aw_channel_event bits not polled yet */

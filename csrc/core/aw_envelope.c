@@ -79,24 +79,19 @@ static char *string_bytes(aw_json_token *token, char *text) {
   return bytes;
 }
 
-/* Stops behind a container that is still open: its `next` is 0. False when a
- * member is there twice. */
-static bool collect_members(members *m, const aw_json_tape *tape, char *text,
-                            uint32_t end) {
-  bool twice = false;
+static void collect_members(members *m, const aw_json_tape *tape, char *text) {
   *m = (members){0};
-  for (uint32_t at = 1; at + 1 < end && at != 0;) {
+  uint32_t end = tape->tokens[0].next;
+  for (uint32_t at = 1; at < end;) {
     aw_json_token *key = &tape->tokens[at];
     uint32_t value = at + 1;
     char *name = string_bytes(key, text); /* may shorten key->len */
     uint32_t *slot = find_member(m, name, key->len);
     if (slot != NULL && tape->tokens[value].kind != AW_JSON_NULL) {
-      twice |= *slot != 0;
       *slot = value; /* null reads as absent */
     }
     at = tape->tokens[value].next;
   }
-  return !twice;
 }
 
 static int refuse(aw_envelope_error *error, int code, const char *field,
@@ -240,32 +235,60 @@ static int read_members(aw_envelope *out, const members *m,
   return read_rest(out, m, tape, text, error);
 }
 
-/* What the answer to a refused message has to know, as far as it can be read. A
- * number at the very end of a text may have been cut. */
-static void read_loosely(aw_envelope *out, const members *m,
-                         const aw_json_tape *tape, char *text, size_t len) {
-  aw_envelope_error ignored = {0};
-  out->has_message_id =
-      read_uuid(tape, text, m->message_id, &out->message_id) == AW_OK;
-  out->has_reply = read_uuid(tape, text, m->reply, &out->in_reply_to) == AW_OK;
-  (void)read_scope(out, m, tape, text, &ignored);
-  (void)read_type(out, m, tape, text, &ignored);
-  members numbers = {.sequence = m->sequence};
-  const aw_json_token *token = &tape->tokens[m->sequence];
-  out->has_sequence =
-      m->sequence != 0 && token->start + (size_t)token->len < len &&
-      read_numbers(out, &numbers, tape, text, &ignored) == AW_OK;
+/* A member of a text that was not scanned to its end; 0 when it is absent, or
+ * there twice. Stops behind a container that is still open: its `next` is 0. */
+static uint32_t find_loosely(const aw_json_tape *tape, const char *text,
+                             const char *name) {
+  uint32_t found = 0;
+  for (uint32_t at = 1; at != 0 && at + 1 < tape->count;
+       at = tape->tokens[at + 1].next) {
+    if (aw_json_equal(&tape->tokens[at], text, name, strlen(name))) {
+      if (found != 0) {
+        return 0;
+      }
+      found = at + 1;
+    }
+  }
+  return found;
 }
 
-/* Cold, so that what is read well does not pay for it. */
+/* A number at the very end of a text may have been cut. */
+static void read_sequence_loosely(aw_envelope *out, const aw_json_tape *tape,
+                                  const char *text, size_t len, uint32_t at) {
+  const aw_json_token *token = &tape->tokens[at];
+  int64_t number = -1;
+  if (at != 0 && token->kind == AW_JSON_INTEGER &&
+      token->start + (size_t)token->len < len &&
+      aw_json_int64(token, text, &number) == AW_OK && number >= 0 &&
+      number <= (int64_t)AW_SEQ_MAX) {
+    out->has_sequence = true;
+    out->sequence = (uint64_t)number;
+  }
+}
+
+/* What the answer to a refused message has to know, as far as it can be read.
+ * Cold: what is read well does not pay for it. */
 static int read_refused(aw_envelope *out, const aw_json_tape *tape, char *text,
                         size_t len, int code) {
-  members m;
-  if (code != AW_E_NOMEM && tape->count > 0 &&
-      tape->tokens[0].kind == AW_JSON_OBJECT &&
-      collect_members(&m, tape, text, tape->count)) {
-    read_loosely(out, &m, tape, text, len);
+  aw_envelope_error ignored = {0};
+  if (code == AW_E_NOMEM || tape->count == 0 ||
+      tape->tokens[0].kind != AW_JSON_OBJECT) {
+    return code;
   }
+  members m = {.type = find_loosely(tape, text, "type")};
+  for (int kind = 0; kind < AW_KIND_COUNT; kind++) {
+    m.scope[kind] = find_loosely(tape, text, kinds[kind].key);
+  }
+  (void)read_scope(out, &m, tape, text, &ignored);
+  (void)read_type(out, &m, tape, text, &ignored);
+  out->has_message_id =
+      read_uuid(tape, text, find_loosely(tape, text, "message_id"),
+                &out->message_id) == AW_OK;
+  out->has_reply =
+      read_uuid(tape, text, find_loosely(tape, text, "in_reply_to"),
+                &out->in_reply_to) == AW_OK;
+  read_sequence_loosely(out, tape, text, len,
+                        find_loosely(tape, text, "sequence"));
   return code;
 }
 
@@ -284,7 +307,7 @@ int aw_envelope_read(aw_envelope *out, aw_json_tape *tape, char *text,
                   "an envelope is an object");
   }
   members m;
-  collect_members(&m, tape, text, tape->tokens[0].next);
+  collect_members(&m, tape, text);
   int rc = read_members(out, &m, tape, text, error);
   return rc == AW_OK ? rc : read_refused(out, tape, text, len, rc);
 }

@@ -33,6 +33,7 @@ bool mux_has_fold_room(const aw_draft *draft) {
 void mux_fold(aw_draft *draft) {
   aw_channel *channel = draft->channel;
   aw_mux *mux = draft->mux;
+  blame_forget(mux);
   mux->stats.folded += channel->log_count - 1;
   mux_count_log(mux, 0, aw_channel_log_fold(channel, draft->mark));
   channel->urgent_last = channel->out.last;

@@ -208,6 +208,9 @@ void mux_end_channel(aw_channel *channel, int error) {
 void mux_drop_log(aw_channel *channel) {
   aw_mux *mux = channel->mux;
   aw_node_remove(&channel->writer_node);
+  if (channel->log_count > 0) {
+    blame_forget(mux);
+  }
   mux_count_log(mux, 0, aw_buf_len(&channel->log));
   aw_buf_reset(&channel->log, 0);
   channel->log_count = 0;

@@ -29,9 +29,8 @@
 #define AW_MUX_FLOOR_BYTES (64u << 10)
 #define AW_MUX_FLOOR_DEPTH 32
 #define AW_MUX_FLOOR_VALUES 4096
-/* Connections that may end in vain at the same message before it is given up:
- * with a close code that is a verdict on it, or without one. */
-#define AW_MUX_VERDICTS 2
+/* Connections that may end at the same message before it is given up. Two are
+ * enough if a close code says the same verdict twice. */
 #define AW_MUX_LOSSES 16
 
 /* Close codes of ours (docs/wire.md section 7). */

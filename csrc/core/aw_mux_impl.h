@@ -78,14 +78,12 @@ struct aw_mux {
 
   /* Which message ends connections (aw_blame.c). Entries carry the turn in
    * which they were written last. */
-  uint32_t turn;            /* of the entry written last */
-  uint32_t turn_begun;      /* when this connection began */
-  uint32_t carried_from;    /* of the connection that is being judged */
-  int loss_code, loss_of;   /* how this one ended, how that one did */
-  bool carried;             /* is there one to be judged? */
-  aw_blame suspect, blamed; /* found so far; found the last time */
-  unsigned losses;          /* in a row with `blamed` */
-  int verdict;              /* the last close code that was one, or 0 */
+  uint32_t turn;          /* of the entry written last */
+  uint32_t turn_begun;    /* when this connection began */
+  uint32_t carried_from;  /* of the connection that is being judged */
+  int loss_code, loss_of; /* how this one ended, how that one did */
+  bool carried;           /* is there one to be judged? */
+  aw_blame suspect;       /* found so far */
 
   size_t *shared_log, shared_log_max; /* of all sessions of a server */
 
@@ -187,6 +185,9 @@ int mux_say_hello(aw_mux *mux);
 
 /* aw_blame.c */
 void blame_begin(aw_mux *mux); /* a connection begins */
+/* A log is dropped or folded. What ended the last connection may be gone with
+ * it, and who is left must not be taken for it. */
+void blame_forget(aw_mux *mux);
 /* The scope's next entry was not received: was it written before? */
 void blame_suspect(const aw_channel *channel);
 void blame_judge(aw_mux *mux); /* all scopes were seen */

@@ -194,6 +194,7 @@ static int deliver_late(aw_channel *channel, const aw_envelope *envelope,
     if (envelope->sequence == 1) {
       channel->mute = false; /* the peer still has this life */
     }
+
     if ((flags & AW_TYPE_ENDS) != 0) {
       meet_terminal(channel, envelope); /* or a replay of the one we have */
     }
@@ -379,6 +380,11 @@ static int receive_unreadable(aw_mux *mux, aw_envelope *envelope,
   return AW_OK;
 }
 
+/* Is this what an older connection still brings? */
+static bool is_bygone(const aw_mux *mux, uint32_t generation) {
+  return generation != mux->generation || mux->link == AW_LINK_DETACHED;
+}
+
 static void count_message(aw_mux *mux, const char *text, size_t len,
                           uint64_t whole) {
   mux->stats.messages_in++;
@@ -390,7 +396,7 @@ static void count_message(aw_mux *mux, const char *text, size_t len,
 
 int aw_mux_receive_skipped(aw_mux *mux, uint32_t generation, char *head,
                            size_t head_len, uint64_t len) {
-  if (generation != mux->generation || mux->link == AW_LINK_DETACHED) {
+  if (is_bygone(mux, generation)) {
     return AW_E_CLOSED;
   }
   count_message(mux, head, head_len, len);
@@ -427,7 +433,7 @@ static bool is_too_long(const aw_mux *mux, const char *text, size_t len) {
 }
 
 int aw_mux_receive(aw_mux *mux, uint32_t generation, char *text, size_t len) {
-  if (generation != mux->generation || mux->link == AW_LINK_DETACHED) {
+  if (is_bygone(mux, generation)) {
     return AW_E_CLOSED;
   }
   if (is_too_long(mux, text, len)) {

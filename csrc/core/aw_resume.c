@@ -619,7 +619,9 @@ static int apply_welcome_scope(aw_mux *mux, const link_list *list) {
   if (len == 7 && memcmp(status, "unknown", 7) == 0) {
     ok = restart_channel(channel);
   } else if (len != 4 || memcmp(status, "lost", 4) != 0) {
-    ok = resume_channel(channel, received, &limit); /* live, done */
+    channel->done_there = len == 4 && memcmp(status, "done", 4) == 0;
+    received = channel->cut_off ? channel->out.last : received;
+    ok = resume_channel(channel, received, &limit);
   }
   if (!ok) {
     mux_lose(channel);

@@ -282,6 +282,7 @@ static int put_array(struct encoder *e, int table) {
   if (why != NULL) {
     return refuse(e, AW_E_INVALID, why);
   }
+  e->size.values += (unsigned)count;
   for (i = 1; rc == 0 && i <= (int)count; i++) {
     rc = put_bytes(e, i == 1 ? "[" : ",", 1);
     if (rc == 0) {
@@ -302,7 +303,7 @@ static int put_member(struct encoder *e, int key, bool first) {
                       ? "table is both array and object"
                       : "object keys must be strings");
   }
-  e->size.values++;
+  e->size.values += 2;
   rc = put_bytes(e, first ? "{" : ",", 1);
   if (rc == 0) {
     rc = put_string(e, key);
@@ -454,7 +455,6 @@ static int put_lightuserdata(struct encoder *e, int index) {
 }
 
 static int put_value(struct encoder *e, int index) {
-  e->size.values++;
   switch (lua_type(e->L, index)) {
   case LUA_TBOOLEAN:
     return lua_toboolean(e->L, index) ? put_bytes(e, "true", 4)
@@ -482,7 +482,7 @@ static int put_value(struct encoder *e, int index) {
 
 static int put_text(lua_State *L, int index, aw_buf *out, bool sorted,
                     aw_lua_json_size *size, const char **why) {
-  struct encoder e = {L, out, NULL, 0, {0, 0}, sorted};
+  struct encoder e = {L, out, NULL, 0, {0, 1}, sorted};
   size_t before = aw_buf_len(out);
   int rc = put_value(&e, lua_absindex(L, index));
 

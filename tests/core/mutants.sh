@@ -63,7 +63,7 @@ mutant no_epoch_check aw_resume.c \
 
 # What an older connection still brings is heard.
 mutant no_generation_fencing aw_mux_receive.c \
-  's/if (generation != mux->generation || mux->link == AW_LINK_DETACHED)/if (mux->link == AW_LINK_DETACHED)/'
+  's/return generation != mux->generation || mux->link == AW_LINK_DETACHED;/return mux->link == AW_LINK_DETACHED;/'
 
 # A flow's limits are added to what is allowed.
 mutant incremental_credit aw_resume.c \
@@ -88,5 +88,17 @@ mutant floats_unacknowledged aw_channel.c \
   's/    channel->consumed = channel->in.last;/    ;/'
 mutant crossing_ends_unacknowledged aw_mux_receive.c \
   's/^    channel->ended_here = false;/    ;/'
+
+# Messages that cannot be taken: they are not consumed, so that they come again;
+# those that end connections are never given up; the last one carried is blamed
+# in place of the first; nobody is told of what was given up.
+mutant replayed_for_ever aw_mux_receive.c \
+  's/  if (mux->extended && scoped && envelope->has_sequence &&/  if (mux->extended \&\& false \&\& envelope->has_sequence \&\&/'
+mutant breaker_never_trips aw_blame.c \
+  's/if (channel != NULL && count_loss(mux, channel))/if (channel != NULL \&\& count_loss(mux, channel) \&\& false)/'
+mutant wrong_one_blamed aw_blame.c \
+  's/turn < mux->suspect.turn/turn > mux->suspect.turn/'
+mutant given_up_untold aw_blame.c \
+  's/^  channel->given_up = true;/  ;/'
 
 exit $missed

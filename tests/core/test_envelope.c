@@ -261,9 +261,10 @@ static void envelope_names_the_offending_field(void **state) {
       {"[{" WHOLE, NULL, AW_E_JSON_TRUNCATED, false, false, false},
       {"", NULL, AW_E_JSON_TRUNCATED, false, false, false},
       {"{" WHOLE "}x", NULL, AW_E_JSON_TRAILING, true, true, true},
-      {"{" WHOLE "," TYPE "}", NULL, AW_E_JSON_DUPLICATE, false, false, false},
-      {"{" WHOLE ",\"t\\u0079pe\":1}", NULL, AW_E_JSON_DUPLICATE, false, false,
+      {"{" WHOLE "," TYPE "}", NULL, AW_E_JSON_DUPLICATE, true, true, false},
+      {"{" WHOLE ",\"t\\u0079pe\":1}", NULL, AW_E_JSON_DUPLICATE, true, true,
        false},
+      {"{" WHOLE "," SCOPE "}", NULL, AW_E_JSON_DUPLICATE, false, true, true},
       {"{" WHOLE ",}", NULL, AW_E_JSON_SYNTAX, true, true, true},
       {"{" WHOLE ",\"a\":\"\xff\"}", NULL, AW_E_JSON_UTF8, true, true, true},
   };

@@ -104,7 +104,8 @@ static void step(world *w) {
 }
 
 static bool settle_once(world *w) {
-  bool moved = false;
+  bool moved = !link_is_up(w);
+  link_connect(w);
   link_write(w, 1000000);
   moved |= link_deliver(w, 0, true, UINT32_MAX);
   link_write(w, 1000000);

@@ -36,15 +36,31 @@ static scope *pick_sender(world *w, enum side side) {
   return NULL;
 }
 
-static void put_payload(world *w, enum side side, scope *s, aw_buf *out) {
+enum flavour { GOOD, DEEP, BROKEN, POISON };
+
+/* Most messages are as they should be. */
+static enum flavour choose_flavour(world *w, enum side side, const life *l) {
+  bool counts = l->sent[side] + 1 < WORLD_BAD;
+  if (w->has_bad && counts && world_dice(w, 12) == 0) {
+    return world_dice(w, 2) == 0 ? DEEP : BROKEN;
+  }
+  bool poisons = w->poison != 0 && w->poisoner == side;
+  return poisons && world_dice(w, 60) == 0 ? POISON : GOOD;
+}
+
+static void put_payload(world *w, enum side side, scope *s, aw_buf *out,
+                        enum flavour flavour) {
+  static const char *const tails[] = {
+      "}", ",\"deep\":[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}", ",oops}",
+      ",\"poison\":1}"};
   char payload[2400];
   life *l = &w->lives[s->life];
   unsigned padding = world_dice(w, 20) == 0 ? world_dice(w, 2000) : 0;
   int len = snprintf(payload, sizeof payload,
                      "{\"life\":%d,\"n\":%u,\"process\":%u,\"before\":%u,"
-                     "\"pad\":\"%0*d\"}",
+                     "\"pad\":\"%0*d\"%s",
                      s->life, l->sent[side] + 1, w->process, l->last[side],
-                     (int)padding, 0);
+                     (int)padding, 0, tails[flavour]);
   world_demand(w, len > 0 && (size_t)len < sizeof payload, "payload");
   world_demand(w, aw_buf_append(out, payload, (size_t)len) == 0,
                "out of memory");
@@ -56,8 +72,12 @@ static bool fold(world *w, enum side side, scope *s) {
   life *l = &w->lives[s->life];
   world_demand(w, aw_mux_begin_fold(s->channel, "sync", 4, &draft) == 0,
                "a log could not be folded");
-  put_payload(w, side, s, draft.out);
-  world_demand(w, aw_draft_commit(&draft) == 0, "a state could not be kept");
+  put_payload(w, side, s, draft.out, GOOD);
+  int rc = aw_draft_commit(&draft);
+  if (rc == AW_E_LIMIT && draft.over == AW_LIMIT_MESSAGE) {
+    return false; /* longer than its reader takes: the log stays */
+  }
+  world_demand(w, rc == 0, "a state could not be kept");
   l->last[side] = ++l->sent[side];
   l->urgent[side] = true;
   s->blocked = false;
@@ -80,14 +100,50 @@ static bool overflow(world *w, enum side side, scope *s) {
   return false;
 }
 
+/* May the peer's limits refuse a message, or those of the process before? */
+static bool may_refuse(const world *w, enum side side) {
+  return w->options[side == CLIENT].message_max != 0 || w->process > 1;
+}
+
+/* What the peer's limits refuse was never numbered. */
+static bool is_refused_here(world *w, enum side side, int rc,
+                            const aw_draft *draft) {
+  if (rc != AW_E_LIMIT || draft->over != AW_LIMIT_MESSAGE) {
+    return false;
+  }
+  world_demand(w, may_refuse(w, side),
+               "a message was refused that its reader takes");
+  return true;
+}
+
+static void note_flavour(world *w, enum side side, life *l, const scope *s,
+                         enum flavour flavour) {
+  unsigned n = l->sent[side];
+  if (n == 1 && l->opener == side) {
+    l->birth = s->channel->last_sent_id;
+  }
+  if (flavour == DEEP || flavour == BROKEN) {
+    l->bad[side][n / 8] |= (uint8_t)(1u << n % 8);
+    world_note(w, "... of which %u cannot be taken", n);
+  } else if (flavour == POISON) {
+    l->poisoned[side] = w->poisoned = true;
+    world_note(w, "... of which %u ends connections", n);
+  }
+}
+
 static bool send_one(world *w, enum side side, scope *s, const char *type,
                      bool urgent) {
   life *l = &w->lives[s->life];
-  aw_draft draft;
+  aw_draft draft = {.over = AW_LIMIT_NONE};
+  bool floats = strcmp(type, "ping") == 0;
+  enum flavour flavour = floats ? GOOD : choose_flavour(w, side, l);
   int rc = aw_mux_begin(s->channel, type, strlen(type), NULL, urgent, &draft);
   if (rc == AW_OK) {
-    put_payload(w, side, s, draft.out);
+    put_payload(w, side, s, draft.out, flavour);
     rc = aw_draft_commit(&draft);
+  }
+  if (is_refused_here(w, side, rc, &draft)) {
+    return false;
   }
   if (rc == AW_E_AGAIN) {
     s->blocked = true;
@@ -96,6 +152,7 @@ static bool send_one(world *w, enum side side, scope *s, const char *type,
   world_demand(w, rc == AW_OK, "a send to an open scope failed");
   l->last[side] = ++l->sent[side];
   l->urgent[side] |= urgent;
+  note_flavour(w, side, l, s, flavour);
   return true;
 }
 
@@ -166,7 +223,8 @@ void app_abort(world *w, enum side side) {
       (w->lives[s->life].opener == side && w->lives[s->life].sent[side] == 0)) {
     return;
   }
-  world_demand(w, send_one(w, side, s, "abort", true),
+  bool aborted = send_one(w, side, s, "abort", true);
+  world_demand(w, aborted || may_refuse(w, side),
                "a scope could not be aborted");
   world_note(w, "%s aborts in life %d", names[side], s->life);
 }
@@ -297,6 +355,8 @@ void app_forget(world *w, enum side side) {
     life *l = &w->lives[i];
     l->sent[side] = l->taken[side] = l->last[side] = 0;
     l->ended[side] = l->released[side] = l->urgent[side] = false;
+    l->poisoned[side] = false;
+    memset(l->bad[side], 0, sizeof l->bad[side]);
     l->given_up = false;
   }
 }

@@ -110,6 +110,24 @@ static void deliver_down(world *w, link *l, const char *text) {
                             : "a message of an older connection was heard");
 }
 
+/* Something between the ends does not let this message through, and ends the
+ * connection with its code, for both. */
+static void poisoned(world *w, link *l) {
+  w->unclear |= l->client_on != l->server_on;
+  if (l->client_on) {
+    aw_mux_blame(w->mux[CLIENT], l->client_generation, w->poison);
+    aw_mux_detach(w->mux[CLIENT], l->client_generation, AW_E_IO);
+    l->client_on = false;
+  }
+  if (l->server_on) {
+    aw_mux_blame(w->mux[SERVER], l->server_generation, w->poison);
+  }
+  server_leaves(w, l);
+  wire_drop(&l->up);
+  wire_drop(&l->down);
+  world_note(w, "a message ends the connection with %d", w->poison);
+}
+
 bool link_deliver(world *w, unsigned index, bool up, unsigned most) {
   link *l = &w->links[index];
   unsigned count = 0;
@@ -117,6 +135,11 @@ bool link_deliver(world *w, unsigned index, bool up, unsigned most) {
     char *text = wire_take(up ? &l->up : &l->down);
     if (text == NULL) {
       break;
+    }
+    if (strstr(text, "\"poison\"") != NULL) {
+      free(text);
+      poisoned(w, l);
+      return true;
     }
     if (up) {
       deliver_up(w, l, text);
@@ -173,6 +196,10 @@ void link_restart_server(world *w) {
   app_forget(w, SERVER);
   w->process++;
   w->options[SERVER].seed[1]++;
+  size_t most = w->options[SERVER].message_max;
+  w->options[SERVER].message_max = world_message_max(w);
+  w->shrank |= w->options[SERVER].message_max != 0 &&
+               (most == 0 || most > w->options[SERVER].message_max);
   w->mux[SERVER] = kit_mux(&w->kit, &w->options[SERVER]);
   aw_mux_clock(w->mux[SERVER], w->now_ms, 0);
   world_note(w, "the server restarts: process %u", w->process);

@@ -24,8 +24,48 @@ static void bind_life(world *w, enum side side, scope *s, int number) {
   s->life = number;
 }
 
+static bool is_bad(const life *l, enum side from, uint64_t n) {
+  return n < WORLD_BAD && (l->bad[from][n / 8] >> n % 8 & 1) != 0;
+}
+
+/* Nothing of it can be read but its header. */
+static void bind_by_birth(world *w, enum side side, scope *s,
+                          const aw_message *message) {
+  for (unsigned i = 0; i < w->life_count && s->life < 0; i++) {
+    if (aw_uuid_equal(&w->lives[i].birth, &message->message_id)) {
+      bind_life(w, side, s, (int)i);
+    }
+  }
+  world_demand(w, s->life >= 0, "a refused message of no life");
+}
+
+/* A message that could not be taken: in its place, and only if it is one. */
+static void refused_taken(world *w, enum side side, scope *s,
+                          const aw_message *message) {
+  if (s->life < 0) {
+    bind_by_birth(w, side, s, message);
+  }
+  life *l = &w->lives[s->life];
+  size_t most = w->options[side].message_max;
+  bool long_one = most != 0 && message->cost > most;
+  if (s->taken == 0) {
+    l->taker[side] = w->process;
+  }
+  world_demand(w,
+               long_one || is_bad(l, other(side), message->sequence) ||
+                   l->process != w->process || s->process != w->process,
+               "a message was refused that can be taken");
+  world_demand(w, message->sequence > s->taken, "a refused message came twice");
+  s->taken = (unsigned)message->sequence;
+  l->taken[side] = s->taken;
+}
+
 void oracle_taken(world *w, enum side side, scope *s,
                   const aw_message *message) {
+  if (message->refused != AW_OK) {
+    refused_taken(w, side, s, message);
+    return;
+  }
   char text[100] = {0};
   int number = -1;
   unsigned n = 0, process = 0, before = 0;
@@ -42,7 +82,9 @@ void oracle_taken(world *w, enum side side, scope *s,
   }
   if (s->taken == 0) {
     w->lives[s->life].taker[side] = w->process;
-    s->process = process;
+  }
+  if (s->process == 0) {
+    s->process = process; /* a refused message does not tell */
   }
   world_demand(w, number == s->life, "a message of another life");
   bool state = message->type_len == 4 &&
@@ -55,6 +97,8 @@ void oracle_taken(world *w, enum side side, scope *s,
   s->taken = n;
   life *l = &w->lives[s->life];
   l->taken[side] = n;
+  world_demand(w, process != w->process || !is_bad(l, other(side), n),
+               "a message was taken that cannot be");
   world_demand(w, process != w->process || n <= l->sent[other(side)],
                "more was delivered than sent");
 }
@@ -72,6 +116,65 @@ static bool was_given_up(const world *w, const scope *s) {
   return false;
 }
 
+static bool is_of(const scope *s, const life *l, int number) {
+  return s->life < 0 ? l->kind == s->channel->kind &&
+                           aw_uuid_equal(&l->id, &s->channel->id)
+                     : number == s->life;
+}
+
+static bool was_undelivered(const world *w, const scope *s) {
+  for (unsigned i = 0; i < w->life_count; i++) {
+    if (w->lives[i].undelivered && is_of(s, &w->lives[i], (int)i)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static bool is_poisoned(const world *w, enum side by) {
+  return w->poisoned && w->poisoner == by;
+}
+
+/* The culprit is in the log. Where the other side's message ended the
+ * connections, one of this side's may have been under way each time; then it is
+ * blamed as well. So is what was written before the culprit for nobody: an
+ * opening message that was refused, a message of a scope that its peer has
+ * ended or let go of. */
+static bool may_be_blamed(const world *w, enum side side, const life *l) {
+  bool own = is_poisoned(w, side);
+  if (l != NULL && !l->refused && !l->ended[other(side)] &&
+      !l->released[other(side)]) {
+    own = l->poisoned[side];
+  }
+  return w->poison != 0 &&
+         (own || w->unclear ||
+          (side != w->poisoner && is_poisoned(w, w->poisoner)));
+}
+
+/* May the other side have given up what it sent in this scope? Who has released
+ * it is not told so. */
+static bool is_undeliverable_there(const world *w, enum side side,
+                                   const scope *s) {
+  const life *l = s->life >= 0 ? &w->lives[s->life] : NULL;
+  return may_be_blamed(w, other(side), l) || w->shrank;
+}
+
+static void undelivered(world *w, enum side side, scope *s, int error) {
+  life *l = s->life >= 0 ? &w->lives[s->life] : NULL;
+  world_note(w, "%s cannot deliver life %d: %s",
+             side == CLIENT ? "client" : "server", s->life,
+             aw_error_code(error));
+  if (error == AW_E_LIMIT) {
+    world_demand(w, w->shrank, "a log was too long without a cause");
+  } else {
+    world_demand(w, may_be_blamed(w, side, l),
+                 "a scope was blamed that is not to blame");
+  }
+  if (l != NULL) {
+    l->undelivered = l->closed = true;
+  }
+}
+
 /* Loss is legal only where the client comes from another process, or where the
  * server gave up. */
 void oracle_ended(world *w, enum side side, scope *s) {
@@ -81,19 +184,31 @@ void oracle_ended(world *w, enum side side, scope *s) {
   if (error == AW_OK) {
     return;
   }
+  if (error == AW_E_UNDELIVERABLE || error == AW_E_LIMIT) {
+    undelivered(w, side, s, error);
+    return;
+  }
   if (error == AW_E_CLOSED) {
     world_note(w, "%s hears that life %d was released",
                side == CLIENT ? "client" : "server", s->life);
-    world_demand(w, s->life < 0 || w->lives[s->life].released[other(side)],
+    world_demand(w,
+                 s->life < 0 || w->lives[s->life].released[other(side)] ||
+                     w->lives[s->life].undelivered ||
+                     is_undeliverable_there(w, side, s),
                  "a scope was closed without a cause");
+    if (is_undeliverable_there(w, side, s) && s->life >= 0) {
+      w->lives[s->life].undelivered = true;
+    }
     return;
   }
   world_demand(w, error == AW_E_LOST, "a scope ended with a strange error");
   world_note(w, "%s loses life %d", side == CLIENT ? "client" : "server",
              s->life);
-  world_demand(
-      w, was_given_up(w, s) || (w->process > 1 && w->welcomed != w->process),
-      "a scope was lost without a cause");
+  world_demand(w,
+               was_given_up(w, s) || was_undelivered(w, s) ||
+                   is_undeliverable_there(w, side, s) ||
+                   (w->process > 1 && w->welcomed != w->process),
+               "a scope was lost without a cause");
   if (s->life >= 0) {
     w->lives[s->life].lost = true;
   }
@@ -101,6 +216,12 @@ void oracle_ended(world *w, enum side side, scope *s) {
 
 /* The owner answers it; here the lives that it concerns are told. */
 void oracle_refused(world *w, enum side side, const aw_refusal *refusal) {
+  if (refusal->code == AW_E_LIMIT || refusal->code == AW_E_JSON_SYNTAX ||
+      refusal->code == AW_E_JSON_DEPTH) {
+    world_demand(w, w->has_bad || w->options[side].message_max != 0,
+                 "a message could not be taken without a cause");
+    return;
+  }
   world_demand(w, refusal->code == AW_E_EXISTS,
                "a message was refused without a cause");
   for (unsigned i = 0; i < w->life_count; i++) {
@@ -202,8 +323,11 @@ static void check_delivered(world *w, unsigned number, enum side to) {
   /* A scope that somebody has closed cannot be lost any more; what happens
    * to its last messages when the server's process goes, RENEWED tells. */
   bool bygone = l->process != w->process && (l->opener == SERVER || l->closed);
-  bool excused =
-      bygone || l->lost || l->refused || l->ended[to] || l->released[to];
+  /* Whose sender has released or ended it goes without a word to anybody. */
+  bool silent = (l->released[from] || l->ended[from]) &&
+                (may_be_blamed(w, from, l) || w->shrank);
+  bool excused = bygone || silent || l->lost || l->refused || l->undelivered ||
+                 l->ended[to] || l->released[to];
   if (!excused && l->taken[to] != l->last[from]) {
     world_note(w, "life %u: %u sent, %u taken", number, l->sent[from],
                l->taken[to]);
@@ -225,7 +349,7 @@ static void check_counts(world *w, enum side side, const scope *s) {
 
 static bool is_clean(const world *w) {
   for (unsigned i = 0; i < w->life_count; i++) {
-    if (w->lives[i].refused) {
+    if (w->lives[i].refused || w->lives[i].undelivered) {
       return false;
     }
   }
@@ -244,10 +368,11 @@ void oracle_at_rest(world *w) {
       if (s->channel != NULL) {
         check_counts(w, (enum side)side, s);
       }
-      world_demand(w,
-                   s->channel == NULL || s->over || s->life < 0 ||
-                       !w->lives[s->life].given_up,
-                   "a scope that was given up stays open");
+      world_demand(
+          w,
+          s->channel == NULL || s->over || s->life < 0 ||
+              !(w->lives[s->life].given_up || w->lives[s->life].undelivered),
+          "a scope that was given up stays open");
       if (s->blocked && is_clean(w)) {
         world_note(w, "life %d: sent %llu of %llu, log %zu, all logs %zu",
                    s->life, (unsigned long long)s->channel->out.last,

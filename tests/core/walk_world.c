@@ -23,6 +23,10 @@ unsigned world_dice(world *w, unsigned sides) {
   return (unsigned)(aw_random_next(&w->random) >> 33) % sides;
 }
 
+size_t world_message_max(world *w) {
+  return world_dice(w, 2) == 0 ? 0 : 600 + world_dice(w, 2500);
+}
+
 /* Windows and logs so small that the walks run against them. */
 static void choose_options(world *w) {
   for (int side = CLIENT; side <= SERVER; side++) {
@@ -33,7 +37,13 @@ static void choose_options(world *w) {
     o->log_messages = 8 + world_dice(w, 120);
     o->log_bytes = 4000 + world_dice(w, 30000);
     o->session_bytes = 10000 + world_dice(w, 100000);
+    o->message_max = world_message_max(w);
+    o->depth_max = 8 + world_dice(w, 8);
   }
+  static const int codes[] = {1009, 1009, 1008, 4002, 1006};
+  w->has_bad = world_dice(w, 2) == 0;
+  w->poison = world_dice(w, 3) == 0 ? codes[world_dice(w, 5)] : 0;
+  w->poisoner = world_dice(w, 2) == 0 ? CLIENT : SERVER;
 }
 
 void world_begin(world *w, uint64_t seed) {

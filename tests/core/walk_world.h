@@ -9,6 +9,9 @@
 #define WORLD_SCOPES 128 /* that one application holds at a time */
 #define WORLD_LINKS 3    /* at most two are old */
 #define WORLD_TRACE 400
+#define WORLD_BAD                                                              \
+  2048 /* numbers up to here may be of messages nobody takes                   \
+        */
 
 enum side { CLIENT, SERVER };
 
@@ -29,6 +32,10 @@ typedef struct life {
   bool closed;        /* ended or released by somebody, in any process */
   bool given_up;      /* by the server, whose log was full */
   bool lost, refused; /* announced as such */
+  aw_uuid birth;      /* message id of the opening message */
+  uint8_t bad[2][WORLD_BAD / 8]; /* numbers that the peer cannot take */
+  bool poisoned[2];              /* this side sent what ends connections */
+  bool undelivered;              /* ended, because its log cannot be sent */
 } life;
 
 /* What an application holds: a channel and what it thinks of it. */
@@ -65,6 +72,14 @@ typedef struct world {
   unsigned life_count;
   scope scopes[2][WORLD_SCOPES];
   size_t inbox_before[2];
+  bool has_bad;       /* messages that cannot be taken are sent */
+  int poison;         /* the close code with which something between the ends
+                         answers certain messages; 0: nothing does */
+  enum side poisoner; /* who sends them */
+  bool poisoned;      /* one was sent, by whatever process */
+  bool unclear;       /* one ended a link that only one end believed in: what
+                         was lost on it came from nowhere near */
+  bool shrank;        /* a new process takes less than the one before */
   unsigned fresh_ids;
   char trace[WORLD_TRACE][96];
   unsigned traced;
@@ -108,6 +123,7 @@ void link_half_open(world *w);  /* only the client notices */
 void link_notice(world *w);     /* the server notices old links' ends */
 void link_server_cut(world *w); /* only the server notices */
 void link_restart_server(world *w);
+size_t world_message_max(world *w); /* small or the default */
 void link_drop_all(world *w);
 bool link_is_up(const world *w);
 
