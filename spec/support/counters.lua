@@ -28,9 +28,14 @@ function M.descriptors()
   return open
 end
 
---- Entries of the registry, which C's references would grow.
+--- Entries of the registry, which C's references would grow. Free places of
+--- references are chained by numbers.
 function M.registry()
-  return count(debug.getregistry())
+  local entries = 0
+  for _, value in pairs(debug.getregistry()) do
+    entries = entries + (type(value) ~= "number" and 1 or 0)
+  end
+  return entries
 end
 
 --- Resident kilobytes of this process.

@@ -1,8 +1,9 @@
 # shellcheck shell=sh disable=SC2153
 # The test lanes. Each adds to the totals; the last line printed is theirs.
 
-ALL_LANES="lint c lua54 luajit schema websocket chain faults install valgrind fuzz"
+ALL_LANES="lint c lua54 luajit schema websocket chain faults soak install valgrind fuzz"
 FUZZ_SECONDS=${FUZZ_SECONDS:-60}
+SOAK_SECONDS=${SOAK_SECONDS:-10}
 # What makes a hanging test fail instead of the whole run hanging.
 LIMIT_SECONDS=600
 
@@ -184,6 +185,25 @@ lane_faults() {
     -DAW_LUA54=OFF -DAW_LUA51=OFF || return 0
   export AW_FAULT_PROXY="$BUILD/faults/tests/faults/aw_fault_proxy"
   run_specs faults 5.4 lua5.4 faults
+}
+
+# The line of counters of each tenth of it is shown: growth is seen by eye.
+soak() {
+  name=$1 lua_version=$2
+  shift 2
+  log=$BUILD/log/$name.log
+  began=$(date +%s)
+  with_lua "$lua_version" timeout -k 10 $((SOAK_SECONDS * 2 + 120)) "$@" \
+    tests/soak/soak.lua "$SOAK_SECONDS" >"$log" 2>&1 </dev/null
+  add_counts "$name" $? $(($(date +%s) - began)) "$log"
+  grep '^#' "$log"
+}
+
+lane_soak() {
+  heading soak "everything at once for $SOAK_SECONDS s, cancelled and cut"
+  need_specs || return 1
+  soak soak-lua54 5.4 lua5.4
+  soak soak-luajit 5.1 luajit
 }
 
 lane_install() {
