@@ -244,6 +244,28 @@ describe("a conversation to go on with", function()
   end
 end)
 
+describe("a conversation that was cut off", function()
+  it("is mended: calls get results, empty blocks go", function()
+    local before = {
+      { role = "user", content = "one" }, say(""), { role = "user",
+        content = "two" }, say(" ", { "a", "t" }, { "b", "t" }, { "c", "t" }),
+      { role = "tool", tool_call_id = "b", content = {} },
+      { role = "user", content = "three" }, say("x", { "d", "t" }),
+    }
+    with_agent({ say("ok") }, { messages = before }, function(agent, adapter)
+      assert.equal("ok", assert(agent:prompt("go")).text)
+      local roles = {}
+      for index, message in ipairs(last_messages(adapter)) do
+        roles[index] = message.role .. (message.tool_call_id or "")
+          .. (message.is_error and "!" or "")
+      end
+      assert.equal("user user assistant toolb toola! toolc! user assistant "
+        .. "toold! user", table.concat(roles, " "))
+      assert.equal(3, #last_messages(adapter)[3].content)
+    end)
+  end)
+end)
+
 describe("a tool source", function()
   local NONSENSE = {
     ["a string"] = "text",

@@ -79,6 +79,49 @@ function M.problem(messages)
   end
 end
 
+local function answered_after(messages, index)
+  local answered = {}
+  local message = messages[index + 1]
+  while message and message.role == "tool" do
+    answered[message.tool_call_id] = true
+    index = index + 1
+    message = messages[index + 1]
+  end
+  return answered, index
+end
+
+local INTERRUPTED = "cancelled: the conversation was interrupted here"
+
+--- Mends a conversation that was cut off where it stood, or kept by somebody
+--- who did not look: empty blocks go, and calls without a result get one. In
+--- place.
+---@param messages table[] one without a problem
+function M.mend(messages)
+  local index = 1
+  while index <= #messages do
+    local message = messages[index]
+    if message.role == "assistant" and type(message.content) == "table" then
+      message.content = without_empty(message.content)
+      local answered, last = answered_after(messages, index)
+      for _, call in ipairs(provider_protocol.tool_calls(message)) do
+        if not answered[call.id] then
+          last = last + 1
+          table.insert(messages, last, {
+            role = "tool", tool_call_id = call.id, tool_name = call.name,
+            is_error = true,
+            content = json.array { { type = "text", text = INTERRUPTED } },
+          })
+        end
+      end
+      if #message.content == 0 then
+        table.remove(messages, index)
+        index = index - 1
+      end
+    end
+    index = index + 1
+  end
+end
+
 -- Prompts ---------------------------------------------------------------------
 
 ---@param prompt string|table text or a user message

@@ -53,7 +53,8 @@ Loop.__index = Loop
 ---@field system_prompt string?
 ---@field tools table? a tool source or a list of them
 ---@field options table? handed to the provider as they are
----@field messages table[]? a conversation to go on with
+---@field messages table[]? a conversation to go on with; it grows, and is mended
+--- where calls have no results and blocks are empty
 ---@field on_event fun(event: table)? the first listener
 ---@field max_turns integer? 50
 ---@field max_pending_messages integer? 64 in each queue
@@ -82,6 +83,8 @@ function M.new(options)
   local problem = options.messages and history.problem(options.messages)
   if problem then
     misuse.raise("agent.loop: option messages: %s", problem)
+  elseif options.messages then
+    history.mend(options.messages)
   end
   return setmetatable({
     messages = options.messages or {},
