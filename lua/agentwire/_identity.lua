@@ -7,7 +7,7 @@ local shares = require("agentwire._shares")
 local M = {}
 
 -- What the text of an identity may take, and its id.
-local MAX_BYTES, MAX_ID = 4096, 256
+local MAX_BYTES, MAX_ID = 4096, 1024
 
 ---@class agentwire.Identity
 ---@field id string who: sessions, stores, shares and names of tools go by it

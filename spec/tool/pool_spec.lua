@@ -365,6 +365,43 @@ describe("who may call", function()
     end)
   end)
 
+  it("asks no more at once than it may run", function()
+    link.run(function()
+      local latch = wait.latch("the spec")
+      local near, far = link.pair()
+      local runs = aw.tool.attach(far, tools_of("x"), {
+        max_executions = 3, authorize = function()
+          latch:wait()
+          return true
+        end,
+      })
+      local channels = {}
+      for i = 1, 13 do
+        channels[i] = assert(near:open("tool"))
+        assert(channels[i]:send("tool_list", {}))
+        link.settle()
+      end
+      for i = 4, 13 do
+        local event = assert(channels[i]:receive(1000))
+        assert.equal("tool_error", event.type)
+        assert.equal("rate_limited", event.code)
+        assert.truthy(event.message:find("max_executions", 1, true))
+      end
+      latch:set(true)
+      for i = 1, 3 do
+        assert.equal("tool_list_response",
+          assert(channels[i]:receive(1000)).type)
+      end
+      assert.equal(0, runs._asked)
+      for i = 1, 13 do
+        assert(channels[i]:send("tool_list", {}))
+        assert.equal("tool_list_response",
+          assert(channels[i]:receive(1000)).type)
+      end
+      near:close()
+    end)
+  end)
+
   it("waits for a hook that waits, and goes when its caller goes", function()
     link.run(function()
       local latch = wait.latch("the spec")

@@ -36,6 +36,8 @@ local function identity_of(options, client)
   return seen
 end
 
+local TOKEN = { x = "alice" }
+
 local function hook(value)
   return { authenticate = function()
     return value
@@ -80,6 +82,12 @@ describe("an identity", function()
       end)
   end)
 
+  it("is a base peer's as well", function()
+    local who = identity_of({ tokens = TOKEN },
+      { token = "x", protocols = "makai.v1" })
+    assert.equal("alice", who.id)
+  end)
+
   it("is told to adapters", function()
     link.run(function()
       local seen
@@ -115,7 +123,7 @@ describe("an identity", function()
     ["an empty name"] = "",
     ["a name with a line break"] = "a\nb",
     ["an id that is no text"] = { id = {} },
-    ["a name that is too long"] = ("x"):rep(257),
+    ["a name that is too long"] = ("x"):rep(1025),
     ["more than can be kept"] = { id = "x", rights = ("x"):rep(5000) },
     ["what has no JSON form"] = { id = "x", rights = print },
   } do

@@ -42,6 +42,7 @@ function M.new(source, options)
     _finished_bytes = 0,
     _running = 0, -- without an outcome
     _live = 0, -- whose task has not ended
+    _asked = 0, -- lists and registrations under way
     _max_executions = options.max_executions or MAX_EXECUTIONS,
     _max_finished = options.max_finished or MAX_FINISHED,
     _max_finished_bytes = options.max_finished_bytes or MAX_FINISHED_BYTES,
@@ -237,6 +238,21 @@ end
 local function refuse(channel, event, reply_to, why)
   local kind, payload = protocol.error(event.execution_id, "rate_limited", why)
   channel:send(kind, payload, reply_to)
+end
+
+--- Takes a place for a question of the peer's whose answer may take long: a list,
+--- a registration. There are as many as for executions, and they are others.
+---@return (fun())|nil release to be called once
+---@return string? message
+function Runs:ask()
+  if self._asked >= self._max_executions then
+    return nil, ("%d lists and registrations are under way, all that "
+      .. "max_executions allows"):format(self._asked)
+  end
+  self._asked = self._asked + 1
+  return function()
+    self._asked = self._asked - 1
+  end
 end
 
 --- Starts an execution, or attaches to the one that has this id already. It is

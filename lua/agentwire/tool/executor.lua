@@ -45,9 +45,6 @@ local ATTACH = options_of.spec("tool.attach", { pool = M.POOL }, M.OPTIONS)
 -- How long a registration waits for its answer.
 local TIMEOUT_MS = 30000
 
--- Lists of one scope that are made at the same time.
-local MAX_LISTING = 8
-
 -- One scope -------------------------------------------------------------------
 
 ---@class agentwire.ToolScope one channel, in both roles: it executes and calls
@@ -61,7 +58,6 @@ local function new_scope(channel, source, running, options)
     _source = source,
     _runs = running,
     _pool = options.pool,
-    _listing = 0, -- lists that are being made
   }, Scope)
 end
 
@@ -94,15 +90,15 @@ end
 --- In a task of its own: the source may be remote, and executions and their
 --- cancellations do not wait for it.
 function SERVE.tool_list(scope, event, reply_to)
-  if scope._listing >= MAX_LISTING then
-    return scope:_refuse(event, reply_to, "rate_limited",
-      ("%d lists are being made"):format(scope._listing))
+  local release, why = scope._runs:ask()
+  if not release then
+    return scope:_refuse(event, reply_to, "rate_limited", why)
   end
-  scope._listing = scope._listing + 1
   local lister = task.spawn(send_list, scope, event, reply_to)
   lister:defer(function()
-    scope._listing = scope._listing - 1
-    local why, code = lister:failure()
+    release()
+    local code
+    why, code = lister:failure()
     if code == "task_error" then
       scope:_refuse(event, reply_to, "internal_error", why)
     end
@@ -121,15 +117,27 @@ function SERVE.tool_status(scope, event, reply_to)
   scope._runs:status(scope.channel, event, reply_to)
 end
 
+--- Not in a task of its own: a tool is registered before it can be taken back.
+local function register(scope, event)
+  return scope._pool:add(event.tool, scope.calls, {
+    server_name = event.server_name, instance = event.instance,
+  })
+end
+
 function SERVE.tool_register(scope, event, reply_to)
   if not scope._pool then
     return scope:_refuse(event, reply_to, "permission_denied",
       "tools cannot be registered here")
   end
-  local registered, why, code = scope._pool:add(event.tool, scope.calls, {
-    server_name = event.server_name, instance = event.instance,
-  })
-  if not registered then
+  local release, busy = scope._runs:ask()
+  if not release then
+    return scope:_refuse(event, reply_to, "rate_limited", busy)
+  end
+  local ok, registered, why, code = pcall(register, scope, event)
+  release()
+  if not ok then
+    error(registered, 0)
+  elseif not registered then
     return scope:_refuse(event, reply_to, code, why)
   end
   scope.channel:send("tool_registered", registered, reply_to)
