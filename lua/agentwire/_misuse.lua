@@ -67,13 +67,14 @@ end
 ---@return string?
 function M.nearest(name, known)
   local best, found = math.max(2, math.floor(#name / 3)) + 1, nil
-  local longest, alike = 2, nil
+  local longest, alike, found_start = 2, nil, 0
   local folded = name:lower():gsub("[-_ ]", "")
   for _, candidate in ipairs(known) do
     local other = candidate:lower():gsub("[-_ ]", "")
     local apart, start = distance(folded, other), shared_start(folded, other)
-    if apart < best and apart < #candidate then
-      best, found = apart, candidate
+    if apart < #candidate
+      and (apart < best or found and apart == best and start > found_start) then
+      best, found, found_start = apart, candidate, start
     end
     if start > longest then
       longest, alike = start, candidate

@@ -1,5 +1,6 @@
 ---One scope of a connection, as a script sees it: send, receive, close. The
 ---numbering, the queues and the credit are C (`agentwire.core`).
+local class = require("agentwire._class")
 local guard = require("agentwire._guard")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
@@ -284,5 +285,7 @@ function Channel:_wake(readable, writable)
     self._writers:wake_all()
   end
 end
+
+class.seal(Channel, "channel")
 
 return M

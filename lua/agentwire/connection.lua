@@ -1,5 +1,6 @@
 ---A connection: scopes of three protocols over one transport at a time. It
 ---survives the loss of its transport where the peer speaks agentwire.v1.
+local class = require("agentwire._class")
 local channel = require("agentwire.channel")
 local host = require("agentwire.host")
 local identity = require("agentwire._identity")
@@ -754,5 +755,7 @@ end
 function Connection:tool()
   return client(self, "tool", "agentwire.tool.client")
 end
+
+class.seal(Connection, "conn")
 
 return M

@@ -2,6 +2,7 @@
 ---executions over one connection, each in order, each cancellable, none lost
 ---when a connection drops.
 require("agentwire._compat") -- says at once where this cannot run
+local class = require("agentwire._class")
 local connect = require("agentwire._connect")
 local core = require("agentwire.core")
 local host = require("agentwire.host")
@@ -31,17 +32,6 @@ local LAZY = {
   tool = "agentwire.tool",
   providers = "agentwire.providers",
 }
-
-setmetatable(aw, {
-  __index = function(self, name)
-    local module = LAZY[name]
-    if module then
-      local value = require(module)
-      rawset(self, name, value)
-      return value
-    end
-  end,
-})
 
 ---Listens; `on_connection(conn)` decides what each connection is given.
 ---@param options agentwire.ListenOptions|string URL, or options (docs/server.md)
@@ -79,4 +69,4 @@ function aw.serve(options)
   end)
 end
 
-return aw
+return class.module(aw, "aw", LAZY)

@@ -4,6 +4,7 @@
 ---its other members belong to the event (docs/log.md lists them). Secrets are
 ---never in it. Without a hook, a terminal on stderr gets a short line for each
 ---of "info" and above, and a pipe gets nothing but what failed ("error").
+local class = require("agentwire._class")
 local misuse = require("agentwire._misuse")
 
 local M = {}
@@ -84,4 +85,4 @@ end
 ---@field event string
 ---@field message string
 
-return M
+return class.module(M, "aw.log")

@@ -1,5 +1,6 @@
 ---A server: listens, decides who may come in, and gives each connection the
 ---parts it serves.
+local class = require("agentwire._class")
 local access = require("agentwire.access")
 local admission = require("agentwire._admission")
 local connection = require("agentwire.connection")
@@ -25,6 +26,17 @@ local TLS = options_of.spec("tls", {
   cert_file = options_of.filled,
   key_file = options_of.filled,
   verify_peer = options_of.boolean,
+})
+
+---@class agentwire.DrainOptions
+---@field timeout_ms number? until what is open is cut short, 5000
+---@field after_ms number? when peers may come back
+---@field url string? where to
+
+local DRAIN = options_of.spec("server:drain", {
+  timeout_ms = options_of.duration_ms,
+  after_ms = options_of.duration_ms,
+  url = options_of.filled,
 })
 
 M.OPTIONS = options_of.spec("listen", {
@@ -269,10 +281,10 @@ end
 ---if that is given), and lets the scopes that are open end. What has not ended
 ---within `timeout_ms` (5000) is cut short. The server is closed then.
 ---@async
----@param options {timeout_ms: number?, after_ms: number?, url: string?}?
+---@param options agentwire.DrainOptions?
 ---@return boolean in_time whether everything ended by itself
 function Server:drain(options)
-  options = options or {}
+  options = DRAIN:check(options)
   self._hub:stop()
   local _, _, code = task.timeout(options.timeout_ms or 5000, function()
     local leaving = {}
@@ -297,7 +309,10 @@ end
 ---@async
 ---@param timeout_ms number?
 function Server:wait_closed(timeout_ms)
+  options_of.timeout("wait_closed", timeout_ms)
   return self._closed:wait(timeout_ms)
 end
+
+class.seal(Server, "server")
 
 return M

@@ -1,5 +1,6 @@
 ---Structured concurrency: a task is handle and scope. docs/concurrency.md is
 ---the model, and says what is promised; this is how.
+local class = require("agentwire._class")
 local compat = require("agentwire._compat")
 local misuse = require("agentwire._misuse")
 local problems = require("agentwire._problem")
@@ -548,6 +549,10 @@ end
 ---@return any[]? results the first result of each, string? message, string? code
 function task.all(tasks, timeout_ms)
   local t = waiting_task()
+  if type(tasks) ~= "table" then
+    misuse.raise("all: expected a list of tasks, got %s",
+      misuse.describe(tasks))
+  end
   timeout_ms = wait.check_timeout(timeout_ms)
   local start = timeout_ms and t._scheduler.host:now()
   local results = {}
@@ -709,4 +714,6 @@ function task.abandon(scheduler)
   end
 end
 
-return task
+class.seal(Task, "task")
+
+return class.module(task, "aw.task")

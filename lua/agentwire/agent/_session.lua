@@ -1,6 +1,7 @@
 --- One agent session as its client sees it. A reader task takes what the server
 --- sends: events go to the run they belong to, tool calls are executed here.
 
+local class = require("agentwire._class")
 local guard = require("agentwire._guard")
 local host = require("agentwire.host")
 local json = require("agentwire.json")
@@ -692,5 +693,7 @@ end
 function Session:last_result()
   return self._last_result
 end
+
+class.seal(Session, "session")
 
 return M

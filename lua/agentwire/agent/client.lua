@@ -1,5 +1,6 @@
 --- Sessions of the agent at the other end of a connection.
 
+local class = require("agentwire._class")
 local json = require("agentwire.json")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
@@ -250,5 +251,7 @@ function Client:stats()
   end
   return { known = known, ended = #self._ended }
 end
+
+class.seal(Client, "agent")
 
 return M

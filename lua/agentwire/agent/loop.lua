@@ -2,6 +2,7 @@
 --- the model is done. What happens is told as events, in the order of the wire
 --- protocol's section 5; every run ends with one `agent_end` and one outcome.
 
+local class = require("agentwire._class")
 local history = require("agentwire.agent._history")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
@@ -304,5 +305,7 @@ function Loop:reset()
   self.messages = {}
   self:clear_queues()
 end
+
+class.seal(Loop, "loop")
 
 return M

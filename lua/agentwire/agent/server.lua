@@ -1,6 +1,7 @@
 --- Serves agent sessions. A session is one scope: it is started, takes prompts,
 --- runs one at a time, and lives until it is stopped or its connection ends.
 
+local class = require("agentwire._class")
 local client_tools = require("agentwire.agent._client_tools")
 local clock = require("agentwire._clock")
 local conversations = require("agentwire.agent._conversations")
@@ -595,7 +596,7 @@ local function serve_session(service, channel)
 end
 
 --- Serves the sessions that the peer starts on this connection.
----@param connection table
+---@param connection agentwire.Connection
 ---@param service agentwire.AgentService
 function M.attach(connection, service)
   options_of.argument("agent.attach", "connection", options_of.connection,
@@ -620,5 +621,7 @@ function Service:stop(reason)
     session.channel:close()
   end
 end
+
+class.seal(Service, "service")
 
 return M

@@ -1,4 +1,5 @@
 --- Several provider adapters behind one adapter port, chosen by model.
+local class = require "agentwire._class"
 local log = require "agentwire.log"
 local misuse = require "agentwire._misuse"
 local options_of = require "agentwire._options"
@@ -183,5 +184,7 @@ function M.new(adapters, options)
     _models_timeout_ms = options.models_timeout_ms or MODELS_TIMEOUT_MS,
   }, Router)
 end
+
+class.seal(Router, "router")
 
 return M

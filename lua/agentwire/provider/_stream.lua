@@ -1,4 +1,5 @@
 --- One model stream as its client sees it.
+local class = require "agentwire._class"
 local options = require "agentwire._options"
 local protocol = require "agentwire.provider.protocol"
 local reconstruct = require "agentwire.provider.reconstruct"
@@ -520,5 +521,7 @@ function M.new(channel, given)
     _synced = false, -- a late refusal of a sync must not end the stream
   }, Stream)
 end
+
+class.seal(Stream, "stream")
 
 return M

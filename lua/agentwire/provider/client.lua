@@ -1,4 +1,5 @@
 --- Client of the provider protocol: model streams over one connection.
+local class = require "agentwire._class"
 local misuse = require "agentwire._misuse"
 local options = require "agentwire._options"
 local protocol = require "agentwire.provider.protocol"
@@ -445,6 +446,8 @@ end
 ---@return string|nil text
 ---@return string|nil code
 function Client:stream(request, emit)
+  options.argument("stream", "request", options.table, request)
+  options.argument("stream", "emit", options.func, emit)
   local stream, text, code = self:start_stream {
     model = request.model, context = request.context,
     options = request.options, reconstruct = false,
@@ -502,5 +505,7 @@ function M.new(connection, given)
   connection:_listen(KIND, client, take_control)
   return client
 end
+
+class.seal(Client, "client")
 
 return M

@@ -1,4 +1,5 @@
 --- Model streams: the client, the server, and what both know.
+local class = require "agentwire._class"
 local client = require "agentwire.provider.client"
 local model_ref = require "agentwire.provider.model_ref"
 local protocol = require "agentwire.provider.protocol"
@@ -26,4 +27,4 @@ function M.loopback(adapter, options)
   return near:provider(), near
 end
 
-return M
+return class.module(M, "aw.provider")

@@ -3,6 +3,7 @@
 -- Deltas are kept as pieces and joined on demand. Pieces are folded into
 -- chunks of `FOLD`, so that a long stream of short deltas costs the memory of
 -- its text and joining stays linear.
+local class = require "agentwire._class"
 local clock = require "agentwire._clock"
 local json = require "agentwire.json"
 local protocol = require "agentwire.provider.protocol"
@@ -412,5 +413,7 @@ function Reconstructor:missing(sync, with_partial)
   end
   return events
 end
+
+class.seal(Reconstructor, "reconstruction")
 
 return M

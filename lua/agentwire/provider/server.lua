@@ -765,6 +765,8 @@ end
 ---@param options? agentwire.ProviderServerOptions
 ---@return agentwire.ProviderServer
 function M.attach(connection, provider, options)
+  options_of.argument("provider.attach", "connection", options_of.connection,
+    connection)
   options = ATTACH:check(options)
   options_of.argument("provider.attach", "connection", options_of.connection,
     connection)

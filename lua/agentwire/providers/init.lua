@@ -1,7 +1,13 @@
 --- The provider adapters by name, each loaded when it is asked for.
+local misuse = require("agentwire._misuse")
+
 return setmetatable({}, {
   __index = function(self, name)
-    local adapter = require("agentwire.providers." .. name)
+    local ok, adapter = pcall(require, "agentwire.providers." .. tostring(name))
+    if not ok then
+      misuse.raise("aw.providers.%s: there is no such adapter; scripted comes"
+        .. " with agentwire (%s)", tostring(name), adapter:match("^[^\n]*"))
+    end
     rawset(self, name, adapter)
     return adapter
   end,

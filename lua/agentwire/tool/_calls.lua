@@ -2,6 +2,7 @@
 --- to the peer, and which of them each answer belongs to. Somebody else reads
 --- the channel and hands over what comes.
 
+local class = require("agentwire._class")
 local guard = require("agentwire._guard")
 local json = require("agentwire.json")
 local problems = require("agentwire._problem")
@@ -517,5 +518,7 @@ function Calls:execute(call)
   end
   return nil, problems.brief(cause or message), "tool_execution_error"
 end
+
+class.seal(Execution, "execution")
 
 return M

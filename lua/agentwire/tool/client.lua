@@ -1,7 +1,9 @@
 --- Tools that run at the peer, over one tool scope of a connection. Executions
 --- interleave; each of them ends exactly once.
 
+local class = require("agentwire._class")
 local calls = require("agentwire.tool._calls")
+local check_call = require("agentwire.tool._call_options")
 local host = require("agentwire.host")
 local options = require("agentwire._options")
 
@@ -23,23 +25,6 @@ local OPTIONS = options.spec("tool.client", {
   grace_ms = options.duration_ms,
 })
 
-local CALL = options.spec("a tool call", {
-  name = options.filled,
-  args = options.table,
-  args_json = options.string,
-  tool_call_id = options.string,
-  execution_id = options.string,
-  timeout_ms = options.duration_ms,
-  on_update = options.func,
-  identity = options.table, -- who asks for it; not told to the peer
-})
-
-local function check_call(title, call)
-  options.argument(title, "call", options.table, call)
-  CALL:check(call)
-  options.argument(title, "name", options.filled, call.name)
-end
-
 ---@class agentwire.ToolClient
 local Client = {}
 Client.__index = Client
@@ -48,6 +33,7 @@ Client.__index = Client
 ---@param given? agentwire.ToolClientOptions
 ---@return agentwire.ToolClient
 function M.new(connection, given)
+  options.argument("tool.client", "connection", options.connection, connection)
   given = OPTIONS:check(given)
   return setmetatable({
     _connection = connection,
@@ -168,5 +154,7 @@ function Client:close(reason)
   channel:try_send("goodbye", { reason = reason })
   channel:close()
 end
+
+class.seal(Client, "tools")
 
 return M

@@ -1,6 +1,7 @@
 --- Serves tools to a peer: in the scopes that the peer opens (`attach`), or in
 --- one that this side opens to offer what it has (`register`).
 
+local class = require("agentwire._class")
 local calls = require("agentwire.tool._calls")
 local guard = require("agentwire.tool._guard")
 local host = require("agentwire.host")
@@ -209,6 +210,8 @@ end
 ---@param options? agentwire.ExecutorOptions
 ---@return agentwire.ToolRuns runs for its counters
 function M.attach(connection, source, options)
+  options_of.argument("tool.attach", "connection", options_of.connection,
+    connection)
   options = ATTACH:check(options)
   options_of.argument("tool.attach", "connection", options_of.connection,
     connection)
@@ -282,6 +285,8 @@ end
 ---@return string? message
 ---@return string? code
 function M.register(connection, source, options)
+  options_of.argument("tool.register", "connection", options_of.connection,
+    connection)
   options = REGISTER:check(options)
   options_of.argument("tool.register", "connection", options_of.connection,
     connection)
@@ -363,5 +368,7 @@ end
 --- A tool source made of what peers register; give it to `attach` as
 --- `options.pool`.
 M.pool = pool.new
+
+class.seal(Registration, "registration")
 
 return M

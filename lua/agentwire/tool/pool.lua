@@ -2,6 +2,8 @@
 --- A tool goes when its peer takes it back or its connection ends. A name
 --- belongs to who registered it first, until it is free again.
 
+local check_call = require("agentwire.tool._call_options")
+local class = require("agentwire._class")
 local clock = require("agentwire._clock")
 local guard = require("agentwire.tool._guard")
 local identity = require("agentwire._identity")
@@ -251,6 +253,7 @@ end
 ---@return string? message
 ---@return string? code
 function Pool:execute(call)
+  check_call("pool:execute", call)
   local entries = self._by_name[call.name]
   if not entries then
     return nil, "no such tool: " .. tostring(call.name), "tool_not_found"
@@ -261,5 +264,7 @@ function Pool:execute(call)
   end
   return result, why, code
 end
+
+class.seal(Pool, "pool")
 
 return M

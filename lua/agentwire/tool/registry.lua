@@ -1,6 +1,8 @@
 --- Tools that run in this process: their metadata, the check of arguments, and
 --- exactly one outcome for each call, whatever the handler does.
 
+local check_call = require("agentwire.tool._call_options")
+local class = require("agentwire._class")
 local canonical = require("agentwire._canonical")
 local clock = require("agentwire._clock")
 local json = require("agentwire.json")
@@ -28,6 +30,7 @@ local M = {}
 ---@field args table? arguments as a table
 ---@field args_json string? or as JSON
 ---@field tool_call_id string?
+---@field execution_id string? of this execution, for a tool client
 ---@field timeout_ms integer?
 ---@field on_update fun(update: table)? {partial_json, progress?, status?}
 
@@ -168,6 +171,7 @@ end
 ---@param duration_ms? integer
 ---@return agentwire.ToolResult
 function M.error_result(message, duration_ms)
+  options.argument("tool.error_result", "message", options.string, message)
   message = text.repair(message)
   local parts = json.array { { type = "text", text = message } }
   return {
@@ -358,6 +362,7 @@ end
 ---@param name string
 ---@return string[]|nil unchecked nil: no such tool
 function Registry:unchecked(name)
+  options.argument("registry:unchecked", "name", options.string, name)
   local tool = self._tools[name]
   return tool and tool.schema.document.unchecked
 end
@@ -366,6 +371,7 @@ end
 ---@param name string
 ---@return boolean removed
 function Registry:remove(name)
+  options.argument("registry:remove", "name", options.string, name)
   if not self._tools[name] then
     return false
   end
@@ -383,6 +389,7 @@ end
 ---@param prefix? string only names that begin with it
 ---@return table[]
 function Registry:list(prefix)
+  options.optional("registry:list", "prefix", options.string, prefix)
   local list = {}
   for _, name in ipairs(self._names) do
     if not prefix or name:sub(1, #prefix) == prefix then
@@ -506,6 +513,7 @@ end
 ---@return string? message
 ---@return string? code
 function Registry:execute(call)
+  check_call("registry:execute", call)
   local tool = self._tools[call.name]
   if not tool then
     return nil, "no such tool: " .. tostring(call.name), "tool_not_found"
@@ -517,5 +525,8 @@ function Registry:execute(call)
   local timeout_ms = smaller(tool.timeout_ms, call.timeout_ms)
   return run_handler(tool, args, new_context(tool, call, args_json, timeout_ms))
 end
+
+class.seal(Registry, "registry")
+class.seal(Context, "call")
 
 return M

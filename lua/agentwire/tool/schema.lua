@@ -7,10 +7,16 @@
 
 local document = require("agentwire.tool._schema_document")
 local json = require("agentwire.json")
+local options = require("agentwire._options")
 local rules = require("agentwire.tool._schema_rules")
 local values = require("agentwire.tool._schema_values")
 
 local M = {}
+
+local SCHEMA = options.kind("a JSON Schema as a table, true or false",
+  function(value)
+    return type(value) == "table" or type(value) == "boolean"
+  end)
 
 -- Steps of one check: a keyword, an item, a character under a pattern.
 local MAX_STEPS = 1000000
@@ -244,12 +250,12 @@ local Schema = {}
 Schema.__index = Schema
 
 ---@param schema table|boolean decoded JSON Schema, or a Lua table of its shape
----@param options? {dialect: string?, max_steps: integer?}
+---@param given? {dialect: string?, max_steps: integer?}
 ---@return agentwire.Schema
-function M.new(schema, options)
+function M.new(schema, given)
   return setmetatable({
-    document = document.new(schema, options and options.dialect),
-    max_steps = options and options.max_steps or MAX_STEPS,
+    document = document.new(schema, given and given.dialect),
+    max_steps = given and given.max_steps or MAX_STEPS,
   }, Schema)
 end
 
@@ -361,6 +367,8 @@ end
 ---@return string? message "args.path: expected string, got number"
 ---@return string? code invalid_arguments
 function M.check(schema, value, path)
+  options.argument("tool.check", "schema", SCHEMA, schema)
+  options.optional("tool.check", "path", options.string, path)
   return M.new(schema):check(value, path)
 end
 
