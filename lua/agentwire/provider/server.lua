@@ -768,8 +768,6 @@ function M.attach(connection, provider, options)
   options_of.argument("provider.attach", "connection", options_of.connection,
     connection)
   options = ATTACH:check(options)
-  options_of.argument("provider.attach", "connection", options_of.connection,
-    connection)
   options_of.argument("provider.attach", "provider", M.PROVIDER, provider)
   local overflow = options.overflow or "fold"
   local server = setmetatable({

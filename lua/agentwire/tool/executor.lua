@@ -213,8 +213,6 @@ function M.attach(connection, source, options)
   options_of.argument("tool.attach", "connection", options_of.connection,
     connection)
   options = ATTACH:check(options)
-  options_of.argument("tool.attach", "connection", options_of.connection,
-    connection)
   source = source or options.pool
   if not source then
     misuse.raise("tool.attach: a tool source or a pool is expected")
@@ -288,8 +286,6 @@ function M.register(connection, source, options)
   options_of.argument("tool.register", "connection", options_of.connection,
     connection)
   options = REGISTER:check(options)
-  options_of.argument("tool.register", "connection", options_of.connection,
-    connection)
   options_of.argument("tool.register", "source", M.SOURCE, source)
   local channel, why, code = connection:open("tool")
   if not channel then
