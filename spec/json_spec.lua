@@ -188,6 +188,24 @@ describe("agentwire.json", function()
       assert.is_truthy(encode(1e21):find("e", 1, true))
     end)
 
+    it("are as many as their reader wants, a name each counted too", function()
+      local function many(count)
+        return "[" .. ("0,"):rep(count - 2) .. "0]"
+      end
+      assert.equal(262143, #json.decode(many(262144)))
+      local value, message, code = json.decode(many(262145))
+      assert.is_nil(value)
+      assert.equal("json_values", code)
+      assert.truthy(message:find("too many values at byte", 1, true), message)
+      assert.equal(499999, #json.decode(many(500000), { values_max = 500000 }))
+      assert.is_nil((json.decode('{"a":1,"b":2}', { values_max = 4 })))
+      assert.equal(2, json.decode('{"a":1,"b":2}', { values_max = 5 }).b)
+      assert.equal(1, json.decode(("[x]"):gsub("x", "1"))[1])
+      assert.has_error(function()
+        json.decode("1", { values_max = 2 ^ 25 })
+      end)
+    end)
+
     it("refuse what no double holds, where it stands", function()
       for text, offset in pairs({
         ["1e400"] = 1, ["[0,-1e309]"] = 4, ['{"a":1e99999}'] = 6,

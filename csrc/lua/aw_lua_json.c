@@ -580,16 +580,33 @@ static int json_encode_sorted(lua_State *L) {
   return encode_value(L, true);
 }
 
-/* json.decode(text) -> value | nil, message, code; the message names the byte
- * as string.sub counts, from 1. */
+/* The values that a text may have: the second argument's values_max, or the
+ * default. What is no table is not meant: string.gsub gives a second result. */
+static uint32_t decode_limit(lua_State *L) {
+  lua_Number most = AW_JSON_VALUES;
+
+  if (lua_istable(L, 2)) {
+    lua_getfield(L, 2, "values_max");
+    most = luaL_optnumber(L, -1, most);
+    lua_pop(L, 1);
+  }
+  luaL_argcheck(L, most >= 1 && most <= AW_JSON_VALUES_MAX, 2,
+                "values_max is out of range");
+  return (uint32_t)most;
+}
+
+/* json.decode(text, {values_max=}?) -> value | nil, message, code; the message
+ * names the byte as string.sub counts, from 1. */
 static int json_decode(lua_State *L) {
   aw_json_error error;
   struct scratch *s;
   size_t len;
   const char *text = luaL_checklstring(L, 1, &len);
+  uint32_t most = decode_limit(L);
   int rc;
 
   s = take_scratch(L);
+  s->tape.max = most;
   rc = aw_json_scan(&s->tape, text, len, AW_JSON_DEPTH, &error);
   if (rc == 0) {
     aw_lua_json_push(L, s->tape.tokens, 0, text);

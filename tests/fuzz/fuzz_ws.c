@@ -32,6 +32,12 @@ static void take_event(struct outcome *outcome, const aw_ws *ws,
     demand(event->code == 1005 || aw_ws_code_legal(event->code));
     mix(outcome, event->code);
   }
+  if (event->kind == AW_WS_EVENT_SKIPPED) {
+    demand(event->len <= AW_WS_HEAD_MAX &&
+           event->whole > ws->options.message_max);
+    mix(outcome, event->whole);
+    return;
+  }
   demand(event->len <= (event->kind == AW_WS_EVENT_MESSAGE
                             ? ws->options.message_max
                             : AW_WS_CONTROL_MAX));
@@ -67,7 +73,8 @@ static struct outcome run(uint8_t setting, uint32_t cuts, const uint8_t *data,
   aw_ws_options options = {.role = setting & 1 ? AW_WS_SERVER : AW_WS_CLIENT,
                            .refuse_binary = (setting & 2) != 0,
                            .message_max = setting & 4 ? 100 : 0,
-                           .fragments_max = setting & 8 ? 3 : 0};
+                           .fragments_max = setting & 8 ? 3 : 0,
+                           .skip_large = (setting & 16) != 0};
   struct outcome outcome = {0, 0};
   aw_ws ws;
 
