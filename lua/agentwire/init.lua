@@ -11,6 +11,11 @@ local misuse = require("agentwire._misuse")
 local server = require("agentwire.server")
 local task = require("agentwire.task")
 
+---@class agentwire
+---@field provider agentwire.provider loaded when it is asked for, as is all below
+---@field agent agentwire.agent
+---@field tool agentwire.tool
+---@field providers agentwire.providers
 local aw = {
   _VERSION = "0.1.0",
   log = log,

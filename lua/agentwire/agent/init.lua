@@ -5,9 +5,12 @@ local client = require("agentwire.agent.client")
 local loop = require("agentwire.agent.loop")
 local server = require("agentwire.agent.server")
 
-return class.module({
+---@class agentwire.agent
+local M = {
   loop = loop.new,
   service = server.new,
   attach = server.attach,
   client = client.new,
-}, "aw.agent")
+}
+
+return class.module(M, "aw.agent")

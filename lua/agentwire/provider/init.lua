@@ -6,6 +6,7 @@ local protocol = require "agentwire.provider.protocol"
 local reconstruct = require "agentwire.provider.reconstruct"
 local server = require "agentwire.provider.server"
 
+---@class agentwire.provider
 local M = {
   client = client.new,
   attach = server.attach,

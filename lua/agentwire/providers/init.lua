@@ -1,7 +1,11 @@
 --- The provider adapters by name, each loaded when it is asked for.
 local misuse = require("agentwire._misuse")
 
-return setmetatable({}, {
+---@class agentwire.providers
+---@field scripted table the deterministic model without network
+local M = {}
+
+return setmetatable(M, {
   __index = function(self, name)
     local ok, adapter = pcall(require, "agentwire.providers." .. tostring(name))
     if not ok then

@@ -7,7 +7,8 @@ local pool = require("agentwire.tool.pool")
 local registry = require("agentwire.tool.registry")
 local schema = require("agentwire.tool.schema")
 
-return class.module({
+---@class agentwire.tool
+local M = {
   registry = registry.new,
   error_result = registry.error_result,
   client = client.new,
@@ -15,4 +16,6 @@ return class.module({
   register = executor.register,
   pool = pool.new,
   check = schema.check,
-}, "aw.tool")
+}
+
+return class.module(M, "aw.tool")
