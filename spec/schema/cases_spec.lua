@@ -193,6 +193,16 @@ describe("JSON Schema", function()
       value))
   end)
 
+  it("finds equal objects whatever the order of their members", function()
+    local first, second = {}, {}
+    for index = 1, 60 do
+      first["m" .. index] = index
+      second["m" .. 61 - index] = 61 - index
+    end
+    assert.is_nil(schema.check({ uniqueItems = true },
+      json.array { first, second }))
+  end)
+
   it("does not change what it checks", function()
     local value = decode('{"n":20.0,"x":null}')
     assert.is_nil(schema.check({ properties = { n = { type = "string" } } },
