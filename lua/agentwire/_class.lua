@@ -4,6 +4,8 @@ local misuse = require("agentwire._misuse")
 
 local M = {}
 
+local byte = string.byte
+
 -- Lines whose missing member is known to be no call; more are not looked at.
 local MAX_LINES = 1000
 
@@ -117,10 +119,14 @@ function M.seal(class, name)
       class[method] = guard(class, name, method, fn)
     end
   end
+  local function known()
+    return list_of(class)
+  end
   return setmetatable(class, { __index = function(_, key)
-    missing(name, key, function()
-      return list_of(class)
-    end)
+    -- Private fields are often nil; this has to be cheap for them.
+    if type(key) == "string" and byte(key) ~= 95 then
+      missing(name, key, known)
+    end
     return nil -- no tail call: the level of the caller counts
   end })
 end
