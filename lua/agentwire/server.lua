@@ -92,6 +92,10 @@ end
 local Server = {}
 Server.__index = Server
 
+function Server:__tostring()
+  return "server " .. (self.url or "on stdio")
+end
+
 -- Told to whoever has as many connections as it may: come back later.
 local TOO_MANY = 1013
 
@@ -151,7 +155,7 @@ local function keep(self)
   self._keeper:defer(function()
     self:close()
   end)
-  self._keeper.name = "server " .. tostring(self.url or "on stdio")
+  self._keeper.name = tostring(self)
 end
 
 ---Options of a socket mean nothing on stdio, and the other way round.

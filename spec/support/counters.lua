@@ -28,12 +28,13 @@ function M.descriptors()
   return open
 end
 
---- Entries of the registry, which C's references would grow. Free places of
---- references are chained by numbers.
+--- References of C in the registry; their free places are chained by numbers.
 function M.registry()
   local entries = 0
-  for _, value in pairs(debug.getregistry()) do
-    entries = entries + (type(value) ~= "number" and 1 or 0)
+  for key, value in pairs(debug.getregistry()) do
+    if type(key) == "number" and type(value) ~= "number" then
+      entries = entries + 1
+    end
   end
   return entries
 end

@@ -89,6 +89,11 @@ end
 local Session = {}
 Session.__index = Session
 
+function Session:__tostring()
+  return ("session %s (%s)"):format(self.id, self._ended and "ended"
+    or self:is_complete() and "idle" or "busy")
+end
+
 ---@param client table
 ---@param channel table
 ---@param given table {routes, on_event, max_executions, max_queued_events, timeout_ms}

@@ -55,6 +55,10 @@ local START = options.spec("agent:start", {
 local Client = {}
 Client.__index = Client
 
+function Client:__tostring()
+  return "agent client of " .. tostring(self._connection)
+end
+
 -- Errors about a session that the server does not know come outside of it.
 local function take_control(self, message)
   local known = self._sessions[message.id]

@@ -53,6 +53,19 @@ M.codes = {
   invalid_sequence = true,
   duplicate_sequence = true,
   sequence_gap = true,
+  -- Why a run's model or link failed: told as it was.
+  aborted = true,
+  cancelled = true,
+  closed = true,
+  lost = true,
+  model_not_found = true,
+  no_credentials = true,
+  overloaded = true,
+  provider_error = true,
+  stream_not_found = true,
+  timeout = true,
+  unauthenticated = true,
+  undeliverable = true,
 }
 
 M.modes = { prompt = true, steer = true, follow_up = true }

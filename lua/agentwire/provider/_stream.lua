@@ -22,6 +22,11 @@ local EVENTS = options.spec("stream:events", { coalesce = options.boolean })
 local Stream = {}
 Stream.__index = Stream
 
+function Stream:__tostring()
+  return ("stream %s of %s (%s)"):format(self.id, tostring(self.model.id),
+    self._ended and "ended" or "running")
+end
+
 -- Stands in for the channel of an ended stream, so that the read loop needs
 -- no test for the end before each event.
 local NO_CHANNEL = {

@@ -86,6 +86,10 @@ local QUERY = options.spec("models", {
 local Client = {}
 Client.__index = Client
 
+function Client:__tostring()
+  return "provider client of " .. tostring(self._connection)
+end
+
 -- Keeps at most `max_ended` ended streams, the latest ones.
 local function retire(client, stream)
   if client._streams[stream.id] ~= stream then

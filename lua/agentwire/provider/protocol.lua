@@ -61,6 +61,8 @@ M.codes = set {
   "version_mismatch", "invalid_sequence", "duplicate_sequence",
   "sequence_gap", "not_implemented", "aborted", "timeout", "overloaded",
   "unauthenticated", "limit",
+  -- What failed on the way to the model, when this server is a client itself.
+  "closed", "lost", "undeliverable",
 }
 
 M.stop_reasons = set {

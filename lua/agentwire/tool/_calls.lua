@@ -32,6 +32,11 @@ local CANCEL_MS = 1000
 local Execution = {}
 Execution.__index = Execution
 
+function Execution:__tostring()
+  return ("execution %s of %s (%s)"):format(self.id, self.name,
+    self._outcome and "ended" or "running")
+end
+
 -- An execution that nobody holds any more is cancelled.
 local function give_up(calls, id)
   calls._open_count = calls._open_count - 1

@@ -29,6 +29,10 @@ local OPTIONS = options.spec("tool.client", {
 local Client = {}
 Client.__index = Client
 
+function Client:__tostring()
+  return "tool client of " .. tostring(self._connection)
+end
+
 ---@param connection agentwire.Connection
 ---@param given? agentwire.ToolClientOptions
 ---@return agentwire.ToolClient

@@ -60,6 +60,11 @@ M.codes = {
   invalid_arguments = true,
   permission_denied = true,
   restarted = true,
+  -- What failed on the way to the tool, when this end is a caller itself.
+  cancelled = true,
+  closed = true,
+  lost = true,
+  undeliverable = true,
 }
 
 local METADATA = object {
