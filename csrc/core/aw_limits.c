@@ -95,6 +95,9 @@ bool limits_read(const link_reader *in, aw_limits *out) {
 
 /* Is there an entry that is to be sent again and is too long now? */
 static bool has_too_long(const aw_channel *channel, uint64_t most) {
+  if (aw_channel_unsent(channel) == NULL) {
+    return false;
+  }
   const char *log = aw_buf_bytes(&channel->log);
   size_t end = aw_buf_len(&channel->log);
   for (size_t at = channel->unsent_offset; at < end;) {
