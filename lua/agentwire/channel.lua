@@ -63,6 +63,7 @@ function M.new(connection, protocol, core, slot, id)
     _readers = nil,
     _writers = nil,
     _closed = false,
+    _work = nil, -- pieces under way; nil: the scope itself is one
     _answers = 0, -- to refused messages, that wait for room
     _refusal = nil, -- the peer's word that it has no such scope
   }, Channel)
@@ -249,6 +250,34 @@ end
 ---@return boolean
 function Channel:is_ended()
   return self:why_over() ~= nil
+end
+
+---Says that the scope is kept open between pieces of work: nothing is under way
+---in it but what `begin_work` has announced, and a drain waits for that alone.
+---Without this an open scope is work.
+function Channel:rest()
+  self._work = self._work or 0
+  self.connection:_rested()
+end
+
+---A piece of work has begun in a scope that rests.
+function Channel:begin_work()
+  if self._work then
+    self._work = self._work + 1
+  end
+end
+
+---A piece of work has ended; once for each `begin_work`.
+function Channel:end_work()
+  if self._work then
+    self._work = self._work - 1
+    self.connection:_rested()
+  end
+end
+
+---@return boolean
+function Channel:is_resting()
+  return self._work == 0
 end
 
 ---Lets go of the scope: what comes for it from now on is dropped and counted.

@@ -194,11 +194,14 @@ local function adopt(self, core, slot, kind, id)
   return made
 end
 
+---A scope has ended, or has nothing under way any more.
+function Connection:_rested()
+  self._idle:wake_all()
+end
+
 function Connection:_forget(slot, kind, id)
   self._channels[slot], self._cores[slot] = nil, nil
-  if next(self._cores) == nil then
-    self._idle:wake_all()
-  end
+  self:_rested()
   local key = key_of(kind, id)
   local made = self._by_id[key]
   if made and made._slot == slot then
@@ -651,7 +654,19 @@ function Connection:wait_closed(timeout_ms)
   return self._closed:wait(timeout_ms)
 end
 
----Waits until no scope is in use here.
+-- Who waits looks again, at the first scope that is at work.
+local function is_idle(self)
+  for slot in pairs(self._cores) do
+    local made = self._channels[slot]
+    if not (made and made:is_resting()) then
+      return false
+    end
+  end
+  return true
+end
+
+---Waits until nothing is under way here: no scope is open but those that rest,
+---as sessions do between their runs, and tools between calls.
 ---@async
 ---@param timeout_ms number?
 ---@return boolean|nil ok
@@ -659,7 +674,7 @@ end
 ---@return string? code "timeout"
 function Connection:wait_idle(timeout_ms)
   options.timeout("wait_idle", timeout_ms)
-  while next(self._cores) ~= nil do
+  while not is_idle(self) do
     local _, message, code = self._idle:wait(timeout_ms)
     if code then
       return nil, message, code

@@ -81,4 +81,58 @@ describe("a draining server", function()
       second:close()
     end)
   end)
+
+  it("does not wait for sessions and tool servers that rest", function()
+    link.run(function()
+      local model = aw.providers.scripted.new {}
+      local server = assert(aw.serve { listen = "ws://127.0.0.1:0",
+        agent = { provider = model, model = "scripted/scripted" },
+        pool = aw.tool.pool() })
+      local client = assert(aw.connect(server.url, { reconnect = false }))
+      local session = assert(client:agent():start {})
+      assert(session:prompt("hi"))
+      assert(session:result(5000))
+      local tools = aw.tool.registry()
+      tools:add { name = "here", handler = function() return "x" end }
+      assert(aw.tool.register(client, tools))
+      local before = link.host:now()
+      assert.is_true(server:drain { timeout_ms = 20000 })
+      assert.is_true(link.host:now() - before < 10000)
+      assert.is_true(client:wait_closed(5000))
+    end)
+  end)
+
+  it("waits for a run and for a call that are under way", function()
+    link.run(function()
+      local gate, begun = aw.task.waiter("the gate"), aw.task.waiter("begun")
+      local model = aw.providers.scripted.new { decide = function(request)
+        local last = request.context.messages[#request.context.messages]
+        if last.role == "user" then
+          return { calls = { { name = "slow", arguments_json = "{}" } } }
+        end
+        return { text = "done" }
+      end }
+      local tools = aw.tool.registry()
+      tools:add { name = "slow", handler = function()
+        begun:wake()
+        gate:wait()
+        return "x"
+      end }
+      local server = assert(aw.serve { listen = "ws://127.0.0.1:0",
+        agent = { provider = model, model = "scripted/scripted",
+          tools = tools } })
+      local client = assert(aw.connect(server.url, { reconnect = false }))
+      local session = assert(client:agent():start {})
+      assert(session:prompt("go"))
+      begun:wait(5000)
+      local drain = aw.spawn(function()
+        return server:drain { timeout_ms = 20000 }
+      end)
+      aw.sleep(30)
+      assert.is_false(drain:is_done())
+      gate:wake()
+      assert.equal("done", assert(session:result(5000)).text)
+      assert.is_true((drain:join(5000)))
+    end)
+  end)
 end)

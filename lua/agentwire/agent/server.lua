@@ -346,7 +346,9 @@ end
 function Session:_begin(message, reply_to)
   local runner = task.spawn(run_all, self, { message }, reply_to)
   self._runner = runner
+  self.channel:begin_work()
   runner:defer(function()
+    self.channel:end_work()
     if self._runner == runner then
       self:_refuse(self._reply_to, "internal_error",
         runner:failure() or "the run has ended without a result")
@@ -584,6 +586,7 @@ local function serve_session(service, channel)
     channel:send(kind, payload, message_id)
     return channel:close()
   end
+  channel:rest()
   send(session, "agent_started", { session_id = channel.id }, message_id)
   while not session._stopped do
     event = channel:receive()

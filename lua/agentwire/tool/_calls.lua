@@ -37,9 +37,19 @@ function Execution:__tostring()
     self._outcome and "ended" or "running")
 end
 
+local function count_on(calls)
+  calls._open_count = calls._open_count + 1
+  calls._channel:begin_work()
+end
+
+local function count_off(calls)
+  calls._open_count = calls._open_count - 1
+  calls._channel:end_work()
+end
+
 -- An execution that nobody holds any more is cancelled.
 local function give_up(calls, id)
-  calls._open_count = calls._open_count - 1
+  count_off(calls)
   calls._channel:try_send("tool_cancel", {
     execution_id = id, reason = "no longer wanted",
   })
@@ -76,7 +86,7 @@ local function settle(self, result, message, code)
   self._guard:dismiss()
   self._outcome = { result, message, code }
   calls._open[self.id] = nil
-  calls._open_count = calls._open_count - 1
+  count_off(calls)
   if self._message_id then
     calls._by_message[self._message_id] = nil
   end
@@ -465,7 +475,7 @@ function Calls:start(call)
   local execution = new_execution(self, id, call)
   -- Before sending, since the answer may come while a full window parks us.
   self._open[id] = execution
-  self._open_count = self._open_count + 1
+  count_on(self)
   local waited, ok
   waited, ok, why, code = pcall(send_execute, self, execution, call, args_json)
   if not waited then

@@ -287,8 +287,10 @@ function Runs:execute(channel, event, reply_to)
   self._by_id[run.id] = run
   self._running = self._running + 1
   self._live = self._live + 1
+  channel:begin_work()
   run.task = task.spawn(execute, self, run, event)
   run.task:defer(function()
+    channel:end_work()
     self._live = self._live - 1
     release()
     conclude(self, run)

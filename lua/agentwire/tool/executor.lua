@@ -53,6 +53,7 @@ local Scope = {}
 Scope.__index = Scope
 
 local function new_scope(channel, source, running, options)
+  channel:rest()
   return setmetatable({
     channel = channel,
     calls = calls.new(channel, options),
