@@ -82,9 +82,10 @@ void aw_loop_leave(aw_loop *loop) {
 }
 
 /* A loop without anything else alive does not poll, and a bell that nobody
- * hears leaves the descriptor readable for ever: one that was rung counts. */
+ * hears leaves the descriptor readable for ever: one that was rung counts. What
+ * does not block always looks, for signals keep nothing alive either. */
 static void run_once(aw_loop *loop, bool block) {
-  if (loop->rung) {
+  if (loop->rung || !block) {
     uv_ref((uv_handle_t *)&loop->bell);
   }
   uv_run(&loop->uv, block ? UV_RUN_ONCE : UV_RUN_NOWAIT);

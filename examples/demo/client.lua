@@ -87,13 +87,12 @@ local function url_of(place)
   return place:find("^%d+$") and "ws://127.0.0.1:" .. place or place
 end
 
---- Questions from the arguments or, with --chat, from stdin. Reading a line
---- stops this process; the connection comes back by itself if that was long.
+--- Questions from the arguments or, with --chat, from stdin.
 local function questions()
   if arg[2] == "--chat" then
     return function()
       write(paint("bold", "? "))
-      return io.read("*l")
+      return aw.stdin:line()
     end
   end
   local index = 1

@@ -19,4 +19,21 @@ function M.unless_returned(undo, fn, ...)
   return conclude(undo, pcall(fn, ...))
 end
 
+local function conclude_always(undo, returned, ...)
+  undo()
+  if not returned then
+    error((...), 0)
+  end
+  return ...
+end
+
+---Runs `fn(...)`, then `undo()`, whether it returned or raised.
+---@async
+---@param undo fun() must not wait
+---@param fn function
+---@return any ... what `fn` returns; what it raises is raised
+function M.always(undo, fn, ...)
+  return conclude_always(undo, pcall(fn, ...))
+end
+
 return M

@@ -9,6 +9,7 @@ local host = require("agentwire.host")
 local log = require("agentwire.log")
 local misuse = require("agentwire._misuse")
 local server = require("agentwire.server")
+local signal = require("agentwire.signal")
 local task = require("agentwire.task")
 
 ---@class agentwire
@@ -28,6 +29,7 @@ local aw = {
   spawn = host.spawn,
   sleep = task.sleep,
   timeout = task.timeout,
+  signal = signal.wait,
 }
 
 -- What is only sometimes needed is loaded when it is asked for.
@@ -36,6 +38,7 @@ local LAZY = {
   agent = "agentwire.agent",
   tool = "agentwire.tool",
   providers = "agentwire.providers",
+  stdin = "agentwire.stdin",
 }
 
 ---Listens; `on_connection(conn)` decides what each connection is given.

@@ -11,6 +11,7 @@ local listening = require("agentwire._listening")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
 local shares = require("agentwire._shares")
+local signal = require("agentwire.signal")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
@@ -20,6 +21,9 @@ local M = {}
 local ACCEPTED, REQUESTED, WITHDRAWN = 1, 2, 8
 
 local COUNT = limits.COUNT
+
+-- How long the end of the process waits for what is under way, after a TERM.
+local DRAIN_MS = 5000
 
 local TLS = options_of.spec("tls", {
   ca_file = options_of.filled,
@@ -152,7 +156,12 @@ end
 ---Closes itself when the host's main task has ended.
 local function keep(self)
   self._keeper = self._host:spawn(self._closed.wait, self._closed)
+  local drain_ms = self._options.drain_ms or DRAIN_MS
+  local forget = signal.before_term(self._host, function()
+    self:drain { timeout_ms = drain_ms }
+  end)
   self._keeper:defer(function()
+    forget()
     self:close()
   end)
   self._keeper.name = tostring(self)

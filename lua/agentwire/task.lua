@@ -654,6 +654,15 @@ function task.conclusion(t)
   return outcome(t)
 end
 
+---For a main task that nobody joins: what it raised is told to the host.
+---@param t agentwire.Task
+function task.report_end(t)
+  if t._code == "task_error" then
+    outcome(t)
+    t._scheduler:report(t._message, tostring(t))
+  end
+end
+
 local function visit(t, fn)
   local child = t._first_child
   while child do

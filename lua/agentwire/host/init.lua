@@ -81,16 +81,41 @@ local function has_screen()
   return ok and screens > 0
 end
 
----Runs `fn(...)` as the main task of the current host.
----@param fn function
----@return any ... its results; what it raises is raised
-function host.run(fn, ...)
+---@class agentwire.RunOptions
+---@field signals false|nil false: INT and TERM are not ours
+
+local RUN = options.spec("run", { signals = options.constant(false) })
+
+-- A process that somebody else owns has a use of its own for its signals.
+local function owns_process()
+  return not (rawget(_G, "vim") or rawget(_G, "ngx"))
+end
+
+local function run(given, fn, ...)
   options.argument("run", "fn", options.func, fn)
   if has_screen() then
     misuse.raise("run: it would stop the editor until it returns; drive a host "
       .. "from the editor's loop and spawn tasks (docs/concurrency.md)")
   end
-  return host.current():run(fn, ...)
+  local current = host.current()
+  if given.signals == false or not current.run_process
+    or not owns_process() then
+    return current:run(fn, ...)
+  end
+  return current:run_process(fn, ...)
+end
+
+---Runs `fn(...)` as the main task of the current host. In a script the first INT
+---or TERM cancels it, and ends the process when it and what it deferred are done
+---(exit code 130, 143); the second ends the process at once.
+---@param given agentwire.RunOptions|function options, or `fn` itself
+---@param ... any `fn` after options, and its arguments
+---@return any ... its results; what it raises is raised
+function host.run(given, ...)
+  if type(given) == "table" then
+    return run(RUN:check(given), ...)
+  end
+  return run({}, given, ...)
 end
 
 return host

@@ -350,21 +350,51 @@ local function check_idle(self, what)
   end
 end
 
----Runs `fn(...)` as the main task until it and its children are done.
----@param fn function
----@return any ... its results, or nil, message, "cancelled"; what it raises is
----raised
-function Standalone:run(fn, ...)
-  options.argument("run", "fn", options.func, fn)
-  check_idle(self, "run")
-  local main = task.spawn_in(self._scheduler, nil, fn, ...)
+local function run_main(self, main)
   self._main = main
   local ok, problem = protected(self, "run", drive, main)
   self._main = nil
   if not ok then
     task.abandon(self._scheduler)
   end
+  return problem
+end
+
+local function begin(self, fn, ...)
+  options.argument("run", "fn", options.func, fn)
+  check_idle(self, "run")
+  return task.spawn_in(self._scheduler, nil, fn, ...)
+end
+
+---Runs `fn(...)` as the main task until it and its children are done.
+---@param fn function
+---@return any ... its results, or nil, message, "cancelled"; what it raises is
+---raised
+function Standalone:run(fn, ...)
+  local main = begin(self, fn, ...)
+  local problem = run_main(self, main)
   if problem then
+    error(problem, 0)
+  end
+  return task.conclusion(main)
+end
+
+---The same in a process that is this host's own: INT and TERM end the main task,
+---and then the process (agentwire.signal).
+---@param fn function
+---@return any ... as `run`
+function Standalone:run_process(fn, ...)
+  local main = begin(self, fn, ...)
+  -- A loop that was given is not ours to hang anything on.
+  local stop = self._loop.signal
+    and require("agentwire.signal").guard(self, main)
+  local problem = run_main(self, main)
+  local exit_code = stop and stop()
+  if exit_code then
+    task.report_end(main)
+    io.stdout:flush()
+    os.exit(exit_code, true)
+  elseif problem then
     error(problem, 0)
   end
   return task.conclusion(main)
