@@ -47,7 +47,8 @@ for key in (b"a", b"\r", b"\x1b[A", b"\x1b", b"\x04", "\u00e9".encode(),
             b"\x1b[6~"):
     os.write(fd, key)
     time.sleep(0.15)
-keys = read_until(fd, b"page_down").decode().split("\n")[-1].strip()
+lines = read_until(fd, b"page_down").decode().split("\n")
+keys = next((each.strip() for each in lines if "page_down" in each), "none")
 print("keys:", keys, flush=True)
 time.sleep(0.1)
 os.write(fd, b"a line\n")
