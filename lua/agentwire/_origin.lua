@@ -1,6 +1,7 @@
 ---A browser's Origin (RFC 6454): a page of anybody's must not reach a server
 ---by way of its reader's browser.
 local core = require("agentwire.core")
+local options = require("agentwire._options")
 
 local M = {}
 
@@ -19,11 +20,34 @@ local function split(text)
   if not host then
     host, port = rest:match("^([^:/?#@%[%]%s%c,]+)(.*)$")
   end
-  if not host or not (port == "" or port:match("^:%d%d?%d?%d?%d?$")) then
+  local number = host and port:match("^:(%d%d?%d?%d?%d?)$")
+  if not host or port ~= "" and not (number and tonumber(number) < 65536) then
     return nil
   end
   return scheme:lower(), host, port
 end
+
+local DEFAULT_PORTS = { http = ":80", https = ":443" }
+
+-- The one form of all that name the same origin.
+local function normal(text)
+  local scheme, host, port = split(text)
+  if not scheme then
+    return text
+  elseif port == DEFAULT_PORTS[scheme] then
+    port = ""
+  end
+  local form = host:find(":", 1, true) and "%s://[%s]%s" or "%s://%s%s"
+  return form:format(scheme, host:lower(), port)
+end
+
+---What `origins` may list.
+M.kind = options.kind('an origin such as "https://app.example:8443", without a '
+  .. 'path, or "*"', function(value)
+  return type(value) == "string"
+    and (value == "*" or value == "null"
+      or split(value) ~= nil and not value:find("*", 1, true))
+end)
 
 ---Is this the origin of a web page that this machine serves?
 ---@param origin string
@@ -44,7 +68,7 @@ function M.admits(origin, allowed, is_local)
     return true
   end
   for _, each in ipairs(allowed or {}) do
-    if each == "*" or each:lower() == origin:lower() then
+    if each == "*" or normal(each) == normal(origin) then
       return true
     end
   end

@@ -34,7 +34,7 @@ M.OPTIONS = options_of.spec("access", {
     options_of.list_of(options_of.filled), NAMED),
   authenticating_max = options_of.count,
   authenticate = options_of.func,
-  origins = options_of.list_of(options_of.string),
+  origins = options_of.list_of(origin.kind),
   access = options_of.constant(false),
   quiet = options_of.boolean,
 })

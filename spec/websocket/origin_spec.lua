@@ -48,6 +48,7 @@ local ROWS = {
   { "http://localhost\\evil.com", false },
   { "http://localhost:", false },
   { "http://localhost:x", false },
+  { "http://localhost:65536", false },
   { "http://localhost:80:80", false },
   { "http://localhost, http://evil.com", false },
   { "http://evil.com, http://localhost", false },
@@ -102,16 +103,33 @@ describe("a browser's origin", function()
     end)
   end)
 
+  it("is listed as browsers send it, or listing it raises", function()
+    for _, each in ipairs { "https://app.example/", "https://app.example/x",
+      "app.example", "https://*.app.example", "https://a@b", "", "https://",
+      "https://app.example:x", "https://a.example, https://b.example" } do
+      local ok, message = pcall(aw.listen,
+        { url = "ws://127.0.0.1:0", origins = { each } }, print)
+      assert.is_false(ok, each)
+      assert.truthy(message:find("option origins", 1, true), message)
+    end
+  end)
+
   it("is let in by a list in any case, and by nothing near it", function()
-    with_server({ origins = { "https://App.example:8443" } }, function(server)
+    with_server({ origins = { "https://App.example:8443", "null",
+      "https://default.example:443", "http://[::2]" } }, function(server)
       for value, allowed in pairs {
+        ["https://default.example"] = true,
+        ["https://default.example:443"] = true,
+        ["http://default.example:443"] = false,
+        ["http://[::2]:80"] = true,
+        ["http://::2"] = false,
         ["https://app.example:8443"] = true,
         ["https://app.example"] = false,
         ["https://app.example:8443/"] = false,
         ["https://app.example:8443.evil.com"] = false,
         ["http://app.example:8443"] = false,
         ["http://localhost"] = false,
-        ["null"] = false,
+        ["null"] = true,
       } do
         assert.equal(allowed, ask(server, value), value)
       end
