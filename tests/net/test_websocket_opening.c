@@ -202,6 +202,28 @@ static void every_path_is_served_when_that_is_wanted(void **state) {
   raw_free(&raw);
 }
 
+/* Until it has said for whom it speaks, a proxy's connections are nobody's. */
+static void a_proxy_may_open_more_than_one_address_may(void **state) {
+  test_stage *stage = *state;
+  raw_peer silent, speaking;
+
+  stage_listen_with(stage,
+                    (aw_listener_options){.trusted_proxies = "127.0.0.1",
+                                          .per_address_max = 1},
+                    false);
+  raw_dial(&silent, stage->loop, stage->port);
+  raw_turn(&silent);
+  raw_dial(&speaking, stage->loop, stage->port);
+  raw_say(&speaking, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+                     "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                     "X-Forwarded-For: 203.0.113.7\r\n"
+                     "Sec-WebSocket-Key: " HTTP_CASE_KEY "\r\n\r\n");
+  stage_until_accepted(stage, 1);
+  assert_string_equal(stage->servers[0].t->info.peer, "203.0.113.7");
+  raw_free(&silent);
+  raw_free(&speaking);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       STAGED(requests_get_what_they_deserve),
@@ -211,6 +233,7 @@ int main(void) {
       STAGED(a_body_is_not_waited_for_for_long),
       STAGED(a_server_that_just_closes_is_named_as_such),
       STAGED(every_path_is_served_when_that_is_wanted),
+      STAGED(a_proxy_may_open_more_than_one_address_may),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);
