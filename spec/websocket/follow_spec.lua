@@ -2,6 +2,7 @@
 local aw = require("agentwire")
 local certificates = require("spec.support.certificates")
 local link = require("spec.support.link")
+local reconnect = require("agentwire._reconnect")
 
 local FAST = { min_ms = 1, max_ms = 5 }
 
@@ -129,6 +130,23 @@ describe("a goodbye's URL", function()
       aw.log.set(nil)
     end)
     certificates.remove(folder)
+  end)
+
+  it("is judged by its scheme alone, whatever the TLS options", function()
+    aw.log.set(function() end)
+    for from, followed in pairs {
+      ["wss://a.example"] = { ["ws://a.example"] = false,
+        ["WS://a.example"] = false, ["wss://b.example"] = true },
+      ["ws://a.example"] = { ["ws://a.example"] = true,
+        ["wss://a.example"] = true },
+    } do
+      for url, expected in pairs(followed) do
+        local conn = { _options = { follow = true, dialer = { url = from } } }
+        reconnect.heed_goodbye(conn, { url = url })
+        assert.equal(expected, conn._moved_to == url, from .. " to " .. url)
+      end
+    end
+    aw.log.set(nil)
   end)
 
   it("gives way to the first one when nobody answers there", function()
