@@ -65,22 +65,6 @@ static void try_head(const char *text, size_t len, bool is_request) {
          AW_E_AGAIN);
 }
 
-static void try_url(const char *text, size_t len) {
-  const char *why;
-  aw_http_url url;
-
-  try_proxy(text, len);
-  if (aw_http_parse_url(&url, text, len, &why) == 0) {
-    if (url.file.bytes == NULL) {
-      inside(url.host, text, len);
-    }
-    inside(url.file, text, len);
-    demand(url.host.len > 0 && url.target.len > 0 && url.port <= 65535);
-  } else {
-    demand(why != NULL);
-  }
-}
-
 /* What a proxy's URL holds makes one header line, or is refused. */
 static void try_proxy(const char *text, size_t len) {
   const char *why;
@@ -103,6 +87,22 @@ static void try_proxy(const char *text, size_t len) {
     demand(head.count == (url.user.bytes != NULL ? 2 : 1));
   }
   aw_buf_fini(&out);
+}
+
+static void try_url(const char *text, size_t len) {
+  const char *why;
+  aw_http_url url;
+
+  try_proxy(text, len);
+  if (aw_http_parse_url(&url, text, len, &why) == 0) {
+    if (url.file.bytes == NULL) {
+      inside(url.host, text, len);
+    }
+    inside(url.file, text, len);
+    demand(url.host.len > 0 && url.target.len > 0 && url.port <= 65535);
+  } else {
+    demand(why != NULL);
+  }
 }
 
 static void try_build(const char *text, int where) {
