@@ -20,6 +20,7 @@
   X(LOST, -13, "lost", "the peer no longer has this scope")                    \
   X(UNDELIVERABLE, -14, "undeliverable",                                       \
     "each connection that carries this scope's next message ends")             \
+  X(OVERLOAD, -15, "overloaded", "too much is held already; try again later")  \
   X(JSON_SYNTAX, -20, "json_syntax", "JSON syntax error")                      \
   X(JSON_TRUNCATED, -21, "json_truncated", "JSON text ends too early")         \
   X(JSON_TRAILING, -22, "json_trailing", "text after the JSON value")          \

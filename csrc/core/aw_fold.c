@@ -24,8 +24,8 @@ bool mux_has_fold_room(const aw_draft *draft) {
   size_t added = aw_buf_len(&draft->channel->log) - draft->mark;
   return added <= freed ||
          (mux->stats.log_bytes - freed + added <= mux->options.session_bytes &&
-          (mux->shared_log == NULL ||
-           *mux->shared_log - freed + added <= mux->shared_log_max));
+          (mux->pool == NULL ||
+           mux->pool->log_bytes - freed + added <= mux->pool->log_max));
 }
 
 /* The state is urgent: it follows the gap at once, while the credit that its

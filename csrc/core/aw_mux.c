@@ -47,6 +47,7 @@ static void init_fields(aw_mux *mux) {
   aw_queue_init(&mux->tombs);
   aw_buf_init(&mux->control_scopes, mem);
   aw_buf_init(&mux->control_out, mem);
+  aw_buf_init(&mux->refusals, mem);
   aw_uuid_make(&mux->connection_id, &mux->random);
   mux->flow_at = UINT64_MAX;
 }
@@ -74,10 +75,10 @@ void aw_mux_free(aw_mux *mux) {
   if (mux == NULL) {
     return;
   }
+  aw_mux_join(mux, NULL, NULL);
   size_t cursor = 0;
   aw_channel *channel = NULL;
   while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
-    mux_count_log(mux, 0, aw_buf_len(&channel->log));
     aw_channel_free(channel, mux->mem);
   }
   if (mux->control_in != NULL) {
@@ -87,6 +88,7 @@ void aw_mux_free(aw_mux *mux) {
   aw_json_tape_fini(&mux->tape);
   aw_buf_fini(&mux->control_scopes);
   aw_buf_fini(&mux->control_out);
+  aw_buf_fini(&mux->refusals);
   aw_mem_free(mux->mem, mux);
 }
 
@@ -122,9 +124,18 @@ void mux_bury(aw_channel *channel) {
     mux->stats.open_scopes--;
   }
   mux->stats.inbox_bytes -= channel->in_bytes - channel->consumed_bytes;
+  mux_count_in(mux, 0, sizeof *channel + aw_buf_len(&channel->inbox));
   mux_drop_log(channel);
   aw_map_remove(&mux->channels, channel->kind, &channel->id);
   aw_channel_free(channel, mux->mem);
+}
+
+void mux_drop_message(aw_channel *channel) {
+  aw_mux *mux = channel->mux;
+  size_t before = aw_buf_len(&channel->inbox);
+  size_t cost = aw_channel_drop(channel);
+  mux_count_in(mux, 0, before - aw_buf_len(&channel->inbox));
+  mux->stats.inbox_bytes -= cost;
 }
 
 /* Drops what nobody will read. The peer's credit goes on, so that its sender
@@ -132,8 +143,7 @@ void mux_bury(aw_channel *channel) {
 static void discard_inbox(aw_channel *channel) {
   aw_mux *mux = channel->mux;
   while (channel->inbox_count > 0) {
-    size_t cost = aw_channel_drop(channel);
-    mux->stats.inbox_bytes -= cost;
+    mux_drop_message(channel);
     mux->stats.dropped_late++;
   }
   mux_credit_back(mux);
@@ -272,6 +282,7 @@ int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
   }
   channel->allowed = MUX_FIRST_CREDIT;
   channel->granted = first_grant(&mux->options);
+  mux_count_in(mux, sizeof *channel, 0);
   mux->stats.open_scopes++;
   mux->stats.opened++;
   *out = channel;
@@ -336,8 +347,7 @@ void aw_mux_consume(aw_channel *channel) {
     return;
   }
   aw_mux *mux = channel->mux;
-  size_t cost = aw_channel_drop(channel);
-  mux->stats.inbox_bytes -= cost;
+  mux_drop_message(channel);
   mux_credit_back(mux);
   if (!channel->manual) {
     acknowledge(channel);
@@ -392,9 +402,12 @@ bool aw_mux_refusal(aw_mux *mux, aw_refusal *out) {
   if (mux->refusal_count == 0) {
     return false;
   }
-  *out = mux->refusals[mux->refusal_first];
-  mux->refusal_first = (mux->refusal_first + 1) % AW_MUX_REFUSALS_MAX;
+  memcpy(out, aw_buf_bytes(&mux->refusals), sizeof *out);
+  aw_buf_consume(&mux->refusals, sizeof *out);
   mux->refusal_count--;
+  if (mux->refusal_count == 0) {
+    aw_buf_reset(&mux->refusals, 0);
+  }
   return true;
 }
 
@@ -524,15 +537,32 @@ unsigned aw_mux_peer_window_ms(const aw_mux *mux) {
   return mux->peer_window_ms;
 }
 
-void aw_mux_share_log(aw_mux *mux, size_t *total, size_t max) {
-  if (mux->shared_log != NULL) {
-    *mux->shared_log -= mux->stats.log_bytes;
+void aw_mux_join(aw_mux *mux, aw_pool *pool, void *owner) {
+  if (mux->pool != NULL) {
+    aw_node_remove(&mux->pool_node);
+    mux->pool->log_bytes -= mux->stats.log_bytes;
+    mux->pool->in_bytes -= mux->in_bytes;
+    mux->pool->members--;
+    aw_pool_drop(mux->pool);
   }
-  mux->shared_log = total;
-  mux->shared_log_max = max;
-  if (total != NULL) {
-    *total += mux->stats.log_bytes;
+  mux->pool = pool;
+  mux->owner = owner;
+  if (pool != NULL) {
+    aw_pool_hold(pool);
+    pool->members++;
+    pool->log_bytes += mux->stats.log_bytes;
+    pool->in_bytes += mux->in_bytes;
+  } else {
+    mux_wake_hungry(mux);
   }
+}
+
+bool aw_mux_is_blank(const aw_mux *mux) {
+  return mux->channels.count == 0;
+}
+
+size_t aw_mux_in_bytes(const aw_mux *mux) {
+  return mux->in_bytes;
 }
 
 const aw_mux_stats *aw_mux_stats_get(const aw_mux *mux) {

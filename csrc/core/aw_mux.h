@@ -7,6 +7,7 @@
 #define AW_MUX_H
 
 #include "aw_channel.h"
+#include "aw_pool.h"
 #include "aw_types.h"
 
 #define AW_MUX_SCOPES_MAX 10000
@@ -87,6 +88,7 @@ struct aw_mux_sink {
 struct aw_mux_stats {
   uint64_t messages_in, messages_out, bytes_in, bytes_out;
   uint64_t refused[8]; /* by aw_refusal_class */
+  uint64_t uncredited; /* received, and no credit bounds how many may come */
   uint64_t duplicates, dropped_late, unanswered, replayed, folded;
   uint64_t undeliverable; /* scopes given up for ending connections */
   uint64_t opened, ended;
@@ -176,7 +178,9 @@ unsigned aw_mux_peer_window_ms(const aw_mux *mux);
  * AW_E_REFUSED (4003: invalid link message, credit exceeded), AW_E_CLOSED
  * (4001: a newer connection took over; nothing was looked at), AW_E_NOMEM.
  * AW_E_LIMIT: it is too long, and no scope can be told so; a WebSocket is
- * closed with 1009, on lines an error frame is the answer. */
+ * closed with 1009, on lines an error frame is the answer. AW_E_OVERLOAD: the
+ * pool is full, and this mux holds more than its share; the message was not
+ * taken and may come again (1013). */
 int aw_mux_receive(aw_mux *mux, uint32_t generation, char *text, size_t len);
 
 /* The same for a message of `len` bytes that the transport has skipped because
@@ -282,10 +286,20 @@ bool aw_mux_refusal(aw_mux *mux, aw_refusal *out); /* takes the oldest */
 enum aw_mux_notice aw_mux_notice(aw_mux *mux);     /* takes the oldest */
 bool aw_mux_has_news(const aw_mux *mux); /* is any of the four not empty? */
 
-/* Counts the log's bytes in *total as well, which the sessions of a server
- * share; while detached, sends are refused when it has reached max. NULL: no
- * longer. */
-void aw_mux_share_log(aw_mux *mux, size_t *total, size_t max);
+/* Becomes a member of the pool of a server's sessions, or of none (NULL): what
+ * the mux holds counts there, and the pool's bounds hold for it as well as its
+ * own (aw_pool_has_room). `owner` is what aw_mux_wake_hungry gives. */
+void aw_mux_join(aw_mux *mux, aw_pool *pool, void *owner);
+
+/* Wakes the senders of the mux that waits longest for the pool's room; its
+ * owner has to look for news. NULL: nobody waits. */
+void *aw_mux_wake_hungry(aw_pool *pool);
+
+/* Is it that there is nothing in the mux that a resume could go on with? */
+bool aw_mux_is_blank(const aw_mux *mux);
+
+/* What it holds of what came in: inboxes and scopes, in memory. */
+size_t aw_mux_in_bytes(const aw_mux *mux);
 
 /* What this end takes, and what the peer is known to take. For peers that tell
  * nothing (base) but are known all the same: the ends of a pair. */

@@ -21,6 +21,9 @@ enum aw_link_state {
 };
 
 #define AW_MUX_NOTICES 4
+#define AW_MUX_TAPE_KEEP                                                       \
+  8192 /* tokens that stay allocated between messages                          \
+        */
 
 /* A message of ours that was carried in vain. */
 typedef struct aw_blame {
@@ -53,8 +56,8 @@ struct aw_mux {
   aw_buf control_scopes;  /* their control_scope records */
   aw_buf control_out;     /* aw_entry records */
 
-  aw_refusal refusals[AW_MUX_REFUSALS_MAX];
-  unsigned refusal_first, refusal_count;
+  aw_buf refusals; /* aw_refusal records; no memory while there are none */
+  unsigned refusal_count;
   enum aw_mux_notice notices[AW_MUX_NOTICES];
   unsigned notice_count;
 
@@ -85,7 +88,10 @@ struct aw_mux {
   bool carried;           /* is there one to be judged? */
   aw_blame suspect;       /* found so far */
 
-  size_t *shared_log, shared_log_max; /* of all sessions of a server */
+  aw_pool *pool; /* of all sessions of a server, or NULL */
+  void *owner;
+  aw_node pool_node; /* in pool->hungry */
+  size_t in_bytes;   /* inboxes and scopes, in memory */
 
   aw_mux_stats stats;
   void (*trace)(void *user, const aw_trace *trace);
@@ -107,10 +113,35 @@ static inline void mux_count_log(aw_mux *mux, size_t added, size_t freed) {
   if (mux->stats.log_bytes > mux->stats.log_high) {
     mux->stats.log_high = mux->stats.log_bytes;
   }
-  if (mux->shared_log != NULL) {
-    *mux->shared_log += added - freed;
+  if (mux->pool != NULL) {
+    mux->pool->log_bytes += added - freed;
   }
 }
+
+/* The same for what came in. */
+static inline void mux_count_in(aw_mux *mux, size_t added, size_t freed) {
+  mux->in_bytes += added - freed;
+  if (mux->pool != NULL) {
+    mux->pool->in_bytes += added - freed;
+  }
+}
+
+/* May this mux's logs grow, as far as all sessions of the server go? */
+static inline bool mux_has_pool_room(const aw_mux *mux) {
+  const aw_pool *pool = mux->pool;
+  return pool == NULL || aw_pool_has_room(pool->log_bytes, pool->log_max,
+                                          pool->members, mux->stats.log_bytes);
+}
+
+/* May it take in more? */
+static inline bool mux_has_in_room(const aw_mux *mux) {
+  const aw_pool *pool = mux->pool;
+  return pool == NULL || aw_pool_has_room(pool->in_bytes, pool->in_max,
+                                          pool->members, mux->in_bytes);
+}
+
+/* Drops the oldest message of the channel's inbox. */
+void mux_drop_message(aw_channel *channel);
 
 /* What the peer may send on this connection in all, as things stand: what came
  * and what there is room for. It never shrinks while a connection lasts. */

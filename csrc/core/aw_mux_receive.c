@@ -29,29 +29,32 @@ static enum aw_refusal_class classify(int code) {
 static void refuse(aw_mux *mux, const aw_envelope *envelope,
                    const aw_envelope_error *error, bool known) {
   mux->stats.refused[classify(error->code)]++;
+  mux->stats.uncredited++;
   if (mux->refusal_count == AW_MUX_REFUSALS_MAX) {
     mux->stats.unanswered++;
     return;
   }
-  unsigned at =
-      (mux->refusal_first + mux->refusal_count++) % AW_MUX_REFUSALS_MAX;
-  aw_refusal *refusal = &mux->refusals[at];
-  *refusal = (aw_refusal){.code = error->code,
-                          .kind = envelope->kind,
-                          .id = envelope->id,
-                          .message_id = envelope->message_id,
-                          .has_scope = envelope->has_scope,
-                          .has_message_id = envelope->has_message_id,
-                          .known = known,
-                          .consumed = envelope->refused != NULL,
-                          .sequence = envelope->sequence,
-                          .offset = error->offset,
-                          .field = error->field,
-                          .what = error->what};
+  aw_refusal refusal = (aw_refusal){.code = error->code,
+                                    .kind = envelope->kind,
+                                    .id = envelope->id,
+                                    .message_id = envelope->message_id,
+                                    .has_scope = envelope->has_scope,
+                                    .has_message_id = envelope->has_message_id,
+                                    .known = known,
+                                    .consumed = envelope->refused != NULL,
+                                    .sequence = envelope->sequence,
+                                    .offset = error->offset,
+                                    .field = error->field,
+                                    .what = error->what};
   if (envelope->type != NULL) {
-    refusal->type_len = (unsigned)envelope->type_len;
-    memcpy(refusal->type, envelope->type, envelope->type_len);
+    refusal.type_len = (unsigned)envelope->type_len;
+    memcpy(refusal.type, envelope->type, envelope->type_len);
   }
+  if (aw_buf_append(&mux->refusals, &refusal, sizeof refusal) != AW_OK) {
+    mux->stats.unanswered++;
+    return;
+  }
+  mux->refusal_count++;
 }
 
 static void refuse_code(aw_mux *mux, const aw_envelope *envelope, int code,
@@ -68,6 +71,7 @@ static void refuse_code(aw_mux *mux, const aw_envelope *envelope, int code,
 int mux_receive_control(aw_mux *mux, const aw_envelope *envelope,
                         const char *text, size_t len) {
   aw_channel *inbox = mux->control_in;
+  mux->stats.uncredited++;
   if (aw_buf_len(&inbox->inbox) >= mux->options.control_bytes) {
     mux->stats.unanswered++;
     return AW_OK;
@@ -107,11 +111,13 @@ static int accept_message(aw_channel *channel, const aw_envelope *envelope,
                           const char *text, size_t len, unsigned flags) {
   aw_mux *mux = channel->mux;
   bool ends = (flags & AW_TYPE_ENDS) != 0;
+  size_t before = aw_buf_len(&channel->inbox);
   int rc = store(channel, envelope, text, len, ends);
   if (rc != AW_OK) {
     channel->in.last--;
     return rc;
   }
+  mux_count_in(mux, aw_buf_len(&channel->inbox) - before, 0);
   mux->stats.inbox_bytes += len;
   if (mux->stats.inbox_bytes > mux->stats.inbox_high) {
     mux->stats.inbox_high = mux->stats.inbox_bytes;
@@ -150,6 +156,7 @@ static bool beyond_credit(const aw_mux *mux, const aw_channel *channel) {
 }
 
 static int late(aw_mux *mux) {
+  mux->stats.uncredited++;
   mux->stats.dropped_late++;
   mux_credit_back(mux);
   return AW_OK;
@@ -211,6 +218,7 @@ static int misnumbered(aw_channel *channel, const aw_envelope *envelope,
   aw_mux *mux = channel->mux;
   if (mux->extended && code == AW_E_DUPLICATE_SEQUENCE) {
     mux->stats.duplicates++;
+    mux->stats.uncredited++;
     mux_credit_back(mux);
     return AW_OK;
   }
@@ -241,6 +249,10 @@ static int deliver(aw_channel *channel, const aw_envelope *envelope,
     channel->in.last--; /* or a resume would claim to have it */
     return AW_E_REFUSED;
   }
+  if (!mux_has_in_room(mux)) {
+    channel->in.last--;
+    return AW_E_OVERLOAD;
+  }
   return accept_message(channel, envelope, text, len, flags);
 }
 
@@ -266,7 +278,9 @@ static int open_inbound(aw_mux *mux, const aw_envelope *envelope,
     return AW_OK;
   }
   aw_channel *channel = NULL;
-  int rc = mux_add_channel(mux, envelope->kind, &envelope->id, &channel);
+  int rc = mux_has_in_room(mux)
+               ? mux_add_channel(mux, envelope->kind, &envelope->id, &channel)
+               : AW_E_LIMIT;
   if (rc == AW_E_LIMIT || rc == AW_E_EXISTS) {
     refuse_code(mux, envelope, rc, rc == AW_E_EXISTS);
     return AW_OK;
@@ -419,7 +433,7 @@ int aw_mux_receive_skipped(aw_mux *mux, uint32_t generation, char *head,
   return receive_unreadable(mux, &envelope, &error, head, (size_t)len);
 }
 
-/* A large message's tape is not kept for small ones. */
+/* A message of millions of values leaves a tape of many times its own size. */
 static void shrink_tape(aw_mux *mux) {
   if (mux->tape.size > AW_MUX_FLOOR_VALUES) {
     aw_json_tape_fini(&mux->tape);
@@ -432,16 +446,7 @@ static bool is_too_long(const aw_mux *mux, const char *text, size_t len) {
           !aw_envelope_is_link(text, len));
 }
 
-int aw_mux_receive(aw_mux *mux, uint32_t generation, char *text, size_t len) {
-  if (is_bygone(mux, generation)) {
-    return AW_E_CLOSED;
-  }
-  if (is_too_long(mux, text, len)) {
-    size_t head = len < AW_HEADER_MAX ? len : AW_HEADER_MAX;
-    return aw_mux_receive_skipped(mux, generation, text, head, len);
-  }
-  shrink_tape(mux);
-  count_message(mux, text, len, len);
+static int receive_text(aw_mux *mux, char *text, size_t len) {
   aw_envelope envelope;
   aw_envelope_error error;
   int rc = aw_envelope_read(&envelope, &mux->tape, text, len,
@@ -451,6 +456,7 @@ int aw_mux_receive(aw_mux *mux, uint32_t generation, char *text, size_t len) {
   }
   if (envelope.kind == AW_KIND_LINK) {
     if (mux->extended) {
+      mux->stats.uncredited++;
       return mux_receive_link(mux, &envelope, text, len);
     }
     refuse_code(mux, &envelope, AW_E_UNSUPPORTED, false);
@@ -460,6 +466,20 @@ int aw_mux_receive(aw_mux *mux, uint32_t generation, char *text, size_t len) {
     return AW_E_REFUSED; /* a welcome comes first */
   }
   return receive_scoped(mux, &envelope, text, len);
+}
+
+int aw_mux_receive(aw_mux *mux, uint32_t generation, char *text, size_t len) {
+  if (is_bygone(mux, generation)) {
+    return AW_E_CLOSED;
+  }
+  if (is_too_long(mux, text, len)) {
+    size_t head = len < AW_HEADER_MAX ? len : AW_HEADER_MAX;
+    return aw_mux_receive_skipped(mux, generation, text, head, len);
+  }
+  count_message(mux, text, len, len);
+  int rc = receive_text(mux, text, len);
+  shrink_tape(mux);
+  return rc;
 }
 
 bool aw_mux_choked(const aw_mux *mux) {

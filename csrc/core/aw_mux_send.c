@@ -27,8 +27,10 @@ void mux_wake_parked(aw_mux *mux) {
   }
 }
 
+/* For this session: its own logs, or those of all of the server's. */
 static bool is_session_full(const aw_mux *mux) {
-  return mux->stats.log_bytes >= mux->options.session_bytes;
+  return mux->stats.log_bytes >= mux->options.session_bytes ||
+         !mux_has_pool_room(mux);
 }
 
 /* A state that stands for earlier messages may be larger than a log. */
@@ -55,7 +57,7 @@ bool mux_has_window(const aw_mux *mux, const aw_channel *channel) {
            aw_buf_len(&channel->log) < AW_CHANNEL_WINDOW_BYTES;
   }
   /* Detached: the log takes what it can hold, as far as all of them may. */
-  return mux->shared_log == NULL || *mux->shared_log < mux->shared_log_max;
+  return mux_has_pool_room(mux);
 }
 
 /* The sender has to wait: for this scope's own room, or for the session's. */
@@ -63,6 +65,9 @@ static int starve(aw_mux *mux, aw_channel *channel) {
   channel->starved = true;
   if (!aw_node_queued(&channel->hungry_node) && is_session_full(mux)) {
     aw_queue_push(&mux->hungry, &channel->hungry_node);
+  }
+  if (!mux_has_pool_room(mux) && !aw_node_queued(&mux->pool_node)) {
+    aw_queue_push(&mux->pool->hungry, &mux->pool_node);
   }
   return AW_E_AGAIN;
 }
@@ -312,6 +317,16 @@ void mux_wake_hungry(aw_mux *mux) {
        n > 0 && (node = aw_queue_pop(&mux->hungry)) != NULL; n--) {
     mux_wake_sender(AW_CONTAINER(node, aw_channel, hungry_node));
   }
+}
+
+void *aw_mux_wake_hungry(aw_pool *pool) {
+  aw_node *node = aw_queue_pop(&pool->hungry);
+  if (node == NULL) {
+    return NULL;
+  }
+  aw_mux *mux = AW_CONTAINER(node, aw_mux, pool_node);
+  mux_wake_hungry(mux);
+  return mux->owner;
 }
 
 void mux_trim(aw_channel *channel, uint64_t sequence) {

@@ -80,6 +80,9 @@ static int loop_hub(lua_State *L) {
   lua_settop(L, 2);
   aw_lua_mux_options(L, 2, loop, &options.mux);
   options.log_bytes = aw_lua_opt_size(L, 2, "process_bytes");
+  options.in_bytes = aw_lua_opt_size(L, 2, "inbound_process_bytes");
+  options.sessions_per_peer_max =
+      aw_lua_opt_unsigned(L, 2, "sessions_per_peer_max", 0);
   options.sessions_max = aw_lua_opt_unsigned(L, 2, "sessions_max", 0);
   options.greeting_ms = aw_lua_opt_unsigned(L, 2, "handshake_ms", 0);
   if (loop->loop == NULL) {

@@ -94,7 +94,14 @@ static void run_flush(aw_flush *flush) {
   arm_timer(conn);
 }
 
+static void tell_pool(aw_conn *conn) {
+  if (conn->watch != NULL && aw_pool_is_due(conn->watch->pool)) {
+    aw_loop_mark(conn->loop, conn->watch->flush);
+  }
+}
+
 void aw_conn_touch(aw_conn *conn) {
+  tell_pool(conn);
   if (is_up(conn)) {
     aw_loop_mark(conn->loop, &conn->flush);
   }
@@ -162,6 +169,9 @@ static const char *fatal_reason(int error, int *code) {
   case AW_E_SEQUENCE_GAP:
     *code = AW_CLOSE_SEQUENCE;
     return "sequence gap";
+  case AW_E_OVERLOAD:
+    *code = 1013;
+    return "the server holds too much input (inbound_process_bytes)";
   case AW_E_NOMEM:
     *code = 1011;
     return "out of memory";
@@ -199,6 +209,7 @@ static void take_result(aw_conn *conn, int rc) {
     fail_transport(conn, rc);
     return;
   }
+  tell_pool(conn);
   if (aw_mux_has_news(conn->mux)) {
     raise_events(conn, AW_CONN_NEWS);
   }
@@ -209,9 +220,16 @@ static void take_result(aw_conn *conn, int rc) {
 }
 
 void aw_conn_feed(aw_conn *conn, char *bytes, size_t len) {
-  if (is_up(conn)) {
-    take_result(conn, aw_mux_receive(conn->mux, conn->generation, bytes, len));
+  if (!is_up(conn)) {
+    return;
   }
+  const aw_mux_stats *stats = aw_mux_stats_get(conn->mux);
+  uint64_t uncredited = stats->uncredited;
+  int rc = aw_mux_receive(conn->mux, conn->generation, bytes, len);
+  if (stats->uncredited != uncredited) {
+    aw_transport_toll(conn->transport);
+  }
+  take_result(conn, rc);
 }
 
 static void on_message(void *user, char *bytes, size_t len) {

@@ -109,6 +109,7 @@ struct aw_watch {
   aw_conn *conn;
   aw_queue *changes;
   aw_flush *flush;
+  const aw_pool *pool; /* `flush` is marked as well when it is due; or NULL */
 };
 void aw_conn_set_watch(aw_conn *conn, aw_watch *watch);
 

@@ -1,6 +1,7 @@
 #include "aw_hub.h"
 #include "aw_error.h"
 #include "aw_map.h"
+#include "aw_share.h"
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <string.h>
@@ -14,14 +15,17 @@ typedef struct greeting {
   uint64_t deadline;
 } greeting;
 
-/* A session: a connection that can come back. The connection belongs to
- * whoever was told of it by `accepted`, and may be freed at any time: then
- * watch.conn is NULL, and the session goes at the next look. */
+/* A session: a connection that can come back; or a base connection, which is a
+ * guest: it has no id, is never detached, and is only watched for what it
+ * holds. The connection belongs to whoever was told of it by `accepted`, and
+ * may be freed at any time: then watch.conn is NULL, and the session goes at
+ * the next look. */
 typedef struct session {
   aw_node node; /* in hub->attached or hub->detached */
   aw_watch watch;
   aw_hub *hub;
-  bool is_detached;
+  bool is_guest, is_detached;
+  aw_share *share; /* NULL: a guest */
   aw_uuid id;
   uint8_t key_hash[SHA256_DIGEST_LENGTH];
   uint64_t deadline; /* while detached */
@@ -32,13 +36,14 @@ struct aw_hub {
   const aw_mem *mem;
   aw_hub_options options;
   aw_map sessions;
+  aw_map shares;      /* of the peers in the sessions */
   aw_queue greetings; /* oldest first: all have the same patience */
   aw_queue attached;
   aw_queue detached; /* oldest first */
   aw_queue changes;  /* watches of sessions whose connection has changed */
   aw_flush flush;    /* looks at them */
   uv_timer_t *timer;
-  size_t log_bytes; /* of all sessions */
+  aw_pool *pool; /* what all of them hold */
   char epoch[AW_EPOCH_TEXT + 1];
   void (*accepted)(void *user, aw_conn *conn);
   void *user;
@@ -55,10 +60,13 @@ static void hash_key(const uint8_t key[AW_KEY_BYTES],
 
 static void forget_session(session *s) {
   aw_node_remove(&s->node);
-  aw_map_remove(&s->hub->sessions, AW_KIND_LINK, &s->id);
+  if (!s->is_guest) {
+    aw_map_remove(&s->hub->sessions, AW_KIND_LINK, &s->id);
+    aw_share_leave(&s->hub->shares, s->share);
+  }
   if (s->watch.conn != NULL) {
     aw_conn_set_watch(s->watch.conn, NULL);
-    aw_mux_share_log(aw_conn_mux(s->watch.conn), NULL, 0);
+    aw_mux_join(aw_conn_mux(s->watch.conn), NULL, NULL);
   }
   aw_node_remove(&s->watch.node);
   aw_mem_free(s->hub->mem, s);
@@ -78,8 +86,15 @@ static void attach_session(session *s) {
   s->is_detached = false;
 }
 
+/* One in which nothing was ever opened has nothing to come back for: its client
+ * gets a new one. */
 static void detach_session(session *s) {
   aw_hub *hub = s->hub;
+  if (aw_mux_is_blank(aw_conn_mux(s->watch.conn))) {
+    aw_conn_end end = *aw_conn_last_end(s->watch.conn);
+    end_session(s, end.error == AW_OK ? AW_E_CLOSED : end.error, end.reason);
+    return;
+  }
   unsigned window = hub->options.mux.window_ms;
   aw_node_remove(&s->node);
   aw_queue_push(&hub->detached, &s->node);
@@ -99,49 +114,132 @@ static void look_at_changes(aw_hub *hub) {
     if (watch->conn == NULL || aw_conn_is_closed(watch->conn)) {
       forget_session(s);
     } else if (aw_conn_state(watch->conn) == AW_CONN_IS_IDLE &&
-               !s->is_detached) {
+               !s->is_detached && !s->is_guest) {
       detach_session(s);
     }
   }
 }
 
-/* The process cap: detached sessions give way, the longest detached first.
+/* The process caps: detached sessions give way, the longest detached first.
  * What those that are left may add is bounded by the mux. */
-static void enforce_cap(aw_hub *hub) {
+static void enforce_log_cap(aw_hub *hub) {
   aw_node *node = NULL;
-  while (hub->log_bytes > hub->options.log_bytes &&
+  while (hub->pool->log_bytes > hub->pool->log_max &&
          (node = aw_queue_first(&hub->detached)) != NULL) {
     end_session(AW_CONTAINER(node, session, node), AW_E_LIMIT,
-                "the server's log memory is full");
+                "the server's log memory is full (process_bytes)");
+  }
+}
+
+/* What came in goes when the application takes it; where that does not happen,
+ * those who hold more than their share and are not even there. */
+static void enforce_in_cap(aw_hub *hub) {
+  const aw_pool *pool = hub->pool;
+  aw_node *node = aw_queue_first(&hub->detached);
+  while (pool->in_bytes > pool->in_max - pool->in_max / 8 && node != NULL) {
+    session *s = AW_CONTAINER(node, session, node);
+    node = aw_queue_next(&hub->detached, node);
+    if (!aw_pool_has_room(pool->in_bytes, pool->in_max, pool->members,
+                          aw_mux_in_bytes(aw_conn_mux(s->watch.conn)))) {
+      end_session(s, AW_E_LIMIT,
+                  "the server holds too much input (inbound_process_bytes)");
+    }
+  }
+}
+
+/* Senders that waited for the logs of others. */
+static void wake_hungry(aw_hub *hub) {
+  aw_conn *conn = NULL;
+  while (aw_pool_is_due(hub->pool) &&
+         (conn = aw_mux_wake_hungry(hub->pool)) != NULL) {
+    aw_source_raise(aw_conn_source(conn), AW_CONN_NEWS);
   }
 }
 
 static void run_hub(aw_flush *flush) {
   aw_hub *hub = AW_CONTAINER(flush, aw_hub, flush);
   look_at_changes(hub);
-  enforce_cap(hub);
+  enforce_log_cap(hub);
+  enforce_in_cap(hub);
+  wake_hungry(hub);
   arm_timer(hub);
 }
 
-static int make_session(aw_hub *hub, aw_conn *conn, const aw_hello *hello) {
+static session *new_session(aw_hub *hub, aw_conn *conn) {
   session *s = aw_mem_zero(hub->mem, 1, sizeof *s);
+  if (s != NULL) {
+    s->hub = hub;
+    s->watch = (aw_watch){.conn = conn,
+                          .changes = &hub->changes,
+                          .flush = &hub->flush,
+                          .pool = hub->pool};
+  }
+  return s;
+}
+
+static void enter(session *s) {
+  attach_session(s);
+  aw_conn_set_watch(s->watch.conn, &s->watch);
+  aw_mux_join(aw_conn_mux(s->watch.conn), s->hub->pool, s->watch.conn);
+}
+
+static int make_guest(aw_hub *hub, aw_conn *conn) {
+  session *s = new_session(hub, conn);
   if (s == NULL) {
     return AW_E_NOMEM;
   }
-  s->hub = hub;
-  s->watch =
-      (aw_watch){.conn = conn, .changes = &hub->changes, .flush = &hub->flush};
+  s->is_guest = true;
+  enter(s);
+  return AW_OK;
+}
+
+static int make_session(aw_hub *hub, aw_conn *conn, const aw_hello *hello,
+                        const aw_uuid *peer) {
+  session *s = new_session(hub, conn);
+  if (s == NULL) {
+    return AW_E_NOMEM;
+  }
   s->id = hello->connection_id;
   hash_key(hello->key, s->key_hash);
-  int rc = aw_map_put(&hub->sessions, AW_KIND_LINK, &s->id, s);
+  s->share = aw_share_take(&hub->shares, peer);
+  int rc = s->share == NULL
+               ? AW_E_NOMEM
+               : aw_map_put(&hub->sessions, AW_KIND_LINK, &s->id, s);
   if (rc != AW_OK) {
+    aw_share_leave(&hub->shares, s->share);
     aw_mem_free(hub->mem, s);
     return rc;
   }
-  attach_session(s);
-  aw_conn_set_watch(conn, &s->watch);
-  aw_mux_share_log(aw_conn_mux(conn), &hub->log_bytes, hub->options.log_bytes);
+  enter(s);
   return AW_OK;
+}
+
+/* Who is away longest gives way to who comes; with `peer`, only of that peer's
+ * sessions. False when nobody is away. */
+static bool make_room(aw_hub *hub, const aw_uuid *peer) {
+  aw_node *node = aw_queue_first(&hub->detached);
+  for (; node != NULL; node = aw_queue_next(&hub->detached, node)) {
+    session *s = AW_CONTAINER(node, session, node);
+    if (peer == NULL || aw_uuid_equal(&s->share->peer, peer)) {
+      end_session(s, AW_E_LIMIT, "gave way to a newer session (sessions_max)");
+      return true;
+    }
+  }
+  return false;
+}
+
+/* NULL, or why this peer cannot have another session. */
+static const char *find_room(aw_hub *hub, const aw_uuid *peer) {
+  unsigned of_peer = hub->options.sessions_per_peer_max;
+  if (of_peer > 0 && aw_share_count(&hub->shares, peer) >= of_peer &&
+      !make_room(hub, peer)) {
+    return "too many sessions of one peer";
+  }
+  if (hub->sessions.count >= hub->options.sessions_max &&
+      !make_room(hub, NULL)) {
+    return "too many sessions";
+  }
+  return NULL;
 }
 
 /* -------------------------------------------------------------- timers -- */
@@ -216,7 +314,12 @@ static int new_conn(aw_hub *hub, aw_conn **conn) {
  * tells the hub's owner, who may free it. NULL: the transport was retired. */
 static aw_conn *make_base(aw_hub *hub, aw_transport *transport) {
   aw_conn *conn = NULL;
-  if (new_conn(hub, &conn) != AW_OK) {
+  int rc = new_conn(hub, &conn);
+  if (rc == AW_OK) {
+    rc = make_guest(hub, conn);
+  }
+  if (rc != AW_OK) {
+    aw_conn_free(conn);
     aw_transport_retire(transport, 1011, "out of memory");
     return NULL;
   }
@@ -239,13 +342,16 @@ static void accept_base(aw_hub *hub, aw_transport *transport, char *bytes,
 
 static void accept_new(aw_hub *hub, greeting *g) {
   aw_conn *conn = NULL;
-  if (hub->sessions.count >= hub->options.sessions_max) {
-    end_greeting(g, 1013, "too many sessions");
+  aw_uuid peer;
+  aw_share_peer(g->transport, &peer);
+  const char *why = find_room(hub, &peer);
+  if (why != NULL) {
+    end_greeting(g, 1013, why);
     return;
   }
   int rc = new_conn(hub, &conn);
   if (rc == AW_OK) {
-    rc = make_session(hub, conn, &g->hello);
+    rc = make_session(hub, conn, &g->hello, &peer);
   }
   if (rc != AW_OK) {
     aw_conn_free(conn);
@@ -351,6 +457,7 @@ static void on_garbage(void *user, int error, const char *what) {
 }
 
 void aw_hub_take(aw_hub *hub, aw_transport *transport) {
+  aw_transport_join(transport, hub->pool);
   if (!transport->info.extended) {
     accept_base(hub, transport, NULL, 0);
     return;
@@ -393,10 +500,14 @@ int aw_hub_new(aw_hub **out, aw_loop *loop, const aw_hub_options *options,
   if (hub == NULL) {
     return AW_E_NOMEM;
   }
+  size_t log_max = options->log_bytes ? options->log_bytes : AW_HUB_LOG_BYTES;
+  size_t in_max = options->in_bytes ? options->in_bytes : AW_HUB_IN_BYTES;
+  uint64_t seed[4];
   hub->timer = aw_mem_zero(mem, 1, sizeof *hub->timer);
-  uint64_t seed[2];
-  if (hub->timer == NULL || make_epoch(hub) != AW_OK ||
+  hub->pool = aw_pool_new(mem, log_max, in_max);
+  if (hub->timer == NULL || hub->pool == NULL || make_epoch(hub) != AW_OK ||
       aw_loop_entropy(seed, sizeof seed) != AW_OK) {
+    aw_pool_drop(hub->pool);
     aw_mem_free(mem, hub->timer);
     aw_mem_free(mem, hub);
     return AW_E_NOMEM;
@@ -404,13 +515,12 @@ int aw_hub_new(aw_hub **out, aw_loop *loop, const aw_hub_options *options,
   hub->loop = loop;
   hub->mem = mem;
   hub->options = *options;
-  hub->options.log_bytes =
-      options->log_bytes ? options->log_bytes : AW_HUB_LOG_BYTES;
   hub->options.greeting_ms =
       options->greeting_ms ? options->greeting_ms : AW_HUB_GREETING_MS;
   hub->options.sessions_max =
       options->sessions_max ? options->sessions_max : AW_MUX_SCOPES_MAX;
   aw_map_init(&hub->sessions, mem, seed);
+  aw_map_init(&hub->shares, mem, seed + 2);
   aw_queue_init(&hub->greetings);
   aw_queue_init(&hub->attached);
   aw_queue_init(&hub->detached);
@@ -447,6 +557,8 @@ void aw_hub_free(aw_hub *hub) {
     }
   }
   aw_map_fini(&hub->sessions);
+  aw_map_fini(&hub->shares);
+  aw_pool_drop(hub->pool);
   aw_node_remove(&hub->flush.node);
   uv_timer_stop(hub->timer);
   hub->timer->data = (void *)hub->mem;
@@ -464,5 +576,9 @@ unsigned aw_hub_sessions(aw_hub *hub) {
 }
 
 size_t aw_hub_log_bytes(const aw_hub *hub) {
-  return hub->log_bytes;
+  return hub->pool->log_bytes;
+}
+
+size_t aw_hub_in_bytes(const aw_hub *hub) {
+  return hub->pool->in_bytes;
 }

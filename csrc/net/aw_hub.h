@@ -7,6 +7,9 @@
 
 /* Logs of all sessions together; the oldest detached one makes room. */
 #define AW_HUB_LOG_BYTES (256u << 20)
+/* What came in for all of them and was not taken: inboxes, open scopes, parts
+ * of messages. */
+#define AW_HUB_IN_BYTES (256u << 20)
 /* Extended transports that have not said hello yet. */
 #define AW_HUB_GREETING_MS 10000
 
@@ -16,8 +19,10 @@ typedef struct aw_hub_options aw_hub_options;
 struct aw_hub_options {
   aw_mux_options mux;    /* what each session gets */
   size_t log_bytes;      /* 0: AW_HUB_LOG_BYTES */
+  size_t in_bytes;       /* 0: AW_HUB_IN_BYTES */
   unsigned greeting_ms;  /* 0: AW_HUB_GREETING_MS */
-  unsigned sessions_max; /* 0: 10000 */
+  unsigned sessions_max; /* 0: 10000; then the longest detached gives way */
+  unsigned sessions_per_peer_max; /* 0: none; aw_share.h says who is a peer */
 };
 
 /* `accepted` is told of each new connection, from inside the loop, and owns it
@@ -39,6 +44,7 @@ void aw_hub_take(aw_hub *hub, aw_transport *transport);
 
 const char *aw_hub_epoch(const aw_hub *hub);
 unsigned aw_hub_sessions(aw_hub *hub);
-size_t aw_hub_log_bytes(const aw_hub *hub); /* of all sessions */
+size_t aw_hub_log_bytes(const aw_hub *hub); /* of all connections */
+size_t aw_hub_in_bytes(const aw_hub *hub);
 
 #endif

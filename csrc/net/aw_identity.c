@@ -46,6 +46,10 @@ bool aw_identity_same(const aw_identity *a, const aw_identity *b) {
   return strcmp(a->id, b->id) == 0;
 }
 
+const char *aw_identity_id(const aw_identity *identity) {
+  return identity == NULL ? NULL : identity->id;
+}
+
 const char *aw_identity_claims(const aw_identity *identity) {
   return identity == NULL ? NULL : identity->claims;
 }

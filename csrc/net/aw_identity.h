@@ -21,6 +21,7 @@ void aw_identity_drop(aw_identity *identity);
 /* Both nobody, or the same id. */
 bool aw_identity_same(const aw_identity *a, const aw_identity *b);
 
+const char *aw_identity_id(const aw_identity *identity);     /* NULL: NULL */
 const char *aw_identity_claims(const aw_identity *identity); /* NULL: NULL */
 
 #endif

@@ -137,7 +137,7 @@ static void memory_release(aw_transport *t) {
 }
 
 static const aw_transport_ops memory_ops = {memory_send, memory_pause,
-                                            memory_close, memory_free};
+                                            memory_close, memory_free, NULL};
 
 /* After close nobody wants what still comes; the sender's room does. */
 static void deliver_one(memory *m) {

@@ -219,8 +219,8 @@ static void take_end(aw_pipe *pipe) {
 
 static void read_input(aw_pipe *pipe) {
   char *buffer = aw_loop_read_buffer(pipe->base.loop);
-  size_t got;
-  int rc = aw_fd_read(&pipe->in, buffer, AW_LOOP_READ_BUFFER, &got);
+  size_t got, room = pipe->sipping ? AW_TRANSPORT_SIP : AW_LOOP_READ_BUFFER;
+  int rc = aw_fd_read(&pipe->in, buffer, room, &got);
 
   if (rc == AW_E_AGAIN) {
     return;
@@ -233,6 +233,9 @@ static void read_input(aw_pipe *pipe) {
     take_end(pipe);
   } else {
     take_bytes(pipe, buffer, got);
+    pipe->sipping =
+        aw_transport_is_flooded(&pipe->base) || (pipe->sipping && got == room);
+    aw_transport_keeps(&pipe->base, pipe->lines.partial.size);
   }
 }
 

@@ -26,6 +26,7 @@ struct aw_pipe {
   bool has_timer, lingering;
   bool extended; /* wanted by us */
   bool was_open, paused;
+  bool sipping;          /* reads little at a time: the peer floods */
   bool reading, blocked; /* what the poll handles wait for */
   bool in_done, out_done;
   bool discarding; /* we closed: input is read to its end and dropped */

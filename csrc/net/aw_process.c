@@ -146,7 +146,7 @@ static void process_release(aw_transport *t) {
 }
 
 static const aw_transport_ops process_ops = {aw_pipe_send, aw_pipe_pause,
-                                             aw_pipe_close, process_free};
+                                             aw_pipe_close, process_free, NULL};
 
 static process *new_process(aw_loop *loop, const aw_process_options *options) {
   const aw_mem *mem = aw_loop_mem(loop);

@@ -14,7 +14,7 @@ static void stdio_release(aw_transport *t) {
 }
 
 static const aw_transport_ops stdio_ops = {aw_pipe_send, aw_pipe_pause,
-                                           aw_pipe_close, stdio_free};
+                                           aw_pipe_close, stdio_free, NULL};
 
 int aw_stdio_new(aw_loop *loop, const aw_stdio_options *options,
                  aw_transport **out) {

@@ -56,6 +56,8 @@ void aw_transport_hold(aw_transport *t) {
 void aw_transport_drop(aw_transport *t) {
   assert(t->refs > 0);
   if (--t->refs == 0) {
+    aw_transport_keeps(t, 0);
+    aw_pool_drop(t->pool);
     aw_identity_drop(t->identity);
     t->release(t);
   }
@@ -63,7 +65,54 @@ void aw_transport_drop(aw_transport *t) {
 
 void aw_transport_mute(aw_transport *t) {
   t->state = AW_TRANSPORT_ENDED;
+  aw_transport_keeps(t, 0);
   t->sink = (aw_transport_sink){.open = NULL};
+}
+
+void aw_transport_join(aw_transport *t, aw_pool *pool) {
+  if (t->pool == NULL) {
+    aw_pool_hold(pool);
+    t->pool = pool;
+  }
+}
+
+void aw_transport_toll(aw_transport *t) {
+  t->tolls++;
+}
+
+bool aw_transport_is_flooded(aw_transport *t) {
+  bool flooded = t->tolls > AW_TRANSPORT_TOLLS_MAX;
+  t->tolls = 0;
+  return flooded;
+}
+
+static void shed_parts(aw_pool *pool) {
+  aw_node *node = NULL;
+  while (pool->in_bytes > pool->in_max &&
+         (node = aw_queue_pop(&pool->unfinished)) != NULL) {
+    aw_transport *oldest = AW_CONTAINER(node, aw_transport, part_node);
+    oldest->ops->shed(oldest);
+  }
+}
+
+void aw_transport_keeps(aw_transport *t, size_t bytes) {
+  aw_pool *pool = t->pool;
+  size_t before = t->part_bytes;
+  if (pool == NULL || bytes == before) {
+    return;
+  }
+  t->part_bytes = bytes;
+  pool->in_bytes += bytes - before;
+  if (bytes <= AW_TRANSPORT_PART_FREE || t->ops->shed == NULL) {
+    aw_node_remove(&t->part_node);
+    return;
+  }
+  if (!aw_node_queued(&t->part_node)) {
+    aw_queue_push(&pool->unfinished, &t->part_node);
+  }
+  if (bytes > before) {
+    shed_parts(pool);
+  }
 }
 
 /* A wait ends after an upcall, so that a caller without sources sees it. */
@@ -117,6 +166,7 @@ void aw_transport_give_closed(aw_transport *t, int error, int code,
     return;
   }
   t->state = AW_TRANSPORT_ENDED;
+  aw_transport_keeps(t, 0);
   aw_loop_nudge(t->loop);
   if (t->sink.closed != NULL) {
     t->sink.closed(t->user, error, code, reason != NULL ? reason : "");

@@ -58,6 +58,9 @@ struct aw_transport_ops {
   void (*pause)(aw_transport *t, bool paused);
   void (*close)(aw_transport *t, int code, const char *reason);
   void (*free)(aw_transport *t);
+  /* Ends because the pool is full, at once gives back the part of a message
+   * that it holds; makes no upcall. NULL: holds little. */
+  void (*shed)(aw_transport *t);
 };
 
 /* The base of each kind; embedded first. */
@@ -73,11 +76,15 @@ struct aw_transport {
   bool choked;         /* room was refused; `writable` is owed */
   uint64_t last_in_ms; /* when a byte came last, aw_loop_now's clock */
   size_t writes;       /* writes that were given to the system */
+  aw_pool *pool;       /* where parts of messages count, or NULL */
+  size_t part_bytes;   /* of one that is not whole yet */
+  unsigned tolls;      /* see aw_transport_toll; since the last read */
 
   /* Kept by aw_transport_impl.h, for the transport's own code. */
   int state;
   unsigned refs;
   void (*release)(aw_transport *t);
+  aw_node part_node; /* in pool->unfinished */
 };
 
 /* Frames one message (not empty, at most AW_TRANSPORT_MESSAGE_TOP) into the
@@ -92,6 +99,19 @@ size_t aw_transport_room(aw_transport *t);
 /* Stop or go on reading. Messages that were read already may still come for
  * the rest of the current read. */
 void aw_transport_pause(aw_transport *t, bool paused);
+
+/* Inside `message`: it cost work, and no credit bounds how many of its kind may
+ * come (pings, what is refused). A transport that had more than
+ * AW_TRANSPORT_TOLLS_MAX of them in one read takes AW_TRANSPORT_SIP bytes a
+ * turn until it has taken all there is: a flood has its share of the loop and
+ * no more. */
+#define AW_TRANSPORT_TOLLS_MAX 32
+#define AW_TRANSPORT_SIP 2048
+void aw_transport_toll(aw_transport *t);
+
+/* From now on what it holds of unfinished messages counts in `pool`. When that
+ * is full, the transport whose message began first is closed with 1013. */
+void aw_transport_join(aw_transport *t, aw_pool *pool);
 
 /* Starts an orderly end: output that waits is flushed first (up to
  * AW_TRANSPORT_LINGER_MS), then the closing handshake where there is one, then

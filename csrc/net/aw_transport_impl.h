@@ -59,6 +59,14 @@ void aw_transport_give_skipped(aw_transport *t, char *head, size_t len,
 void aw_transport_give_closed(aw_transport *t, int error, int code,
                               const char *reason);
 
+/* So many bytes of a message that is not whole are held (0: none). May shed
+ * this transport or others; makes no upcall. */
+#define AW_TRANSPORT_PART_FREE (16u << 10) /* less is never shed */
+void aw_transport_keeps(aw_transport *t, size_t bytes);
+
+/* Ends a read: was it a flood? */
+bool aw_transport_is_flooded(aw_transport *t);
+
 /* `len` bytes came: counts them, notes the time. */
 void aw_transport_received(aw_transport *t, size_t len);
 

@@ -52,8 +52,10 @@ M.OPTIONS = options_of.spec("listen", {
   connections_max = COUNT,
   per_address_max = COUNT,
   sessions_max = COUNT,
+  sessions_per_peer_max = COUNT,
   head_max = limits.SIZE,
   process_bytes = limits.SIZE,
+  inbound_process_bytes = limits.SIZE,
   shares = shares.OPTIONS,
   trace = options_of.either(options_of.boolean, options_of.func),
   stdio = options_of.boolean,
@@ -75,8 +77,10 @@ end
 ---@field connections_max integer? 10000
 ---@field per_address_max integer? none
 ---@field sessions_max integer? 10000
+---@field sessions_per_peer_max integer? of an identity or address; no limit
 ---@field head_max integer? bytes of a request's head, 8 KiB
 ---@field process_bytes integer? logs of all sessions together, 256 MiB
+---@field inbound_process_bytes integer? what came in for all, 256 MiB
 ---@field shares agentwire.ShareOptions? what one peer may have at once
 ---@field trace boolean|fun(line: string)|nil as `conn:trace`
 ---@field stdio boolean? serve this process's stdin and stdout instead

@@ -6,6 +6,14 @@ local link = require("spec.support.link")
 local FAST = { min_ms = 1, max_ms = 10 }
 
 --- Runs `body(conn, server, accepted)`; `accepted` lists the server's ends.
+-- A session in which nothing was opened is not kept.
+local function open_scope(conn, accepted)
+  assert(assert(conn:open("provider")):send("stream_request", {}))
+  link.eventually(function()
+    return accepted[1]:stats().opened > 0
+  end)
+end
+
 local function with_server(options, client, body)
   link.run(function()
     local accepted = {}
@@ -150,6 +158,7 @@ describe("an identity", function()
         return { id = "alice", rights = count }
       end }, { reconnect = FAST }, function(conn, server, accepted)
         assert.equal(1, accepted[1].identity.rights)
+        open_scope(conn, accepted)
         conn:cut("by the spec")
         link.eventually(function()
           return count == 2 and conn:is_open()
@@ -170,6 +179,7 @@ describe("an identity", function()
           count = count + 1
           return case[math.min(count, 2)]
         end }, { reconnect = FAST }, function(conn, server, accepted)
+          open_scope(conn, accepted)
           conn:cut("by the spec")
           assert.is_true(conn:wait_closed(5000))
           local why, code = conn:why_closed()

@@ -165,7 +165,7 @@ static void state_larger_than_a_sessions_logs_is_refused(void **state) {
 }
 
 static void states_stay_within_the_bound_of_all_logs(void **state) {
-  size_t total = 30000; /* of other sessions */
+  aw_pool *pool = aw_pool_new(aw_mem_default(), 31000, SIZE_MAX);
 
   (void)state;
   char payload[1001];
@@ -175,15 +175,19 @@ static void states_stay_within_the_bound_of_all_logs(void **state) {
   pair_anew(&p);
   p.server_options.log_messages = 2;
   connect_with_scope();
-  aw_mux_share_log(p.server, &total, 31000);
+  assert_non_null(pool);
+  pool->log_bytes = 30000; /* of other sessions */
+  aw_mux_join(p.server, pool, NULL);
   pair_cut(&p);
   kit_sends(theirs, "note", 2);
   assert_int_equal(fold(theirs, payload), AW_E_LIMIT);
   assert_int_equal(theirs->log_count, 2);
-  total -= 10000;
+  pool->log_bytes -= 16000;
   assert_int_equal(fold(theirs, payload), 0);
-  assert_int_equal(total, 20000 + aw_buf_len(&theirs->log));
-  aw_mux_share_log(p.server, NULL, 0);
+  assert_int_equal(pool->log_bytes, 14000 + aw_buf_len(&theirs->log));
+  aw_mux_join(p.server, NULL, NULL);
+  assert_int_equal(pool->log_bytes, 14000);
+  aw_pool_drop(pool);
 }
 
 /* ---------------------------------------------------------- coming back -- */

@@ -176,14 +176,22 @@ static void one_session_too_many_is_told_to_come_later(void **state) {
   raw_free(&second);
 }
 
+static bool is_empty(void) {
+  return aw_hub_sessions(house.hub) == 0;
+}
+
 static void session_ends_when_its_window_has_passed(void **state) {
   raw_peer raw;
+  aw_channel *channel = NULL;
 
   (void)state;
   house_open((aw_hub_options){.mux = {.window_ms = 20}});
   house_come(&raw);
   house_greet(&raw, HOUSE_KEY, 1, HOUSE_NO_SCOPES);
   assert_welcomed(&raw, 1);
+  assert_int_equal(aw_mux_open(aw_conn_mux(house.conns[0]), AW_KIND_PROVIDER,
+                               NULL, &channel),
+                   0);
   raw_free(&raw);
   for (int i = 0; i < 1000 && aw_hub_sessions(house.hub) > 0; i++) {
     unsigned events = 0;
@@ -194,6 +202,63 @@ static void session_ends_when_its_window_has_passed(void **state) {
   assert_int_equal(aw_hub_sessions(house.hub), 0);
   assert_true(aw_conn_is_closed(house.conns[0]));
   assert_non_null(strstr(aw_conn_last_end(house.conns[0])->reason, "window"));
+}
+
+static void session_of_nothing_goes_with_its_connection(void **state) {
+  raw_peer raw;
+
+  (void)state;
+  house_open((aw_hub_options){.log_bytes = 0});
+  house_come(&raw);
+  house_greet(&raw, HOUSE_KEY, 1, HOUSE_NO_SCOPES);
+  assert_welcomed(&raw, 1);
+  raw_free(&raw);
+  house_until(is_empty);
+  assert_true(aw_conn_is_closed(house.conns[0]));
+}
+
+/* Three detached sessions and room for two: who went first gives way. */
+static void longest_detached_gives_way_to_newcomers(void **state) {
+  raw_peer raw;
+  aw_channel *channel = NULL;
+
+  (void)state;
+  house_open((aw_hub_options){.sessions_max = 2});
+  for (unsigned i = 0; i < 3; i++) {
+    house_come(&raw);
+    house_greet_as(&raw, i + 1, HOUSE_KEY, 1, HOUSE_NO_SCOPES);
+    assert_welcomed(&raw, 1);
+    assert_int_equal(aw_mux_open(aw_conn_mux(house.conns[i]), AW_KIND_PROVIDER,
+                                 NULL, &channel),
+                     0);
+    raw_free(&raw);
+    while (aw_conn_is_up(house.conns[i])) {
+      aw_loop_wait(house.loop, 10);
+    }
+  }
+  assert_true(aw_conn_is_closed(house.conns[0]));
+  assert_false(aw_conn_is_closed(house.conns[1]));
+  assert_int_equal(aw_hub_sessions(house.hub), 2);
+}
+
+static void sessions_of_one_peer_have_a_share(void **state) {
+  raw_peer first, second;
+
+  (void)state;
+  house_open((aw_hub_options){.sessions_per_peer_max = 1});
+  house_come(&first);
+  house_greet(&first, HOUSE_KEY, 1, HOUSE_NO_SCOPES);
+  assert_welcomed(&first, 1);
+  house_come(&second);
+  house_greet_as(&second, 2, HOUSE_KEY, 1, HOUSE_NO_SCOPES);
+  assert_farewell(&second, 1013, "of one peer");
+  raw_free(&first);
+  house_until(is_empty);
+  raw_free(&second);
+  house_come(&second);
+  house_greet_as(&second, 2, HOUSE_KEY, 1, HOUSE_NO_SCOPES);
+  assert_welcomed(&second, 1);
+  raw_free(&second);
 }
 
 static void hub_may_go_while_somebody_greets(void **state) {
@@ -223,6 +288,9 @@ int main(void) {
       CASE(who_does_not_know_the_key_is_refused),
       CASE(one_session_too_many_is_told_to_come_later),
       CASE(session_ends_when_its_window_has_passed),
+      CASE(session_of_nothing_goes_with_its_connection),
+      CASE(longest_detached_gives_way_to_newcomers),
+      CASE(sessions_of_one_peer_have_a_share),
       CASE(hub_may_go_while_somebody_greets),
   };
 

@@ -4,22 +4,22 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A scope of the server, with messages that nobody acknowledges. */
+/* Scopes of the server with messages that nobody acknowledges: few and small
+ * ones in each, which go however full the logs are. */
 static void burden(aw_conn *conn, size_t bytes) {
-  enum { SIZE = 1000 };
+  enum { SIZE = 700 };
   aw_channel *channel = NULL;
   aw_draft draft;
 
-  assert_int_equal(
-      aw_mux_open(aw_conn_mux(conn), AW_KIND_PROVIDER, NULL, &channel), 0);
   for (size_t put = 0; put < bytes; put += SIZE) {
-    char text[SIZE + 8];
-    int len =
-        snprintf(text, sizeof text, "{\"t\":\"%0*d\"}", (int)SIZE - 16, 0);
+    char text[SIZE + 20];
+    int len = snprintf(text, sizeof text, "{\"t\":\"%0*d\"}", (int)SIZE, 0);
 
-    if (aw_mux_begin(channel, "note", 4, NULL, false, &draft) != 0) {
-      return;
+    if (put % (AW_MUX_SPARE_MESSAGES * SIZE) == 0) {
+      assert_int_equal(
+          aw_mux_open(aw_conn_mux(conn), AW_KIND_PROVIDER, NULL, &channel), 0);
     }
+    assert_int_equal(aw_mux_begin(channel, "note", 4, NULL, false, &draft), 0);
     assert_int_equal(aw_buf_append(draft.out, text, (size_t)len), 0);
     assert_int_equal(aw_draft_commit(&draft), 0);
   }
@@ -178,6 +178,36 @@ static void takeovers_end_with_the_last_one(void **state) {
   assert_int_equal(aw_hub_log_bytes(house.hub), 0);
 }
 
+/* Nine peers begin messages of a million bytes and say no more: who began first
+ * gives way, the others and a small message go on. */
+static void unfinished_messages_are_bounded_together(void **state) {
+  enum { PEERS = 9, PART = 100000, CAP = 1000000 };
+  static char part[PART];
+  static const char head[] = {1,    (char)0xff, 0,    0, 0, 0, 0,
+                              0x0f, 0x42,       0x40, 0, 0, 0, 0};
+  raw_peer peers[PEERS];
+
+  (void)state;
+  memset(part, ' ', sizeof part);
+  house_open((aw_hub_options){.in_bytes = CAP});
+  for (unsigned i = 0; i < PEERS; i++) {
+    come_as(&peers[i], i + 1, 1);
+    raw_put(&peers[i], head, sizeof head);
+    raw_put(&peers[i], part, sizeof part);
+    for (int turns = 0; turns < 20; turns++) {
+      aw_loop_wait(house.loop, 1);
+    }
+    assert_in_range(aw_hub_in_bytes(house.hub), 0, CAP);
+  }
+  assert_farewell(&peers[0], 1013, "inbound_process_bytes");
+  assert_true(aw_conn_is_up(house.conns[PEERS - 1]));
+  for (unsigned i = 0; i < PEERS; i++) {
+    raw_free(&peers[i]);
+  }
+  until_sessions(0);
+  assert_int_equal(aw_hub_in_bytes(house.hub), 0);
+}
+
 int main(void) {
 #define CASE(name)                                                             \
   cmocka_unit_test_setup_teardown(name, house_set_up, house_tear_down)
@@ -188,6 +218,7 @@ int main(void) {
       CASE(freed_connections_take_their_sessions_along),
       CASE(repeated_attempt_changes_nothing),
       CASE(takeovers_end_with_the_last_one),
+      CASE(unfinished_messages_are_bounded_together),
   };
 
   return cmocka_run_group_tests_name("hub_cap", tests, NULL, NULL);

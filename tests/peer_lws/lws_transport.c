@@ -201,7 +201,7 @@ static void conn_release(aw_transport *t) {
 }
 
 static const aw_transport_ops conn_ops = {conn_send, conn_pause, conn_close,
-                                          conn_free};
+                                          conn_free, NULL};
 
 /* The whole output in one call, because pongs of libwebsockets may come between
  * two calls, and those must not fall into a frame. While it holds a part of the

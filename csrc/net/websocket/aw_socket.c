@@ -209,6 +209,7 @@ static void take_event(aw_socket *s, const aw_ws_event *event) {
     }
     break;
   case AW_WS_EVENT_PING:
+    aw_transport_toll(&s->base);
     if (s->base.state == AW_TRANSPORT_OPEN) {
       put_pong(s, event->bytes, event->len);
     }
@@ -217,6 +218,8 @@ static void take_event(aw_socket *s, const aw_ws_event *event) {
     take_close(s, event);
     break;
   case AW_WS_EVENT_PONG:
+    aw_transport_toll(&s->base);
+    break;
   case AW_WS_EVENT_NONE:
     break;
   }
@@ -240,6 +243,11 @@ static void take_frames(aw_socket *s, char *bytes, size_t len) {
   }
 }
 
+static void count_part(aw_socket *s) {
+  size_t part = aw_buf_len(&s->ws.message) > 0 ? s->ws.message.size : 0;
+  aw_transport_keeps(&s->base, part + aw_buf_len(&s->early));
+}
+
 static void on_secured(void *user) {
   aw_socket *s = user;
   if (s->greeter != NULL) {
@@ -257,6 +265,10 @@ static void on_input(void *user, char *bytes, size_t len) {
     s->greeter->input(s->greeter_user, bytes, len);
   } else {
     take_frames(s, bytes, len);
+    count_part(s);
+    if (aw_transport_is_flooded(&s->base) && s->stream != NULL) {
+      aw_stream_sip(s->stream);
+    }
   }
   aw_transport_drop(&s->base);
 }
@@ -502,8 +514,23 @@ static void socket_free(aw_transport *t) {
   aw_transport_drop(t);
 }
 
-static const aw_transport_ops socket_ops = {socket_send, socket_pause,
-                                            socket_close, socket_free};
+static void socket_shed(aw_transport *t) {
+  static const char why[] =
+      "the server holds too much input (inbound_process_bytes)";
+  aw_socket *s = (aw_socket *)t;
+  if (t->state == AW_TRANSPORT_OPEN) {
+    put_close(s, 1013, why, sizeof why - 1);
+  }
+  if (s->stream != NULL && !s->draining) {
+    aw_socket_drain(s, AW_E_LIMIT, 1013, why);
+  }
+  aw_ws_fini(&s->ws);
+  aw_buf_fini(&s->early);
+  aw_transport_keeps(t, 0);
+}
+
+static const aw_transport_ops socket_ops = {
+    socket_send, socket_pause, socket_close, socket_free, socket_shed};
 
 static void release_socket(aw_transport *t) {
   aw_socket *s = (aw_socket *)t;

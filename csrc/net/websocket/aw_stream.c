@@ -1,6 +1,7 @@
 #include "aw_stream.h"
 #include "aw_error.h"
 #include "aw_tcp.h"
+#include "aw_transport.h"
 #include <unistd.h>
 
 /* Encrypted and written in one go: fits the second-level cache. */
@@ -10,16 +11,30 @@
  * lost; a socket buffer cannot hold more. */
 #define LAST_READS_MAX 64
 
+/* Records that wait: those of a batch, and what the peer made us say beyond it
+ * (answers to key updates). Who makes us say more without reading it is not
+ * read from. */
+#define RECORDS_MAX (BATCH_MAX + (64u << 10))
+
+/* Wire bytes of one read that carried next to nothing: a flood of records. */
+#define EMPTY_MAX 4096
+
 enum { CONNECTING, PLAIN, SECURING, SECURED, ENDED };
 
 static void on_poll(uv_poll_t *poll, int status, int events);
+
+static bool wants_input(const aw_stream *s) {
+  return s->reading &&
+         (s->tls == NULL || aw_buf_len(aw_tls_records(s->tls)) <= RECORDS_MAX);
+}
 
 static void watch(aw_stream *s) {
   int wanted = 0;
   if (s->state == CONNECTING) {
     wanted = UV_WRITABLE;
   } else if (s->state != ENDED) {
-    wanted = (s->reading ? UV_READABLE : 0) | (s->blocked ? UV_WRITABLE : 0);
+    wanted =
+        (wants_input(s) ? UV_READABLE : 0) | (s->blocked ? UV_WRITABLE : 0);
   }
   if (wanted == s->watched) {
     return;
@@ -75,16 +90,17 @@ static int decrypt(aw_stream *s, char *base, const char *limit, size_t *len) {
   return rc;
 }
 
-static void take_plain(aw_stream *s, char *base, const char *limit) {
-  size_t len;
+static size_t take_plain(aw_stream *s, char *base, const char *limit) {
+  size_t len, all = 0;
   int rc;
   do {
     rc = decrypt(s, base, limit, &len);
+    all += len;
     if (len > 0) {
       s->sink->input(s->user, base, len);
     }
     if (s->state == ENDED) {
-      return;
+      return all;
     }
   } while (rc == AW_OK);
   if (rc == AW_E_CLOSED) {
@@ -92,6 +108,7 @@ static void take_plain(aw_stream *s, char *base, const char *limit) {
   } else if (rc != AW_E_AGAIN) {
     end_by_tls(s, rc);
   }
+  return all;
 }
 
 /* Alerts are sent even when the handshake has failed. */
@@ -115,7 +132,9 @@ static void take_records(aw_stream *s, char *base, char *bytes, size_t len) {
   if (s->state == SECURING && !shake_hands(s)) {
     return;
   }
-  take_plain(s, base, bytes + len);
+  if (take_plain(s, base, bytes + len) == 0 && len > EMPTY_MAX) {
+    aw_stream_sip(s);
+  }
   if (s->state == SECURED && aw_buf_len(wire_of(s)) > 0) {
     aw_stream_flush(s);
   }
@@ -126,7 +145,8 @@ static bool receive(aw_stream *s) {
   size_t skip = s->tls != NULL ? AW_TLS_HEADROOM : 0;
   char *base = aw_loop_read_buffer(s->loop);
   size_t len;
-  int rc = aw_tcp_receive(s->fd, base + skip, AW_LOOP_READ_BUFFER - skip, &len);
+  size_t room = s->sipping ? AW_TRANSPORT_SIP : AW_LOOP_READ_BUFFER - skip;
+  int rc = aw_tcp_receive(s->fd, base + skip, room, &len);
   if (rc == UV_EAGAIN) {
     return false;
   }
@@ -135,6 +155,7 @@ static bool receive(aw_stream *s) {
   } else if (len == 0) {
     end(s, AW_E_CLOSED, "closed by the peer");
   } else {
+    s->sipping = s->sipping && len == room;
     s->sink->arrived(s->user, len);
     if (s->tls != NULL) {
       take_records(s, base, base + skip, len);
@@ -250,7 +271,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     finish_dial(s);
     return;
   }
-  if ((events & UV_READABLE) != 0 && s->reading) {
+  if ((events & UV_READABLE) != 0 && wants_input(s)) {
     (void)receive(s);
   }
   if ((events & UV_WRITABLE) != 0 && s->state != ENDED) {
@@ -343,6 +364,10 @@ void aw_stream_secure(aw_stream *s, aw_tls *tls) {
 void aw_stream_read(aw_stream *s, bool on) {
   s->reading = on;
   watch(s);
+}
+
+void aw_stream_sip(aw_stream *s) {
+  s->sipping = true;
 }
 
 void aw_stream_poke(aw_stream *s) {

@@ -10,8 +10,9 @@
 typedef struct aw_stream aw_stream;
 typedef struct aw_stream_sink aw_stream_sink;
 
-/* Upcalls, only from inside libuv callbacks and aw_stream_flush; each may free
- * the stream. */
+/* Upcalls, only from inside libuv callbacks and aw_stream_flush; each but
+ * `arrived` may free the stream, whose memory then lives until libuv has let go
+ * of its handle. */
 struct aw_stream_sink {
   /* A dial has come to its end: 0 or a libuv error number. After an error
    * nothing follows. */
@@ -20,7 +21,8 @@ struct aw_stream_sink {
   void (*secured)(void *user);
   /* Bytes in the loop's read buffer; they may be changed. */
   void (*input)(void *user, char *bytes, size_t len);
-  /* Bytes came on the wire, whatever they will turn out to be. */
+  /* Bytes came on the wire, whatever they will turn out to be; `input` follows,
+   * so that this one frees nothing. */
   void (*arrived)(void *user, size_t len);
   /* The system took bytes of the output. */
   void (*sent)(void *user, size_t len);
@@ -40,6 +42,7 @@ struct aw_stream {
   int fd, state, watched;
   int broken; /* what a write failed with, while the last input is read */
   bool reading, blocked, shut_wanted, shut;
+  bool sipping; /* reads little at a time, until there is nothing left */
 };
 
 /* Starts a dial. UV_* when it failed at once. */
@@ -65,6 +68,10 @@ void aw_stream_secure(aw_stream *stream, aw_tls *tls);
 
 /* Stopping has no effect on what was read already. */
 void aw_stream_read(aw_stream *stream, bool on);
+
+/* The peer floods: its next reads are small ones (AW_TRANSPORT_SIP), until one
+ * has taken all there is. */
+void aw_stream_sip(aw_stream *stream);
 
 /* Reads what has arrived, without waiting for the loop to say so. */
 void aw_stream_poke(aw_stream *stream);
