@@ -4,9 +4,12 @@
  * -1) takes the exit status away. */
 #include "aw_error.h"
 #include "aw_pipe.h"
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -92,7 +95,8 @@ static void decide_exit(process *p, int64_t status, int signal_number) {
 /* What the child wrote before it ended is still in the socket; the end of
  * input follows it, unless a grandchild keeps the other side open: then the
  * lingering ends it. */
-static void on_exit(uv_process_t *child, int64_t status, int signal_number) {
+static void on_child_exit(uv_process_t *child, int64_t status,
+                          int signal_number) {
   process *p = child->data;
 
   p->running = false;
@@ -178,13 +182,60 @@ static void inherit(uv_stdio_container_t *stdio, int fd) {
   stdio->data.fd = fd;
 }
 
+/* What the host has opened without FD_CLOEXEC is not the child's either. Marked
+ * for as long as the fork takes, since other children of the host may want it.
+ * Where there is no /proc it is left to the host. */
+typedef struct marked {
+  int *fds;
+  size_t count, size;
+} marked;
+
+static void mark(const aw_mem *mem, marked *list, int fd) {
+  int flags = fcntl(fd, F_GETFD);
+  if (flags < 0 || (flags & FD_CLOEXEC) != 0) {
+    return;
+  }
+  if (list->count == list->size) {
+    size_t size = list->size == 0 ? 16 : 2 * list->size;
+    int *fds = aw_mem_realloc(mem, list->fds, size * sizeof *fds);
+    if (fds == NULL) {
+      return;
+    }
+    list->fds = fds;
+    list->size = size;
+  }
+  list->fds[list->count++] = fd;
+  fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+}
+
+static void mark_open_files(const aw_mem *mem, marked *list) {
+  DIR *folder = opendir("/proc/self/fd");
+  const struct dirent *entry;
+  while (folder != NULL && (entry = readdir(folder)) != NULL) {
+    int fd = atoi(entry->d_name);
+    if (fd > STDERR_FILENO) {
+      mark(mem, list, fd);
+    }
+  }
+  if (folder != NULL) {
+    closedir(folder);
+  }
+}
+
+static void unmark(const aw_mem *mem, marked *list) {
+  for (size_t i = 0; i < list->count; i++) {
+    fcntl(list->fds[i], F_SETFD, 0);
+  }
+  aw_mem_free(mem, list->fds);
+}
+
 /* The handle is initialised by uv_spawn in any case, also when it fails. */
 static int spawn(process *p, const aw_process_options *options, int in_fd,
                  int out_fd) {
   uv_loop_t *uv = aw_loop_uv(p->pipe.base.loop);
   uv_stdio_container_t stdio[3];
   uv_process_options_t spawn_options = {
-      .exit_cb = on_exit,
+      .exit_cb = on_child_exit,
       .file = options->argv[0],
       .args = (char **)options->argv,
       .env = (char **)options->env,
@@ -197,8 +248,12 @@ static int spawn(process *p, const aw_process_options *options, int in_fd,
   inherit(&stdio[0], in_fd);
   inherit(&stdio[1], out_fd);
   inherit(&stdio[2], STDERR_FILENO);
+  const aw_mem *mem = aw_loop_mem(p->pipe.base.loop);
+  marked list = {0};
   p->child.data = p;
+  mark_open_files(mem, &list);
   rc = uv_spawn(uv, &p->child, &spawn_options);
+  unmark(mem, &list);
   p->child.data = p;
   p->has_child = true;
   aw_transport_hold(&p->pipe.base);

@@ -152,9 +152,10 @@ struct aw_process_options {
   size_t line_max;
   unsigned kill_after_ms; /* after stdin was closed: TERM, then KILL; 0: 2000 */
 };
-/* A child that speaks on its stdin and stdout; stderr is inherited. Closing
- * closes its stdin, waits, terminates. The child is always reaped. A command
- * that cannot be started gives AW_E_IO and *why (static). */
+/* A child that speaks on its stdin and stdout; stderr is inherited, and no
+ * other descriptor of this process is. Closing closes its stdin, waits,
+ * terminates. The child is always reaped. A command that cannot be started
+ * gives AW_E_IO and *why (static). */
 int aw_process_new(aw_loop *loop, const aw_process_options *options,
                    aw_transport **out, const char **why);
 

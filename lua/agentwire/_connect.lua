@@ -53,6 +53,8 @@ local M = {}
 ---@class agentwire.SpawnOptions: agentwire.PairOptions
 ---@field argv string[] a command that speaks on its stdin and stdout
 ---@field cwd string?
+---@field env table<string, string|true>? its whole environment: texts, and true
+--- for what this process has under that name; default: all of this process's
 ---@field base boolean? do not use `agentwire.v1`
 ---@field kill_after_ms integer? after its stdin was closed, 2000
 ---@field timeout_ms number? for opening as a whole; default: none
@@ -98,9 +100,26 @@ local CONNECT = options.spec("connect", {
     options.list_of(options.filled)),
 }, OPENING)
 
+-- By name: a text, or true for what this process has.
+local ENV = options.kind("a table of names, each with its text or true",
+  function(value)
+    if type(value) ~= "table" then
+      return false
+    end
+    for name, given in pairs(value) do
+      if type(name) ~= "string" or name == "" or name:find("[=%z]")
+        or not (given == true
+          or type(given) == "string" and not given:find("%z")) then
+        return false
+      end
+    end
+    return true
+  end)
+
 local SPAWN = options.spec("connect { argv }", {
   argv = options.list_of(options.string),
   cwd = options.filled,
+  env = ENV,
   base = options.boolean,
   kill_after_ms = limits.COUNT,
   -- A child's memory died with it: there is nothing to come back to.
@@ -236,6 +255,19 @@ function Dialer:ask(url, refused)
   return asked
 end
 
+-- As the core takes it: "NAME=text" for each.
+local function list_environment(env)
+  local list = {}
+  for name, given in pairs(env) do
+    local text = given == true and os.getenv(name) or given
+    if text ~= true then -- what this process does not have either
+      table.insert(list, name .. "=" .. text)
+    end
+  end
+  table.sort(list)
+  return list
+end
+
 ---Starts a transport. Does not wait.
 ---@param conn userdata
 ---@param asked table
@@ -244,6 +276,7 @@ end
 ---@return string? code
 function Dialer:dial(conn, asked)
   if asked.argv then
+    asked.environment = asked.env and list_environment(asked.env)
     return conn:spawn(asked)
   end
   self.url = asked.url
