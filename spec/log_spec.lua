@@ -65,3 +65,21 @@ describe("the log", function()
     end)
   end)
 end)
+
+describe("the page of the log", function()
+  it("lists every event that is written, with its level", function()
+    local pipe = assert(io.popen("grep -rhoE "
+      .. "'(log\\.write\\(|tell\\(self, )\"[a-z]+\", \"[a-z_]+\"' lua"))
+    local file = assert(io.open("docs/log.md"))
+    local page, count = file:read("*a"), 0
+    file:close()
+    for line in pipe:lines() do
+      local level, event = line:match('"(%l+)", "([%l_]+)"')
+      local row = ("| `%s` | %s |"):format(event, level)
+      assert(page:find(row, 1, true), "docs/log.md lacks " .. row)
+      count = count + 1
+    end
+    pipe:close()
+    assert.is_true(count > 5)
+  end)
+end)

@@ -1,9 +1,14 @@
--- A process that waits in one way, says how much processor time that took, and
--- ends: `waits.lua WAY HOST`. What a way begins has come to rest before the
--- clock runs, and its wait goes on until the process ends.
+-- A process that waits in one way, says on stderr how much processor time that
+-- took, and ends: `waits.lua WAY LOOP`. LOOP is `own`, or one of foreign.lua's.
+-- What a way begins has come to rest before the clock runs, and its wait goes
+-- on until the process ends.
 local aw = require("agentwire")
+local foreign = require("spec.support.foreign")
+local host = require("agentwire.host")
+local standalone = require("agentwire.host.standalone")
+local wait = require("agentwire._wait")
 
-local REST_MS, MEASURED_MS = 300, 1000
+local REST_MS, MEASURED_MS = 500, 1000
 
 local ways = {}
 
@@ -11,28 +16,150 @@ function ways.sleep()
   aw.sleep(math.huge)
 end
 
---- A client whose server has gone, between two attempts to come back.
-function ways.reconnecting()
+function ways.timer()
+  aw.timeout(60000, aw.sleep, math.huge)
+end
+
+function ways.join()
+  aw.spawn(aw.sleep, math.huge):join()
+end
+
+function ways.queue()
+  wait.queue(1):pop()
+end
+
+function ways.latch()
+  wait.latch():wait()
+end
+
+function ways.line_of_tasks()
+  wait.signal("a test"):wait()
+end
+
+function ways.waiter()
+  aw.task.waiter("a test"):wait()
+end
+
+function ways.signal()
+  aw.signal("USR1")
+end
+
+function ways.stdin()
+  aw.stdin:line()
+end
+
+--- A model and a tool that take for ever, at the other end of a WebSocket.
+local function connected(options)
+  local tools = aw.tool.registry()
+  tools:add {
+    name = "slow", description = "takes for ever",
+    parameters = { type = "object" },
+    handler = function()
+      aw.sleep(math.huge)
+    end,
+  }
   local server = assert(aw.serve {
-    listen = "ws://127.0.0.1:0",
-    provider = aw.providers.scripted.new(),
+    listen = "ws://127.0.0.1:0", tools = tools,
+    provider = {
+      name = "silent", api = "silent",
+      stream = function()
+        aw.sleep(math.huge)
+      end,
+    },
   })
-  local conn = assert(aw.connect(server.url, {
-    reconnect = { min_ms = 5000, max_ms = 5000 },
-  }))
+  return assert(aw.connect(server.url, options)), server
+end
+
+local function silent_stream(conn)
+  return assert(conn:provider():start_stream {
+    model = "silent/silent",
+    context = { messages = { { role = "user", content = "x" } } },
+  })
+end
+
+function ways.websocket()
+  connected():wait_closed()
+end
+
+function ways.pair()
+  aw.pair():wait_closed()
+end
+
+function ways.child()
+  assert(aw.connect { argv = { "cat" } }):wait_closed()
+end
+
+function ways.stdio()
+  assert(aw.serve {
+    stdio = true, provider = aw.providers.scripted.new(),
+  }):wait_closed()
+end
+
+function ways.reconnecting()
+  local conn, server = connected { reconnect = { min_ms = 5000,
+    max_ms = 5000 } }
   server:close()
   conn:wait_closed()
 end
 
-local function measure()
+--- A session whose client is gone for good waits for it.
+function ways.detached()
+  local conn, server = connected { reconnect = false }
+  local stream = silent_stream(conn)
+  aw.sleep(50)
+  conn:cut("a test")
+  stream:result()
+  server:wait_closed()
+end
+
+function ways.no_credit()
+  local near, far = aw.pair()
+  far:serve("provider", function()
+    aw.sleep(math.huge)
+  end)
+  local channel = assert(near:open("provider"))
+  while assert(channel:send("stream_request", { text = "x" })) do
+  end
+end
+
+function ways.stream()
+  for _ in silent_stream(connected()):events() do
+  end
+end
+
+function ways.tool()
+  connected():tool():execute { name = "slow", args = {} }
+end
+
+function ways.drain()
+  local conn, server = connected()
+  silent_stream(conn)
+  aw.sleep(50)
+  server:drain { timeout_ms = 60000 }
+end
+
+local function main()
+  local waiting = aw.spawn(assert(ways[arg[1]], "no such way"))
   aw.sleep(REST_MS)
   local before = os.clock()
   aw.sleep(MEASURED_MS)
-  print(("%.3f"):format((os.clock() - before) * 1000))
+  local spent_ms = (os.clock() - before) * 1000
+  if waiting:is_done() then
+    io.stderr:write("it did not wait: ", tostring(select(2, waiting:join())),
+      "\n")
+  end
+  io.stderr:write(("processor time: %.3f ms\n"):format(spent_ms))
   os.exit(0)
 end
 
-aw.run(function()
-  aw.spawn(ways[arg[1]])
-  measure()
-end)
+if arg[2] == "own" then
+  aw.run(main)
+else
+  local h = standalone.new()
+  host.use(h)
+  local loop = foreign.loops[arg[2]](h)
+  h:spawn(main)
+  loop.run(function()
+    return false
+  end)
+end
