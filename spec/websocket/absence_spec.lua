@@ -41,6 +41,7 @@ local function with(options, body)
       local server = assert(aw.listen({ url = "ws://127.0.0.1:0",
         window_ms = options.window_ms }, options.serve or hold))
       local conn = assert(aw.connect(server.url, given))
+      assert(conn:ping(5000)) -- the welcome, which names the window, is there
       body(conn, server, entries)
       conn:close()
       server:close()
