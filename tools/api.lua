@@ -208,7 +208,9 @@ local function write_page(sections, classes)
 end
 
 local function tap(list, passed, what)
-  list[#list + 1] = (passed and "ok" or "not ok") .. " - " .. what
+  list.count = (list.count or 0) + 1
+  list[#list + 1] = ("%s %d - %s"):format(passed and "ok" or "not ok",
+    list.count, what)
   return passed
 end
 
@@ -233,7 +235,7 @@ local function main()
   end
   good = tap(lines, read(OUT) == page,
     "docs/api.md is what tools/api.lua makes of the docstrings") and good
-  print(table.concat(lines, "\n") .. "\n1..2")
+  print("1..2\n" .. table.concat(lines, "\n"))
   return good and 0 or 1
 end
 

@@ -113,6 +113,7 @@ lane_lint() {
   run_check shellcheck shellcheck -x -S warning dev tools/*.sh tools/dev/*.sh .ci/run \
     $(find bench tests -name '*.sh')
   run_tests tree lua5.4 tools/check_tree.lua
+  run_tests api lua5.4 tools/api.lua check
 }
 
 build_c() {
