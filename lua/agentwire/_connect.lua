@@ -3,6 +3,7 @@ local connection = require("agentwire.connection")
 local core = require("agentwire.core")
 local host = require("agentwire.host")
 local limits = require("agentwire._limits")
+local liveness = require("agentwire._liveness")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
 local protocols = require("agentwire.protocols")
@@ -50,7 +51,7 @@ local M = {}
 ---send us to another URL: anywhere, on its host, to hosts of a list. Never to
 ---less security
 
----@class agentwire.SpawnOptions: agentwire.PairOptions
+---@class agentwire.SpawnOptions: agentwire.PairOptions, agentwire.LivenessOptions
 ---@field argv string[] a command that speaks on its stdin and stdout
 ---@field cwd string?
 ---@field env table<string, string|true>? its whole environment: texts, and true
@@ -124,7 +125,7 @@ local SPAWN = options.spec("connect { argv }", {
   kill_after_ms = limits.COUNT,
   -- A child's memory died with it: there is nothing to come back to.
   reconnect = options.constant(false),
-}, OPENING)
+}, OPENING, liveness.OPTIONS)
 
 ---The host's loop, whose core knows the protocols' types.
 ---@return userdata loop
@@ -301,9 +302,13 @@ function M.connect(target, given)
     merged.reconnect = false
   end
   local loop = M.loop()
-  return connection.dial(function()
+  local conn, message, code = connection.dial(function()
     return loop:conn(merged)
   end, new_dialer(merged), merged)
+  if conn and merged.argv then
+    liveness.keep(conn, merged)
+  end
+  return conn, message, code
 end
 
 ---Two ends in this process.

@@ -7,6 +7,7 @@ local connection = require("agentwire.connection")
 local is_loopback = require("agentwire.core").is_loopback
 local host = require("agentwire.host")
 local limits = require("agentwire._limits")
+local liveness = require("agentwire._liveness")
 local listening = require("agentwire._listening")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
@@ -111,6 +112,9 @@ local function accept(self, core)
   local conn = connection.accepted(core, {
     trace = self._options.trace, shares = self._shares,
   })
+  if self._options.stdio then
+    liveness.keep(conn, self._options)
+  end
   local release, why = self._shares:take(conn, "connections")
   if not release then
     return conn:close(why, TOO_MANY)

@@ -1,0 +1,44 @@
+---Whether the other end of a line transport still lives. Sockets have pings of
+---their own; a pipe to a process that is stopped or stuck just says nothing.
+local options = require("agentwire._options")
+local task = require("agentwire.task")
+
+local M = {}
+
+local DEADLINE_MS = 15000
+
+---@class agentwire.LivenessOptions
+---@field ping_interval_ms integer? silence before a ping; default: none is sent
+---@field ping_deadline_ms integer? further silence before the end, 15000
+
+M.OPTIONS = options.spec("liveness", {
+  ping_interval_ms = options.integer(1, 2 ^ 31 - 1),
+  ping_deadline_ms = options.integer(1, 2 ^ 31 - 1),
+})
+
+---@async
+local function watch(conn, interval_ms, deadline_ms)
+  while not conn:wait_closed(interval_ms) do
+    if conn:is_open() and conn:stats().messages_in == conn._heard then
+      local answered, _, code = conn:ping(deadline_ms)
+      if not answered and code == "timeout" then
+        conn:cut(("no answer to a ping for %d ms"):format(deadline_ms))
+        return
+      end
+    end
+    conn._heard = conn:stats().messages_in
+  end
+end
+
+---Cuts the link when its other end does not answer. Does nothing without
+---`ping_interval_ms`.
+---@param conn agentwire.Connection
+---@param given agentwire.LivenessOptions
+function M.keep(conn, given)
+  if given.ping_interval_ms then
+    task.spawn_in(conn._host._scheduler, conn._keeper, watch, conn,
+      given.ping_interval_ms, given.ping_deadline_ms or DEADLINE_MS)
+  end
+end
+
+return M
