@@ -11,7 +11,11 @@ local MAX_LINES = 1000
 
 local OWN = debug.getinfo(1, "S").source:match("^(.*)_class%.lua$")
 
-local function raise_dot(name, method)
+---For the methods that are called for each message and look at their receiver
+---themselves (`hot` of `seal`).
+---@param name string
+---@param method string
+function M.raise_dot(name, method)
   misuse.raise("%s.%s(…) was called with a dot, or on something else; write"
     .. " %s:%s(…)", name, method, name, method)
 end
@@ -23,14 +27,14 @@ local function guard(class, name, method, fn)
   if info.isvararg or (info.nparams or 9) > 5 then
     return function(self, ...)
       if getmetatable(self) ~= class then
-        raise_dot(name, method)
+        M.raise_dot(name, method)
       end
       return fn(self, ...)
     end
   end
   return function(self, a, b, c, d)
     if getmetatable(self) ~= class then
-      raise_dot(name, method)
+      M.raise_dot(name, method)
     end
     return fn(self, a, b, c, d)
   end
@@ -112,10 +116,13 @@ end
 ---@generic T
 ---@param class T its own __index
 ---@param name string as users call an instance of it: "session"
+---@param hot table<string, true>? methods that check their receiver themselves,
+---where a call more for each message would be felt
 ---@return T class
-function M.seal(class, name)
+function M.seal(class, name, hot)
   for method, fn in pairs(class) do
-    if type(fn) == "function" and not method:find("^_") then
+    if type(fn) == "function" and not method:find("^_")
+      and not (hot and hot[method]) then
       class[method] = guard(class, name, method, fn)
     end
   end

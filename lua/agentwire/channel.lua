@@ -124,7 +124,11 @@ end
 ---@return string? code "closed", "ended", "lost", "undeliverable", "json_*", and
 --- "limit": the message is more than the peer takes, and nothing was sent
 function Channel:send(type, payload, in_reply_to)
-  local core, urgent = self._core, self._urgency[type]
+  local core = self and self._core
+  if not core then
+    class.raise_dot("channel", "send")
+  end
+  local urgent = self._urgency[type]
   if urgent == nil or in_reply_to ~= nil then
     check_message("send", type, in_reply_to)
   end
@@ -151,11 +155,15 @@ end
 ---@return string? message
 ---@return string? code as send, and "would_block"
 function Channel:try_send(type, payload, in_reply_to)
+  local core = self and self._core
+  if not core then
+    class.raise_dot("channel", "try_send")
+  end
   local urgent = self._urgency[type]
   if urgent == nil or in_reply_to ~= nil then
     check_message("try_send", type, in_reply_to)
   end
-  return self._core:send(type, payload, in_reply_to, urgent)
+  return core:send(type, payload, in_reply_to, urgent)
 end
 
 ---The next message, or nil when none waits: `type`, `sequence` and the
@@ -164,7 +172,11 @@ end
 ---refused_type, sequence, code, message}`; the peer has been told.
 ---@return table? event
 function Channel:next()
-  return self._core:next()
+  local core = self and self._core
+  if not core then
+    class.raise_dot("channel", "next")
+  end
+  return core:next()
 end
 
 ---Why nothing more will come, or nil while something may.
@@ -196,11 +208,14 @@ end
 ---@return string? message
 ---@return string? code "ended", "lost", "closed" or "timeout"
 function Channel:receive(timeout_ms)
-  if timeout_ms ~= nil then
+  local core = self and self._core
+  if not core then
+    class.raise_dot("channel", "receive")
+  elseif timeout_ms ~= nil then
     options.timeout("receive", timeout_ms)
   end
   while true do
-    local event = self._core:next()
+    local event = core:next()
     if event then
       return event
     end
@@ -315,6 +330,7 @@ function Channel:_wake(readable, writable)
   end
 end
 
-class.seal(Channel, "channel")
+class.seal(Channel, "channel",
+  { send = true, try_send = true, receive = true, next = true })
 
 return M

@@ -255,13 +255,17 @@ function M.run(options, body)
   link.run(function()
     env.watch = M.watch(server)
     local clients = {}
+    -- `more`: further options, and `port` for one in place of the proxy's.
     function env.connect(more)
-      local merged = { reconnect = M.FAST }
+      local merged, port = { reconnect = M.FAST }, env.proxy.port
       for key, value in pairs(more or {}) do
-        merged[key] = value
+        if key == "port" then
+          port = value
+        else
+          merged[key] = value
+        end
       end
-      local conn = assert(aw.connect(M.url(merged.port or env.proxy.port),
-        merged))
+      local conn = assert(aw.connect(M.url(port), merged))
       clients[#clients + 1] = conn
       return conn
     end

@@ -371,7 +371,11 @@ end
 ---@return string|nil message
 ---@return string|nil code
 function Stream:next(timeout_ms)
-  options.timeout("stream:next", timeout_ms)
+  if not (self and self._source) then
+    class.raise_dot("stream", "next")
+  elseif timeout_ms ~= nil then
+    options.timeout("stream:next", timeout_ms)
+  end
   local event = self._held
   if event then
     self._held = nil
@@ -527,6 +531,6 @@ function M.new(channel, given)
   }, Stream)
 end
 
-class.seal(Stream, "stream")
+class.seal(Stream, "stream", { next = true })
 
 return M

@@ -414,6 +414,6 @@ function Reconstructor:missing(sync, with_partial)
   return events
 end
 
-class.seal(Reconstructor, "reconstruction")
+class.seal(Reconstructor, "reconstruction", { push = true })
 
 return M
