@@ -130,7 +130,7 @@ describe("a server on stdin and stdout", function()
   end)
 
   it("keeps a stream's place among gaps, duplicates and zeros", function()
-    start()
+    start { word_delay_ms = 50 } -- it goes on until it is aborted
     server:say(request("01", ("word "):rep(500)))
     for _, sequence in ipairs { 5, 1, 0 } do
       server:say(envelope { type = "more", sequence = sequence })
