@@ -65,7 +65,7 @@ local function scan(path)
       if alias then
         file.requires[alias] = module
       end
-      local class, title = line:match('class%.seal%((%w+), "([^"]+)"%)')
+      local class, title = line:match('class%.seal%((%w+), "([^"]+)"[,)]')
       if class then
         file.seals[class] = title
       end

@@ -8,6 +8,10 @@ local wait = require("agentwire._wait")
 
 local M = {}
 
+-- By channel: in place of a field, because a receiver that is no channel, as in
+-- channel.receive(5000), has none, whatever it is.
+local cores = setmetatable({}, { __mode = "k" })
+
 ---@class agentwire.Channel
 ---@field id string UUID of the scope
 ---@field kind "provider"|"agent"|"tool"
@@ -70,6 +74,7 @@ function M.new(connection, protocol, core, slot, id)
   self._anchor, self._guard = guard.new(function()
     connection:_abandon(core, slot, protocol.kind, id)
   end)
+  cores[self] = core
   self._readers = wait.signal("a message of", self)
   self._writers = wait.signal("room to send on", self)
   return self
@@ -124,7 +129,7 @@ end
 ---@return string? code "closed", "ended", "lost", "undeliverable", "json_*", and
 --- "limit": the message is more than the peer takes, and nothing was sent
 function Channel:send(type, payload, in_reply_to)
-  local core = self and self._core
+  local core = cores[self]
   if not core then
     class.raise_dot("channel", "send")
   end
@@ -155,7 +160,7 @@ end
 ---@return string? message
 ---@return string? code as send, and "would_block"
 function Channel:try_send(type, payload, in_reply_to)
-  local core = self and self._core
+  local core = cores[self]
   if not core then
     class.raise_dot("channel", "try_send")
   end
@@ -172,7 +177,7 @@ end
 ---refused_type, sequence, code, message}`; the peer has been told.
 ---@return table? event
 function Channel:next()
-  local core = self and self._core
+  local core = cores[self]
   if not core then
     class.raise_dot("channel", "next")
   end
@@ -208,7 +213,7 @@ end
 ---@return string? message
 ---@return string? code "ended", "lost", "closed" or "timeout"
 function Channel:receive(timeout_ms)
-  local core = self and self._core
+  local core = cores[self]
   if not core then
     class.raise_dot("channel", "receive")
   elseif timeout_ms ~= nil then

@@ -9,7 +9,7 @@ local HERE = "^spec/misuse/mistakes_spec%.lua:%d+: "
 local function things()
   local near, far = aw.pair()
   local provider = near:provider()
-  return { conn = near, far = far, tools = aw.tool.registry(),
+  return { conn = near, far = far, channel = near:open("tool"), tools = aw.tool.registry(),
     remote = near:tool(), agent = near:agent(), provider = provider,
     loop = aw.agent.loop { provider = provider, model = "a/b" },
     pool = aw.tool.pool(), task = aw.spawn(function() end) }
@@ -35,6 +35,11 @@ local INSIDE = {
   { function(t) t.task.join() end, "write task:join" },
   { function(t) t.pool.list() end, "write pool:list" },
   { function(t) t.conn.open({}) end, "called with a dot" },
+  { function(t) t.channel.receive(5000) end, "write channel:receive" },
+  { function(t) t.channel.receive() end, "write channel:receive" },
+  { function(t) t.channel.send("ack") end, "write channel:send" },
+  { function(t) t.channel.try_send({}) end, "write channel:try_send" },
+  { function(t) t.channel.next(true) end, "write channel:next" },
   -- what is not there
   { function(t) t.conn:send("x") end, "did you mean send_control?" },
   { function(t) t.conn:pnig() end, "did you mean ping?" },

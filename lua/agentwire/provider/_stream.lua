@@ -371,7 +371,7 @@ end
 ---@return string|nil message
 ---@return string|nil code
 function Stream:next(timeout_ms)
-  if not (self and self._source) then
+  if type(self) ~= "table" or not self._source then
     class.raise_dot("stream", "next")
   elseif timeout_ms ~= nil then
     options.timeout("stream:next", timeout_ms)
