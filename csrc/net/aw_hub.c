@@ -214,18 +214,37 @@ static int make_session(aw_hub *hub, aw_conn *conn, const aw_hello *hello,
   return AW_OK;
 }
 
+/* Has this session's peer as many as each would have of equal shares, or more?
+ * Sessions of such peers go first, or one that connects all the time would end
+ * those of everybody who is away for a moment. */
+static bool is_of_many(const session *s) {
+  return s->share->count * s->hub->shares.count >= s->hub->sessions.count;
+}
+
+static bool has_peer(const session *s, const aw_uuid *peer) {
+  return aw_uuid_equal(&s->share->peer, peer);
+}
+
 /* Who is away longest gives way to who comes; with `peer`, only of that peer's
  * sessions. False when nobody is away. */
 static bool make_room(aw_hub *hub, const aw_uuid *peer) {
   aw_node *node = aw_queue_first(&hub->detached);
+  session *longest = NULL;
   for (; node != NULL; node = aw_queue_next(&hub->detached, node)) {
     session *s = AW_CONTAINER(node, session, node);
-    if (peer == NULL || aw_uuid_equal(&s->share->peer, peer)) {
-      end_session(s, AW_E_LIMIT, "gave way to a newer session (sessions_max)");
-      return true;
+    if (peer != NULL ? has_peer(s, peer) : is_of_many(s)) {
+      longest = s;
+      break;
     }
+    longest = peer == NULL && longest == NULL ? s : longest;
   }
-  return false;
+  if (longest != NULL) {
+    end_session(longest, AW_E_LIMIT,
+                peer != NULL
+                    ? "gave way to a newer session (sessions_per_peer_max)"
+                    : "gave way to a newer session (sessions_max)");
+  }
+  return longest != NULL;
 }
 
 /* NULL, or why this peer cannot have another session. */
@@ -233,11 +252,11 @@ static const char *find_room(aw_hub *hub, const aw_uuid *peer) {
   unsigned of_peer = hub->options.sessions_per_peer_max;
   if (of_peer > 0 && aw_share_count(&hub->shares, peer) >= of_peer &&
       !make_room(hub, peer)) {
-    return "too many sessions of one peer";
+    return "too many sessions of one peer (sessions_per_peer_max)";
   }
   if (hub->sessions.count >= hub->options.sessions_max &&
       !make_room(hub, NULL)) {
-    return "too many sessions";
+    return "too many sessions (sessions_max)";
   }
   return NULL;
 }

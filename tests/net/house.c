@@ -3,6 +3,7 @@
 #include <string.h>
 
 struct house house;
+aw_identity *house_identity;
 
 static void on_conn(void *user, aw_conn *conn) {
   (void)user;
@@ -12,6 +13,7 @@ static void on_conn(void *user, aw_conn *conn) {
 
 static void on_transport(void *user, aw_transport *transport) {
   (void)user;
+  transport->identity = aw_identity_hold(house_identity);
   aw_hub_take(house.hub, transport);
 }
 

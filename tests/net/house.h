@@ -22,6 +22,9 @@ struct house {
 };
 extern struct house house;
 
+/* Whom those who come now are said to be; NULL: nobody. The test's. */
+extern aw_identity *house_identity;
+
 /* cmocka fixtures. What is in `conns` is freed, unless it was set to NULL. */
 int house_set_up(void **state);
 int house_tear_down(void **state);

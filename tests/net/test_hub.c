@@ -241,6 +241,48 @@ static void longest_detached_gives_way_to_newcomers(void **state) {
   assert_int_equal(aw_hub_sessions(house.hub), 2);
 }
 
+/* `number` has opened something and is away. */
+static void visit(unsigned number) {
+  aw_channel *channel = NULL;
+  unsigned before = house.accepted;
+  raw_peer raw;
+
+  house_come(&raw);
+  house_greet_as(&raw, number, HOUSE_KEY, 1, HOUSE_NO_SCOPES);
+  assert_welcomed(&raw, 1);
+  aw_conn *conn = house.conns[before];
+  assert_int_equal(
+      aw_mux_open(aw_conn_mux(conn), AW_KIND_PROVIDER, NULL, &channel), 0);
+  raw_free(&raw);
+  while (aw_conn_is_up(conn)) {
+    aw_loop_wait(house.loop, 10);
+  }
+}
+
+/* Somebody who is away for a moment keeps a place, whatever number of sessions
+ * another one makes; those give way to each other. */
+static void peer_of_many_sessions_gives_way_first(void **state) {
+  enum { ROOM = 4, VISITS = 10 };
+  aw_identity *mallory = NULL;
+  aw_conn *honest = NULL;
+
+  (void)state;
+  assert_int_equal(aw_identity_new(&mallory, aw_mem_default(), "mallory", ""),
+                   0);
+  house_open((aw_hub_options){.sessions_max = ROOM});
+  visit(1);
+  honest = house.conns[0];
+  house_identity = mallory;
+  for (unsigned i = 0; i < ROOM + VISITS; i++) {
+    visit(2 + i);
+    assert_false(aw_conn_is_closed(honest));
+    assert_in_range(aw_hub_sessions(house.hub), 1, ROOM);
+  }
+  assert_true(aw_conn_is_closed(house.conns[1]));
+  house_identity = NULL;
+  aw_identity_drop(mallory);
+}
+
 static void sessions_of_one_peer_have_a_share(void **state) {
   raw_peer first, second;
 
@@ -290,6 +332,7 @@ int main(void) {
       CASE(session_ends_when_its_window_has_passed),
       CASE(session_of_nothing_goes_with_its_connection),
       CASE(longest_detached_gives_way_to_newcomers),
+      CASE(peer_of_many_sessions_gives_way_first),
       CASE(sessions_of_one_peer_have_a_share),
       CASE(hub_may_go_while_somebody_greets),
   };
