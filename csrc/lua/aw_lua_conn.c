@@ -430,7 +430,8 @@ static int conn_held_bytes(lua_State *L) {
 }
 
 /* state() -> {up, closed, extended, window_ms, protocol, peer, transport,
- * pending_bytes} */
+ * pending_bytes, silent_ms, choked}: the last from `protocol` on while there
+ * is a transport; silent_ms since a byte came, choked while we do not read */
 static int conn_state(lua_State *L) {
   conn_box *box = aw_lua_check_conn(L, 1);
   lua_newtable(L);
@@ -448,6 +449,9 @@ static int conn_state(lua_State *L) {
     set_string(L, "peer", transport->info.peer);
     set_string(L, "transport", transport->info.kind);
     set_integer(L, "pending_bytes", transport->pending);
+    set_integer(L, "silent_ms",
+                aw_loop_now(transport->loop) - transport->last_in_ms);
+    set_boolean(L, "choked", aw_mux_choked(aw_conn_mux(box->conn)));
   }
   return 1;
 }

@@ -16,17 +16,26 @@ M.OPTIONS = options.spec("liveness", {
   ping_deadline_ms = options.integer(1, 2 ^ 31 - 1),
 })
 
+-- Any byte is a sign of life, as a part of a long message is. What we do not
+-- read tells nothing.
+local function is_silent(conn, ms)
+  local link = conn._core:state()
+  return link.up and not link.choked and link.silent_ms >= ms
+end
+
 ---@async
 local function watch(conn, interval_ms, deadline_ms)
   while not conn:wait_closed(interval_ms) do
-    if conn:is_open() and conn:stats().messages_in == conn._heard then
+    if conn._core:state().choked then
+      conn:ping(interval_ms) -- so that the other end hears us
+    elseif is_silent(conn, interval_ms) then
       local answered, _, code = conn:ping(deadline_ms)
-      if not answered and code == "timeout" then
+      if not answered and code == "timeout" and is_silent(conn, deadline_ms)
+      then
         conn:cut(("no answer to a ping for %d ms"):format(deadline_ms))
         return
       end
     end
-    conn._heard = conn:stats().messages_in
   end
 end
 

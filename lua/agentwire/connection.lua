@@ -62,7 +62,6 @@ local function new(core, given)
     _changed = nil,
     _idle = nil,
     _closed = nil,
-    _heard = 0, -- messages, when its liveness was looked at last
   }, Connection)
   self._changed = wait.signal("a change of", self)
   self._idle = wait.signal("the last scope of", self)
