@@ -96,7 +96,7 @@ end
 --- Waits until nothing has grown since `before`; what has, when the time is up.
 ---@return string difference "" for none
 function M.settled(before, parts, timeout_ms)
-  local deadline = host.current():now() + (timeout_ms or 3000)
+  local deadline = host.current():now() + (timeout_ms or 20000)
   local difference
   repeat
     collectgarbage()
