@@ -3,25 +3,8 @@
 local anything = require("spec.support.anything")
 local aw = require("agentwire")
 local link = require("spec.support.link")
+local payloads = require("tests.fuzz.payloads")
 local server = require("spec.support.server")
-
-local TYPES = {
-  provider = {
-    "stream_request", "complete_request", "models_request", "abort_request",
-    "sync_request", "sync", "ping", "pong", "goodbye", "nack", "ack", "result",
-    "stream_error", "text_delta", "weird",
-  },
-  agent = {
-    "agent_start", "agent_message", "agent_cancel", "agent_stop",
-    "agent_status", "tool_list", "tool_result", "tool_streaming", "agent_event",
-    "agent_error", "ping", "goodbye", "weird",
-  },
-  tool = {
-    "tool_register", "tool_unregister", "tool_list", "tool_execute",
-    "tool_cancel", "tool_status", "tool_result", "tool_stream", "tool_error",
-    "tool_registered", "tool_list_response", "ping", "goodbye", "weird",
-  },
-}
 
 local KINDS = { "provider", "agent", "tool" }
 
@@ -89,7 +72,7 @@ local function assail(client, count)
   for n = 1, count do
     local channel = #channels > 0 and math.random(4) > 1 and pick(channels)
       or open_one(client, channels, ids)
-    local type = pick(TYPES[channel.kind])
+    local type = pick(payloads.ASKED[channel.kind])
     local payload = payload_of(type, ids)
     if math.random(10) == 1 then
       client:send_control(channel.kind, channel.id, type, payload)
@@ -111,45 +94,6 @@ local function assail(client, count)
     channel:close()
   end
 end
-
-local function serve_all(conn)
-  local tools = aw.tool.registry()
-  tools:add { name = "echo", description = "", handler = function(args)
-    return args
-  end }
-  local model = aw.providers.scripted.new {}
-  require("agentwire.provider.server").attach(conn, model)
-  local agent = require("agentwire.agent.server")
-  agent.attach(conn, agent.new {
-    provider = aw.provider.loopback(model), tools = tools,
-  })
-  require("agentwire.tool.executor").attach(conn, tools,
-    { pool = aw.tool.pool() })
-end
-
--- What a server of each kind may say, and what it says last.
-local ANSWERS = {
-  provider = {
-    "ack", "nack", "start", "text_start", "text_delta", "text_end",
-    "thinking_start", "thinking_delta", "thinking_end", "toolcall_start",
-    "toolcall_delta", "toolcall_end", "done", "error", "keepalive", "result",
-    "stream_error", "models_response", "sync", "pong", "weird",
-  },
-  agent = {
-    "agent_started", "agent_event", "agent_result", "agent_stopped",
-    "agent_error", "session_info", "tool_list_response", "tool_execute",
-    "goodbye", "weird",
-  },
-  tool = {
-    "tool_registered", "tool_list_response", "tool_execute", "tool_stream",
-    "tool_result", "tool_cancelled", "tool_error", "tool_status_response",
-    "tool_list", "goodbye", "weird",
-  },
-}
-
-local LAST = {
-  provider = "stream_error", agent = "agent_stopped", tool = "goodbye",
-}
 
 local BLOCK = { delta = "d", id = "c", name = "n", arguments_json = "{}" }
 
@@ -179,7 +123,7 @@ local function serve_lies(conn)
           channel:message_id())
       end
       for _ = 1, math.random(5, 60) do
-        local type = pick(ANSWERS[kind])
+        local type = pick(payloads.SAID[kind])
         local payload = answer_of(type, channel, request, ids)
         if math.random(12) == 1 then
           conn:send_control(kind, channel.id, type, payload)
@@ -191,7 +135,7 @@ local function serve_lies(conn)
           aw.task.yield()
         end
       end
-      channel:send(LAST[kind], { code = "internal_error", message = "enough",
+      channel:send(payloads.LAST[kind], { code = "internal_error", message = "enough",
         session_id = channel.id })
     end)
   end
@@ -276,7 +220,7 @@ describe("a hostile peer", function()
             link.host.on_error = function(message)
               reports[#reports + 1] = message
             end
-            serve_all(conn)
+            payloads.serve_all(conn)
           end, function(client, conn)
             assail(client, server.scaled(2000))
             assert(client:ping(5000))

@@ -40,10 +40,6 @@ function Choice:text()
   return text
 end
 
-local function fits(text)
-  return pcall(json.decode, "\"\"") and json.encode(text) ~= nil
-end
-
 local function value(from, ids, depth)
   local what = from:below(depth > 4 and 5 or 8)
   if what < 3 then
@@ -52,7 +48,7 @@ local function value(from, ids, depth)
     return from:pick(ids)
   elseif what == 4 then
     local text = from:text()
-    return fits(text) and text or "?"
+    return json.encode(text) and text or "?"
   end
   local made = what == 5 and json.array {} or {}
   for index = 1, from:below(4) do
@@ -117,21 +113,6 @@ local function say_one(from, client, channels, ids)
   until not event
 end
 
-local function serve_all(conn)
-  local tools = aw.tool.registry()
-  tools:add { name = "echo", description = "", handler = function(args)
-    return args
-  end }
-  local model = aw.providers.scripted.new {}
-  require("agentwire.provider.server").attach(conn, model)
-  local agent = require("agentwire.agent.server")
-  agent.attach(conn, agent.new {
-    provider = aw.provider.loopback(model), tools = tools,
-  })
-  require("agentwire.tool.executor").attach(conn, tools,
-    { pool = aw.tool.pool() })
-end
-
 -- Both ends are open when the loop has turned.
 local function open_pair()
   local client, server = aw.pair()
@@ -143,7 +124,7 @@ end
 
 local function be_client(from)
   local client, server = open_pair()
-  serve_all(server)
+  payloads.serve_all(server)
   local channels, ids = {}, { "00000000-0000-4000-8000-000000000001", "e1" }
   for step = 1, STEPS_MAX do
     if from:left() == 0 then

@@ -250,6 +250,22 @@ function GOOD.session_info(from, ids)
     message_count = 1, created_at = 1, updated_at = 1 }
 end
 
+--- A server of everything, for a client that says anything.
+function M.serve_all(conn)
+  local tools = aw.tool.registry()
+  tools:add { name = "echo", description = "", handler = function(args)
+    return args
+  end }
+  local scripted = aw.providers.scripted.new {}
+  require("agentwire.provider.server").attach(conn, scripted)
+  local agent = require("agentwire.agent.server")
+  agent.attach(conn, agent.new {
+    provider = aw.provider.loopback(scripted), tools = tools,
+  })
+  require("agentwire.tool.executor").attach(conn, tools,
+    { pool = aw.tool.pool() })
+end
+
 -- What applications do with a connection, as tasks.
 local ASK = { model = "a/b", messages = { { role = "user", content = "x" } } }
 
