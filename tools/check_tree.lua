@@ -57,9 +57,9 @@ local function each_include(sources, folder, see)
   end
 end
 
-local function set_of_headers(...)
+local function set_of_headers(folders)
   local set = {}
-  for _, folder in ipairs({ ... }) do
+  for _, folder in ipairs(folders) do
     for _, path in ipairs(find(folder)) do
       set[path:match("[^/]+$")] = true
     end
@@ -73,21 +73,55 @@ local function add_check(name, fn)
   table.insert(checks, { name = name, fn = fn })
 end
 
-add_check("core includes only its own and libc's headers",
+-- What each folder may include of the others; CMakeLists.txt has the same.
+local BELOW = {
+  ["core/base"] = {},
+  ["core/json"] = { "core/base" },
+  ["core/websocket"] = { "core/base" },
+  ["core/mux"] = { "core/json", "core/base" },
+  ["net/loop"] = { "core/base" },
+  ["net/transport"] = { "net/loop", "core/mux", "core/base" },
+  ["net/lines"] = { "net/transport", "net/loop", "core/mux", "core/json",
+    "core/base" },
+  ["net/websocket"] = { "net/transport", "net/loop", "core/websocket",
+    "core/mux", "core/base" },
+  ["net/session"] = { "net/transport", "net/loop", "core/mux", "core/base" },
+}
+
+local function headers_seen_by(folder)
+  local folders = { "csrc/" .. folder }
+  for _, below in ipairs(BELOW[folder]) do
+    folders[#folders + 1] = "csrc/" .. below
+  end
+  return set_of_headers(folders)
+end
+
+add_check("a folder includes only itself and what is below it",
   function(sources, fail)
-    local own = set_of_headers("csrc/core")
-    each_include(sources, "csrc/core/", function(path, mark, name)
-      if not (mark == '"' and own or CORE_SYSTEM)[name] then
-        fail(path .. " includes " .. name)
-      end
-    end)
+    for folder in pairs(BELOW) do
+      local known = headers_seen_by(folder)
+      each_include(sources, "csrc/" .. folder .. "/", function(path, mark, name)
+        if mark == '"' and not known[name] then
+          fail(path .. " includes " .. name)
+        end
+      end)
+    end
   end)
 
-add_check("net includes only core's headers and its own",
+add_check("each folder of csrc has its place among the others",
+  function(_, fail)
+    for _, path in ipairs(find("csrc")) do
+      local folder = path:match("^csrc/(.*)/[^/]+$")
+      if folder ~= "lua" and not BELOW[folder] then
+        fail(path)
+      end
+    end
+  end)
+
+add_check("core includes only libc's headers of the system",
   function(sources, fail)
-    local known = set_of_headers("csrc/core", "csrc/net")
-    each_include(sources, "csrc/net/", function(path, mark, name)
-      if mark == '"' and not known[name] then
+    each_include(sources, "csrc/core/", function(path, mark, name)
+      if mark == "<" and not CORE_SYSTEM[name] then
         fail(path .. " includes " .. name)
       end
     end)

@@ -12,7 +12,7 @@ local wait = require("agentwire._wait")
 
 local M = {}
 
--- Bits of the core's events (csrc/net/aw_conn.h, csrc/core/aw_channel.h).
+-- Bits of the core's events (aw_conn.h, aw_channel.h).
 local UP, DOWN, NEWS, CLOSED = 1, 2, 4, 8
 local WRITABLE = 2
 

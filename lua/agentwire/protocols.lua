@@ -5,7 +5,7 @@ local M = {
   tool = require("agentwire.tool.protocol"),
 }
 
--- Flags of csrc/core/aw_types.h.
+-- Flags of csrc/core/mux/aw_types.h.
 local OPENS, ENDS, ZERO, FLOATS, STATE = 1, 2, 4, 8, 16
 
 -- Unsequenced whatever number they carry (docs/wire.md section 3).

@@ -15,8 +15,9 @@ libs=$(pkg-config --libs cmocka 2>/dev/null || echo -lcmocka)
 AW_WALKS=${AW_WALKS:-3000}
 export AW_WALKS
 
-mkdir "$work/core" "$work/o"
-cp "$core"/*.[ch] "$work/core"
+mkdir "$work/whole" "$work/core" "$work/o"
+cp "$core"/*/*.[ch] "$work/whole"
+cp "$work"/whole/* "$work/core"
 
 compile() { # source...
   for source in "$@"; do
@@ -39,8 +40,8 @@ fi
 
 missed=0
 mutant() { # name, file, sed expression that has to change exactly one line
-  sed "$3" "$core/$2" >"$work/core/$2"
-  changed=$(diff "$core/$2" "$work/core/$2" | grep -c '^>' || true)
+  sed "$3" "$work/whole/$2" >"$work/core/$2"
+  changed=$(diff "$work/whole/$2" "$work/core/$2" | grep -c '^>' || true)
   if [ "$changed" != 1 ]; then
     echo "mutants: $1: the edit of $2 changes $changed lines" >&2
     exit 2
@@ -52,7 +53,7 @@ mutant() { # name, file, sed expression that has to change exactly one line
   else
     echo "$1: caught ($(sed -n 's/^AW_SEED=//p' "$work/log" | head -n 1))"
   fi
-  cp "$core/$2" "$work/core/$2"
+  cp "$work/whole/$2" "$work/core/$2"
   compile "$work/core/$2"
 }
 

@@ -1,7 +1,7 @@
 #include "hub_world.h"
 #include "aw_error.h"
 #include "aw_hub.h"
-#include "websocket/aw_socket.h"
+#include "aw_socket.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>

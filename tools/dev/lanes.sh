@@ -107,7 +107,7 @@ lane_lint() {
   run_check clang-format clang-format --dry-run -Werror $(c_files)
   run_check cppcheck cppcheck -q --std=c11 -j "$JOBS" --inline-suppr \
     --enable=warning,performance,portability --error-exitcode=1 \
-    -Icsrc/core -Icsrc/net -Icsrc/lua csrc
+    $(find csrc -type d -printf '-I%p ') csrc
   run_check luacheck luacheck -q --no-color \
     $(ls -d lua spec examples bench tools 2>/dev/null) ./*.rockspec
   run_check shellcheck shellcheck -x -S warning dev tools/*.sh tools/dev/*.sh .ci/run \
