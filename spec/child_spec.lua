@@ -32,7 +32,7 @@ describe("a child process", function()
 
   it("leaves the host's own descriptors as they were", function()
     local child = process.run_text([[
-      local aw = require "agentwire"
+      local aw = require("agentwire")
       local file = io.open("README.md")
       aw.run(function() aw.connect { argv = { "true" } } end)
       os.execute("ls -l /proc/self/fd")]])
@@ -77,7 +77,7 @@ end)
 describe("the liveness of a child", function()
   local SERVES = { process.interpreter(), "-e", ([[
     package.path, package.cpath = %q, %q
-    local aw = require "agentwire"
+    local aw = require("agentwire")
     aw.run(function()
       aw.serve { stdio = true, tools = aw.tool.registry() }:wait_closed()
     end)]]):format(package.path, package.cpath) }
@@ -126,7 +126,7 @@ describe("a server on stdin and stdout", function()
         local conn = assert(aw.connect { argv = { process.interpreter(), "-e",
           ([[
           package.path, package.cpath = %q, %q
-          local aw = require "agentwire"
+          local aw = require("agentwire")
           local tools = aw.tool.registry()
           tools:add { name = "t", handler = function() %s return "r" end }
           aw.run(function()

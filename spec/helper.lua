@@ -1,13 +1,13 @@
----What the specs of tasks and hosts share.
+--- What the specs of tasks and hosts share.
 package.path = "./lua/?.lua;./lua/?/init.lua;" .. package.path
 
 local standalone = require("agentwire.host.standalone")
 
 local helper = {}
 
----A loop with a fake clock. Nothing in it really waits: when the host would
----block, time jumps to the next thing that is due. What the specs say about
----milliseconds is therefore exact, and says nothing about a real loop's clock.
+--- A loop with a fake clock. Nothing in it really waits: when the host would
+--- block, time jumps to the next thing that is due. What the specs say about
+--- milliseconds is therefore exact, and says nothing about a real loop's clock.
 local FakeLoop = {}
 FakeLoop.__index = FakeLoop
 
@@ -28,7 +28,7 @@ function FakeLoop:now()
   return self.time
 end
 
----Makes `object` ready now, or `after_ms` later.
+--- Makes `object` ready now, or `after_ms` later.
 function FakeLoop:raise(object, events, after_ms)
   if after_ms then
     table.insert(self._due, { self.time + after_ms, object, events })
@@ -104,7 +104,7 @@ function FakeLoop:close()
   self.closed = self.closed + 1
 end
 
----A standalone host on a fake loop; `host.reports` gathers what it reports.
+--- A standalone host on a fake loop; `host.reports` gathers what it reports.
 ---@return table host, table loop
 function helper.fake_host()
   local loop = helper.fake_loop()
@@ -116,7 +116,7 @@ function helper.fake_host()
   return host, loop
 end
 
----Fails if anything of what ran is left.
+--- Fails if anything of what ran is left.
 function helper.assert_clean(host)
   assert(host:live_tasks() == 0, "tasks are left: " .. host:live_tasks())
   assert(host._timer_count == 0, "timers are left: " .. host._timer_count)
@@ -124,7 +124,7 @@ function helper.assert_clean(host)
   assert(not host._scheduler:is_runnable(), "something is still runnable")
 end
 
----Runs `fn` while the collector works as hard as it can.
+--- Runs `fn` while the collector works as hard as it can.
 function helper.under_gc_pressure(fn)
   if collectgarbage("count") and _VERSION == "Lua 5.4" then
     collectgarbage("incremental")

@@ -27,7 +27,7 @@ local function assert_refused(value, message, code)
   assert.same({ n = 3, nil, message, code }, { n = 3, json.encode(value) })
 end
 
----An object of the runtime that calls `fn` when it is collected.
+--- An object of the runtime that calls `fn` when it is collected.
 local function finalized(fn)
   local object
   if new_proxy then

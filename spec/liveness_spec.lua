@@ -7,7 +7,7 @@ local process = require("spec.support.process")
 -- A child that says which process it is, and can be told to be busy.
 local SERVER = [[
   package.path, package.cpath = %q, %q
-  local aw = require "agentwire"
+  local aw = require("agentwire")
   local tools = aw.tool.registry()
   tools:add { name = "pid", handler = function()
     local file = io.open("/proc/self/stat")
@@ -142,7 +142,7 @@ describe("a child process with pings", function()
         ping_interval_ms = 50, ping_deadline_ms = 200, window_bytes = 1024,
         inbound_bytes = 1024, argv = { process.interpreter(), "-e", ([[
         package.path, package.cpath = %q, %q
-        local aw = require "agentwire"
+        local aw = require("agentwire")
         aw.run(function()
           aw.listen({ stdio = true, base = true }, function(conn)
             conn:serve("provider", function(channel)
@@ -182,7 +182,7 @@ describe("a server on stdin and stdout with pings", function()
   -- It has a session, which a peer on a network could come back to.
   it("ends when its parent is stopped", function()
     local parent = process.run_text(([[
-      local aw = require "agentwire"
+      local aw = require("agentwire")
       aw.run(function()
         local conn = assert(aw.connect { argv = { %q, "-e", %q } })
         print(conn:tool():execute { name = "pid", args = {} }.parts[1].text)

@@ -14,7 +14,7 @@ local function start(text, prefix)
 end
 
 local SLEEPS = [[
-  local aw = require "agentwire"
+  local aw = require("agentwire")
   aw.run(function()
     aw.task.defer(function()
       aw.sleep(1)
@@ -43,7 +43,7 @@ describe("the first signal", function()
 
     it(name .. " cancels a busy program at its next wait", function()
       local child = start([[
-        local aw = require "agentwire"
+        local aw = require("agentwire")
         aw.run(function()
           aw.task.defer(function() print("deferred") end)
           print("ready")
@@ -71,7 +71,7 @@ describe("the first signal", function()
         end)
       end))
       local child = start(([[
-        local aw = require "agentwire"
+        local aw = require("agentwire")
         aw.run(function()
           local conn = assert(aw.connect(%q))
           print("ready")
@@ -94,7 +94,7 @@ describe("the first signal", function()
   it("TERM lets a server's work end", function()
     link.run(function()
       local child = start([[
-        local aw = require "agentwire"
+        local aw = require("agentwire")
         aw.run(function()
           local server = assert(aw.listen("ws://127.0.0.1:0", function(conn)
             conn:serve("provider", function(channel)
@@ -123,7 +123,7 @@ describe("the first signal", function()
     function()
       link.run(function()
         local child = start([[
-          local aw = require "agentwire"
+          local aw = require("agentwire")
           aw.run(function()
             local server = assert(aw.listen({ url = "ws://127.0.0.1:0",
               drain_ms = 50 }, function(conn)
@@ -167,7 +167,7 @@ describe("the second signal", function()
 
   it("ends a program whose cleanup takes for ever", function()
     local child = start([[
-      local aw = require "agentwire"
+      local aw = require("agentwire")
       aw.run(function()
         aw.task.defer(function()
           print("cleaning")

@@ -158,8 +158,6 @@ for name, way in pairs(WAYS) do
     end)
 end
 
--- What no honest peer sends --------------------------------------------------------
-
 local function envelope(type, key, id, sequence, payload)
   return ('{"type":"%s","%s":"%s","message_id":"%s","sequence":%d,'
     .. '"timestamp":1,"version":1,"payload":%s}')

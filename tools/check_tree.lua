@@ -179,6 +179,67 @@ add_check("every public header is guarded by its name", function(sources, fail)
   end
 end)
 
+-- Folders of C that are written by the rules below; data of the tests is not C.
+local ONE_HAND = { "csrc/lua/", "tests/" }
+
+local function is_one_hand(path)
+  for _, folder in ipairs(ONE_HAND) do
+    if path:find(folder, 1, true) == 1 and path:find("%.[ch]$") then
+      return true
+    end
+  end
+  return false
+end
+
+-- Calls `see(path, number, line)` for each line of a Lua file, or of a C file
+-- that the rules apply to.
+local function each_line(sources, extension, see)
+  for _, source in ipairs(sources) do
+    local path = source.path
+    if extension == "lua" and path:find("%.lua$")
+      or extension == "c" and is_one_hand(path) then
+      local number = 0
+      for line in source.text:gmatch("([^\n]*)\n") do
+        number = number + 1
+        see(path, number, line)
+      end
+    end
+  end
+end
+
+-- `rules`: what is wrong, and a pattern of lines that are.
+local function forbid(extension, rules)
+  return function(sources, fail)
+    each_line(sources, extension, function(path, number, line)
+      for what, pattern in pairs(rules) do
+        if line:find(pattern) then
+          fail(("%s:%d %s"):format(path, number, what))
+        end
+      end
+    end)
+  end
+end
+
+add_check("Lua is written one way", forbid("lua", {
+  ["require without parentheses"] = "%f[%w_]require%s*[\"'][%w_.]+[\"']",
+  ["a doc comment is `--- Text`"] = "^%s*%-%-%-[^%s@|-]",
+  ["a banner"] = "^%s*%-%-[^\n]*%-%-%-%-",
+}))
+
+add_check("a doc comment goes on as it began", function(sources, fail)
+  local before = ""
+  each_line(sources, "lua", function(path, number, line)
+    if line:find("^%s*%-%- ") and before:find("^%s*%-%-%-") then
+      fail(("%s:%d"):format(path, number))
+    end
+    before = line
+  end)
+end)
+
+add_check("C is written one way", forbid("c", {
+  ["a banner"] = "^%s*/?%*[^\n]*%-%-%-%-",
+}))
+
 local sources = read_sources(
   "csrc lua spec tests examples bench tools dev .ci")
 local any_failed = false

@@ -4,8 +4,8 @@
 --
 -- agentwire.v1 stops the sender by credit, a base peer by pausing its socket;
 -- the second is the engine's own work. Names each promise that was broken.
-local aw = require "agentwire"
-local usage = require "wire.usage"
+local aw = require("agentwire")
+local usage = require("wire.usage")
 
 local TOTAL, BLOCK = 48 * 1024, ("x"):rep(1024) -- KiB
 -- Everything that may hold a message: the log and the output (1 MiB each), the

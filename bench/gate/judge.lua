@@ -1,4 +1,4 @@
----The verdict on two sets of metrics. Pure: tables in, a table out.
+--- The verdict on two sets of metrics. Pure: tables in, a table out.
 local M = {}
 
 ---@class agentwire.gate.Row
@@ -125,8 +125,8 @@ local function weigh_performance(verdict)
   end
 end
 
----Every criterion of reliability has to hold for the candidate, and at least
----one of performance. A metric that is missing on either side means no.
+--- Every criterion of reliability has to hold for the candidate, and at least
+--- one of performance. A metric that is missing on either side means no.
 ---@param criteria {reliability: table[], performance: table[]}
 ---@param baseline table<string, number>
 ---@param candidate table<string, number>
@@ -154,7 +154,7 @@ local function add_rows(lines, rows, is_ratio)
   end
 end
 
----The verdict as a table for people; its last line begins with GO or NO-GO.
+--- The verdict as a table for people; its last line begins with GO or NO-GO.
 ---@param verdict agentwire.gate.Verdict
 ---@return string
 function M.render(verdict)

@@ -4,7 +4,7 @@
 --
 -- Each cut comes after further events have arrived, and counts as a success
 -- when the session is resumed within the deadline. The readers do not know.
-local aw = require "agentwire"
+local aw = require("agentwire")
 
 local CUTS = tonumber(arg[1])
 local STREAMS = 4

@@ -2,7 +2,7 @@
 -- WebSocket on loopback: what is counted by run.sh.
 --
 --   lua hop.lua COUNT
-local aw = require "agentwire"
+local aw = require("agentwire")
 
 local count = tonumber(arg[1])
 local DELTA = { content_index = 0, delta = "fifteen letters" }

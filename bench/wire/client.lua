@@ -1,7 +1,7 @@
 -- The standard job's client: reads every stream to its end, checks order and
 -- text, then measures a ping-pong on the same connection.
-local aw = require "agentwire"
-local usage = require "wire.usage"
+local aw = require("agentwire")
+local usage = require("wire.usage")
 
 local url, streams, events = arg[1], tonumber(arg[2]), tonumber(arg[3])
 local DELTA = require("wire.job").DELTA

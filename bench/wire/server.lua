@@ -1,6 +1,6 @@
 -- The standard job's server: a task for each stream sends its deltas.
-local aw = require "agentwire"
-local usage = require "wire.usage"
+local aw = require("agentwire")
+local usage = require("wire.usage")
 local DELTA = require("wire.job").DELTA
 
 local marks = { cpu = 0, idle = 0 }

@@ -3,12 +3,12 @@ local core = require("agentwire.core")
 
 local M = {}
 
----CPU time of this process in microseconds, user and system.
+--- CPU time of this process in microseconds, user and system.
 function M.cpu_us()
   return os.clock() * 1e6
 end
 
----Monotonic microseconds.
+--- Monotonic microseconds.
 M.now_us = core.monotonic_us
 
 ---@return integer kibibytes

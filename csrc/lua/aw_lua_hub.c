@@ -292,8 +292,6 @@ static int hub_sessions(lua_State *L) {
   return 2;
 }
 
-/* ------------------------------------------------------------ requests -- */
-
 static upgrade_box *check_upgrade(lua_State *L) {
   return aw_lua_self(L, 1, AW_LUA_UPGRADE);
 }

@@ -1,6 +1,7 @@
----The requests that a server decides on, each in a task of its own where a hook
----is asked. A decision ends with whoever waits for it, and only so many are
----under way: further requests wait in the core, no longer than their handshake.
+--- The requests that a server decides on, each in a task of its own where a
+--- hook is asked. A decision ends with whoever waits for it, and only so many
+--- are under way: further requests wait in the core, no longer than their
+--- handshake.
 local identity = require("agentwire._identity")
 local log = require("agentwire.log")
 local task = require("agentwire.task")
@@ -19,7 +20,7 @@ Admission.__index = Admission
 ---@param scheduler agentwire.Scheduler
 ---@param admit fun(request: table): any, table? agentwire.access
 ---@param options table `authenticate` (then decisions may wait),
----`authenticating_max`
+--- `authenticating_max`
 ---@return agentwire.Admission
 function M.new(hub, scheduler, admit, options)
   return setmetatable({
@@ -70,7 +71,7 @@ local function refuse(upgrade, request, why)
   upgrade:refuse(status, why and why.message or "unauthenticated")
 end
 
----A hook that raises refuses.
+--- A hook that raises refuses.
 local function decide(self, upgrade)
   local request = describe(upgrade)
   if not request then
@@ -89,7 +90,7 @@ local function decide(self, upgrade)
   end
 end
 
----Decides on what waits, as far as there is room.
+--- Decides on what waits, as far as there is room.
 ---@param keeper agentwire.Task the server's; decisions end with it
 function Admission:take(keeper)
   self._keeper = keeper
@@ -119,7 +120,7 @@ function Admission:_ask(upgrade)
   end)
 end
 
----Ends the decisions for which nobody waits any more.
+--- Ends the decisions for which nobody waits any more.
 function Admission:withdraw()
   for upgrade, decision in pairs(self._asking) do
     if not upgrade:waits() then

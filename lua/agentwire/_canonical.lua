@@ -1,5 +1,5 @@
----JSON Schemas in one form, whichever process writes them: what reaches a model
----again and again has to be the same bytes, or no cache of prompts hits.
+--- JSON Schemas in one form, whichever process writes them: what reaches a
+--- model again and again has to be the same bytes, or no cache of prompts hits.
 local json = require("agentwire.json")
 
 local M = {}
@@ -52,8 +52,8 @@ function copy(value, place, depth)
   return out
 end
 
----A copy that is always written the same: members by name, and lists and
----objects told apart where they are empty (`required = {}` is `[]`).
+--- A copy that is always written the same: members by name, and lists and
+--- objects told apart where they are empty (`required = {}` is `[]`).
 ---@param schema any
 ---@return any
 function M.schema(schema)

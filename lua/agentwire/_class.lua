@@ -1,5 +1,5 @@
----What all classes that users meet have in common: a method that is called with
----a dot says so, and one that does not exist names those that do.
+--- What all classes that users meet have in common: a method that is called
+--- with a dot says so, and one that does not exist names those that do.
 local misuse = require("agentwire._misuse")
 
 local M = {}
@@ -11,8 +11,8 @@ local MAX_LINES = 1000
 
 local OWN = debug.getinfo(1, "S").source:match("^(.*)_class%.lua$")
 
----For the methods that are called for each message and look at their receiver
----themselves (`hot` of `seal`).
+--- For the methods that are called for each message and look at their receiver
+--- themselves (`hot` of `seal`).
 ---@param name string
 ---@param method string
 function M.raise_dot(name, method)
@@ -20,8 +20,8 @@ function M.raise_dot(name, method)
     .. " %s:%s(…)", name, method, name, method)
 end
 
----The same method, but for other receivers. The usual arities go without
----varargs, which cost more than the check.
+--- The same method, but for other receivers. The usual arities go without
+--- varargs, which cost more than the check.
 local function guard(class, name, method, fn)
   local info = debug.getinfo(fn, "u")
   if info.isvararg or (info.nparams or 9) > 5 then
@@ -39,8 +39,6 @@ local function guard(class, name, method, fn)
     return fn(self, a, b, c, d)
   end
 end
-
--- A member that is not there ---------------------------------------------------
 
 local seen, seen_count = {}, 0
 
@@ -61,9 +59,9 @@ local function line_of(info)
   return lines and lines()
 end
 
----Whether the line that asked for a member cannot do without it: it stands
----there once, as `:name(`, `.name(` or `.name.`. What asks before it calls, as
----`if object.name then object.name() end` does, names it twice.
+--- Whether the line that asked for a member cannot do without it: it stands
+--- there once, as `:name(`, `.name(` or `.name.`. What asks before it calls, as
+--- `if object.name then object.name() end` does, names it twice.
 local function is_needed(info, name)
   local key = info.source .. ":" .. info.currentline .. ":" .. name
   if seen[key] or seen_count >= MAX_LINES then
@@ -93,7 +91,7 @@ local function list_of(members, lazy)
   return list
 end
 
----Raises if user code is about to use what is not there.
+--- Raises if user code is about to use what is not there.
 ---@param title string of what it was asked for
 ---@param known fun(): string[]
 local function missing(title, name, known)
@@ -112,12 +110,12 @@ local function missing(title, name, known)
     (meant and "There are " or "there are ") .. table.concat(list, ", "))
 end
 
----Closes a class whose methods are all there.
+--- Closes a class whose methods are all there.
 ---@generic T
 ---@param class T its own __index
 ---@param name string as users call an instance of it: "session"
 ---@param hot table<string, true>? methods that check their receiver themselves,
----where a call more for each message would be felt
+--- where a call more for each message would be felt
 ---@return T class
 function M.seal(class, name, hot)
   for method, fn in pairs(class) do
@@ -138,8 +136,8 @@ function M.seal(class, name, hot)
   end })
 end
 
----The same for a table of functions: calling one that is not there names those
----that are. Other members are loaded by name when they are asked for.
+--- The same for a table of functions: calling one that is not there names those
+--- that are. Other members are loaded by name when they are asked for.
 ---@param module table
 ---@param name string
 ---@param lazy table<string, string>? member -> module to require

@@ -1,5 +1,5 @@
----What differs between Lua 5.4 and LuaJIT, and between their hosts, and nothing
----else.
+--- What differs between Lua 5.4 and LuaJIT, and between their hosts, and
+--- nothing else.
 
 -- Waits cross pcall, metamethods and iterators, which only these two can.
 if _VERSION ~= "Lua 5.4" and not rawget(_G, "jit") then
@@ -8,8 +8,9 @@ end
 
 local compat = {}
 
----A function of the language's coroutine library. OpenResty puts its own in
----their places, which belong to one request, and keeps these under another name.
+--- A function of the language's coroutine library. OpenResty puts its own in
+--- their places, which belong to one request, and keeps these under another
+--- name.
 local function own(name)
   return rawget(coroutine, "_" .. name) or coroutine[name]
 end
@@ -26,19 +27,19 @@ compat.pack = table.pack
     return { n = select("#", ...), ... }
   end
 
----Whether a yield would work, or there is a C function in the way. Where the
----language cannot tell, the yield itself has to fail.
+--- Whether a yield would work, or there is a C function in the way. Where the
+--- language cannot tell, the yield itself has to fail.
 ---@type fun(): boolean
 compat.is_yieldable = coroutine.isyieldable or function()
   return true
 end
 
----Ends a suspended coroutine where the language can; elsewhere the collector
----is left to do it.
+--- Ends a suspended coroutine where the language can; elsewhere the collector
+--- is left to do it.
 ---@type fun(co: thread)
 compat.close = coroutine.close or function() end
 
----Has `fn` called when the returned value is collected.
+--- Has `fn` called when the returned value is collected.
 ---@param fn fun()
 ---@return any anchor
 function compat.on_collect(fn)

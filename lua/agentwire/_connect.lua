@@ -1,4 +1,4 @@
----Connecting: what `aw.connect` and `aw.pair` take, and one attempt of it.
+--- Connecting: what `aw.connect` and `aw.pair` take, and one attempt of it.
 local connection = require("agentwire.connection")
 local core = require("agentwire.core")
 local host = require("agentwire.host")
@@ -35,9 +35,9 @@ local M = {}
 ---@class agentwire.ConnectOptions: agentwire.PairOptions
 ---@field url string|fun(about: agentwire.Attempt): string|nil
 ---@field token string|(fun(about: agentwire.Attempt): string?, string?)|nil sent
----as `Authorization: Bearer …`
+--- as `Authorization: Bearer …`
 ---@field headers table|(fun(about: agentwire.Attempt): table)|nil further
----headers, by name or as a list of {name, value}
+--- headers, by name or as a list of {name, value}
 ---@field tls agentwire.TlsOptions?
 ---@field host string? Host header in place of the URL's host
 ---@field proxy string? "http://user:password@host:port", or "environment"
@@ -48,8 +48,8 @@ local M = {}
 ---@field ping_deadline_ms integer? further silence before the end, 15 000
 ---@field reconnect agentwire.ReconnectPolicy|boolean|nil false: never
 ---@field follow boolean|"same_host"|string[]|nil whether a draining server may
----send us to another URL: anywhere, on its host, to hosts of a list. Never to
----less security
+--- send us to another URL: anywhere, on its host, to hosts of a list. Never to
+--- less security
 
 ---@class agentwire.SpawnOptions: agentwire.PairOptions, agentwire.LivenessOptions
 ---@field argv string[] a command that speaks on its stdin and stdout
@@ -127,7 +127,7 @@ local SPAWN = options.spec("connect { argv }", {
   reconnect = options.constant(false),
 }, OPENING, liveness.OPTIONS)
 
----The host's loop, whose core knows the protocols' types.
+--- The host's loop, whose core knows the protocols' types.
 ---@return userdata loop
 function M.loop()
   local loop = host.current():loop()
@@ -168,10 +168,8 @@ local function read_options(target, given)
   return merged
 end
 
--- Dialing ----------------------------------------------------------------------
-
----What starts each transport of a connection. `url` is the one that was used
----last; `refreshes` says that something is asked for before each attempt.
+--- What starts each transport of a connection. `url` is the one that was used
+--- last; `refreshes` says that something is asked for before each attempt.
 ---@class agentwire.Dialer
 local Dialer = {}
 Dialer.__index = Dialer
@@ -191,7 +189,7 @@ local function new_dialer(merged)
   }, Dialer)
 end
 
----The value of an option, or what its function gives.
+--- The value of an option, or what its function gives.
 local function ask(value, name, refused)
   if type(value) ~= "function" then
     return value
@@ -224,7 +222,7 @@ local function problem_of(asked)
   return core.header_problem { token = asked.token, headers = asked.headers }
 end
 
----What an attempt needs, asked where it is a function.
+--- What an attempt needs, asked where it is a function.
 ---@async
 ---@param url string? instead of the one that was given
 ---@param refused boolean? the last attempt was refused for its credentials
@@ -269,7 +267,7 @@ local function list_environment(env)
   return list
 end
 
----Starts a transport. Does not wait.
+--- Starts a transport. Does not wait.
 ---@param conn userdata
 ---@param asked table
 ---@return boolean|nil ok
@@ -285,16 +283,16 @@ function Dialer:dial(conn, asked)
   return conn:connect(asked)
 end
 
----Connects to `ws://` or `wss://`, or to a child process: `{argv = {...}}`.
----`url`, `token` and `headers` may be functions, which may wait: they are asked
----before each attempt.
+--- Connects to `ws://` or `wss://`, or to a child process: `{argv = {...}}`.
+--- `url`, `token` and `headers` may be functions, which may wait: they are
+--- asked before each attempt.
 ---@async
 ---@param target string|function|agentwire.ConnectOptions|agentwire.SpawnOptions
 ---@param given agentwire.ConnectOptions|agentwire.SpawnOptions|nil
 ---@return agentwire.Connection? connection
 ---@return string? message
 ---@return string? code `refused`, `timeout`, `not_found`, `io_error`,
----`ws_protocol`, `tls`, `no_credentials`, `invalid_argument`
+--- `ws_protocol`, `tls`, `no_credentials`, `invalid_argument`
 function M.connect(target, given)
   local merged = read_options(target, given)
   task.checkpoint() -- before anything is begun
@@ -311,7 +309,7 @@ function M.connect(target, given)
   return conn, message, code
 end
 
----Two ends in this process.
+--- Two ends in this process.
 ---@param given agentwire.PairOptions?
 ---@return agentwire.Connection client
 ---@return agentwire.Connection server

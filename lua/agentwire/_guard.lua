@@ -1,5 +1,5 @@
----What nobody holds any more is given up: a guard lives as long as the object
----that keeps it, and says so when both are collected.
+--- What nobody holds any more is given up: a guard lives as long as the object
+--- that keeps it, and says so when both are collected.
 local compat = require("agentwire._compat")
 local host = require("agentwire.host")
 
@@ -17,8 +17,8 @@ local function run(guard)
   end
 end
 
----Has `release()` called, outside of any task, once the guard is collected. It
----must not hold the object that keeps the guard.
+--- Has `release()` called, outside of any task, once the guard is collected. It
+--- must not hold the object that keeps the guard.
 ---@param release fun()
 ---@return table guard keep it in the object
 ---@return agentwire.Guard state `dismiss` it when the object ends by itself

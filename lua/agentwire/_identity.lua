@@ -1,6 +1,6 @@
----Who a peer is. A server's admission makes an identity, the core carries its
----text with the upgrade, the transport and the session, and whoever serves the
----connection finds it as `conn.identity`.
+--- Who a peer is. A server's admission makes an identity, the core carries its
+--- text with the upgrade, the transport and the session, and whoever serves the
+--- connection finds it as `conn.identity`.
 local json = require("agentwire.json")
 local shares = require("agentwire._shares")
 
@@ -21,7 +21,7 @@ function Identity:__tostring()
   return self.name
 end
 
----What is wrong with an id, or nil.
+--- What is wrong with an id, or nil.
 local function check_id(id)
   if type(id) ~= "string" or id == "" then
     return "an identity needs an id or a name, a string that is not empty"
@@ -37,8 +37,8 @@ local function make(members)
   return setmetatable(members, Identity)
 end
 
----Reads what a hook or a table of tokens says of a peer: true (then it is who
----its certificate says, or nobody), a name, or a table with `id` or `name`.
+--- Reads what a hook or a table of tokens says of a peer: true (then it is who
+--- its certificate says, or nobody), a name, or a table with `id` or `name`.
 ---@param value any
 ---@param subject string? of the client's certificate
 ---@return agentwire.Identity? identity nil: nobody in particular
@@ -98,8 +98,8 @@ local LOCAL_ID = "local"
 
 local LOCAL = { memory = true, stdio = true, process = true }
 
----Who is at the other end of a core connection. A peer that comes back may have
----other rights than before.
+--- Who is at the other end of a core connection. A peer that comes back may
+--- have other rights than before.
 ---@param core userdata
 ---@param before agentwire.Identity?
 ---@return agentwire.Identity?
@@ -112,8 +112,8 @@ function M.of(core, before)
     or nil
 end
 
----Whose it is by proof. Local peers are several programs under one name, and
----nobody in particular is anybody.
+--- Whose it is by proof. Local peers are several programs under one name, and
+--- nobody in particular is anybody.
 ---@param conn table
 ---@return string? id
 function M.proven(conn)
@@ -121,8 +121,8 @@ function M.proven(conn)
   return who and who.id ~= LOCAL_ID and who.id or nil
 end
 
----What names an owner: peers of the same identity are one, and so are all who
----are nobody in particular.
+--- What names an owner: peers of the same identity are one, and so are all who
+--- are nobody in particular.
 ---@param conn table
 ---@return string id "" for nobody
 function M.owner(conn)

@@ -1,19 +1,19 @@
----The limits of a connection, the same at both ends: names that csrc/lua reads
----(aw_lua_mux_options) and docs/connection.md explains. 0 is the default.
+--- The limits of a connection, the same at both ends: names that csrc/lua reads
+--- (aw_lua_mux_options) and docs/connection.md explains. 0 is the default.
 local options = require("agentwire._options")
 
 local M = {}
 
----A number of things, or of milliseconds, as the core takes it.
+--- A number of things, or of milliseconds, as the core takes it.
 M.COUNT = options.integer(0, 2 ^ 31 - 1)
 
----A size in bytes, as the core takes it.
+--- A size in bytes, as the core takes it.
 M.SIZE = options.integer(0, 2 ^ 40)
 
----Bytes of one message: the core's records count in 32 bits.
+--- Bytes of one message: the core's records count in 32 bits.
 M.MESSAGE = options.integer(0, 256 * 1024 * 1024)
 
----Values of one message.
+--- Values of one message.
 M.VALUES = options.integer(0, 2 ^ 24)
 
 local COUNT, SIZE = M.COUNT, M.SIZE

@@ -1,5 +1,5 @@
----Where a server listens, and whom it believes: the options of `aw.listen` that
----the socket is made with.
+--- Where a server listens, and whom it believes: the options of `aw.listen`
+--- that the socket is made with.
 local core = require("agentwire.core")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
@@ -39,7 +39,7 @@ M.OPTIONS = options_of.spec("listen", {
   backlog = options_of.integer(0, 2 ^ 31 - 1),
 })
 
----Is this the URL of a Unix socket?
+--- Is this the URL of a Unix socket?
 ---@param url string
 ---@return boolean
 function M.is_unix(url)
@@ -49,7 +49,7 @@ end
 -- What a socket's file has no use for, and what only that has.
 local TCP_ONLY, UNIX_ONLY = { "host", "reuse_port" }, { "socket_mode" }
 
----Raises for options that do not go with the URL.
+--- Raises for options that do not go with the URL.
 ---@param title string the entry point
 ---@param options table
 function M.check(title, options)
@@ -62,7 +62,7 @@ function M.check(title, options)
   end
 end
 
----The options as the core takes them.
+--- The options as the core takes them.
 ---@param options table
 ---@return table
 function M.to_core(options)
@@ -77,7 +77,7 @@ function M.to_core(options)
   return given
 end
 
----The URL with the port that was bound.
+--- The URL with the port that was bound.
 ---@param url string
 ---@param port integer
 ---@return string

@@ -1,5 +1,5 @@
----Whether the other end of a line transport still lives. Sockets have pings of
----their own; a pipe to a process that is stopped or stuck just says nothing.
+--- Whether the other end of a line transport still lives. Sockets have pings of
+--- their own; a pipe to a process that is stopped or stuck just says nothing.
 local options = require("agentwire._options")
 local task = require("agentwire.task")
 
@@ -39,8 +39,8 @@ local function watch(conn, interval_ms, deadline_ms)
   end
 end
 
----Cuts the link when its other end does not answer. Does nothing without
----`ping_interval_ms`.
+--- Cuts the link when its other end does not answer. Does nothing without
+--- `ping_interval_ms`.
 ---@param conn agentwire.Connection
 ---@param given agentwire.LivenessOptions
 function M.keep(conn, given)

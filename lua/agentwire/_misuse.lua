@@ -1,12 +1,12 @@
----Misuse of the API: raised at the line of whoever called it, with what is
----wrong, where, and what was probably meant.
+--- Misuse of the API: raised at the line of whoever called it, with what is
+--- wrong, where, and what was probably meant.
 local M = {}
 
 -- Where this library's own files are, as debug.getinfo names them.
 local OWN = debug.getinfo(1, "S").source:match("^(.*)_misuse%.lua$")
 
----The level, as for `error`, of the first function that is not this
----library's: the line to blame, however deep the check was made.
+--- The level, as for `error`, of the first function that is not this
+--- library's: the line to blame, however deep the check was made.
 local function level_outside()
   local level = 3
   local info = debug.getinfo(level, "S")
@@ -20,7 +20,7 @@ local function level_outside()
   return 3
 end
 
----Raises a misuse error at the caller's line.
+--- Raises a misuse error at the caller's line.
 ---@param format string
 ---@param ... any arguments of string.format
 function M.raise(format, ...)
@@ -60,8 +60,8 @@ local function shared_start(a, b)
   return length
 end
 
----The known name that `name` was probably meant to be: the one with the fewest
----letters wrong, else one that begins alike.
+--- The known name that `name` was probably meant to be: the one with the fewest
+--- letters wrong, else one that begins alike.
 ---@param name string
 ---@param known string[]
 ---@return string?
@@ -83,7 +83,7 @@ function M.nearest(name, known)
   return found or alike
 end
 
----What a value is, for "expected …, got …"; secrets are not repeated.
+--- What a value is, for "expected …, got …"; secrets are not repeated.
 ---@param value any
 ---@return string
 function M.describe(value)

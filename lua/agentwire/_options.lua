@@ -1,9 +1,9 @@
----What an entry point takes: names, kinds and shapes of its options, declared
----once and checked the same way everywhere. A wrong one raises at the caller's
----line: `connect: unknown option tokne; did you mean token?`
+--- What an entry point takes: names, kinds and shapes of its options, declared
+--- once and checked the same way everywhere. A wrong one raises at the caller's
+--- line: `connect: unknown option tokne; did you mean token?`
 ---
----A kind is `{ name = "a string", accepts = function(value) -> boolean }`; a
----spec is a kind too, so options tables nest.
+--- A kind is `{ name = "a string", accepts = function(value) -> boolean }`; a
+--- spec is a kind too, so options tables nest.
 local json = require("agentwire.json")
 local misuse = require("agentwire._misuse")
 
@@ -48,7 +48,7 @@ M.filled = kind("a string that is not empty", function(value)
   return type(value) == "string" and value ~= ""
 end)
 
----Milliseconds; `math.huge` is no limit.
+--- Milliseconds; `math.huge` is no limit.
 M.duration_ms = kind("a duration in milliseconds", function(value)
   return is_number(value, 0)
 end)
@@ -69,10 +69,10 @@ function M.integer(least, most)
   end)
 end
 
----How many of something, at least one.
+--- How many of something, at least one.
 M.count = M.integer(1, 2 ^ 31 - 1)
 
----A size in bytes.
+--- A size in bytes.
 M.bytes = M.integer(1, 2 ^ 53 - 1)
 
 ---@param list string[]
@@ -103,7 +103,7 @@ function M.list_of(item)
   end)
 end
 
----Any of several kinds; one of them may be a spec.
+--- Any of several kinds; one of them may be a spec.
 ---@param ... agentwire.OptionKind
 function M.either(...)
   local kinds, names, spec = { ... }, {}, nil
@@ -123,21 +123,21 @@ function M.either(...)
   return either
 end
 
----How ids are written: 8-4-4-4-12 hexadecimal digits.
+--- How ids are written: 8-4-4-4-12 hexadecimal digits.
 M.uuid = kind("a UUID", function(value)
   return type(value) == "string" and #value == 36
     and value:find("^%x+%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x+$") == 1
     and value:sub(9, 9) == "-"
 end)
 
----The one value given.
+--- The one value given.
 function M.constant(value)
   return kind(tostring(value), function(given)
     return given == value
   end)
 end
 
----An object with a method of this name, as our own classes have.
+--- An object with a method of this name, as our own classes have.
 ---@param name string what is expected
 ---@param method string
 function M.having(name, method)
@@ -149,10 +149,8 @@ function M.having(name, method)
   end)
 end
 
----An end of a connection.
+--- An end of a connection.
 M.connection = M.having("a connection", "send_control")
-
--- Specs ----------------------------------------------------------------------
 
 ---@class agentwire.OptionSpec: agentwire.OptionKind
 ---@field title string
@@ -189,8 +187,8 @@ function M.spec(title, fields, ...)
   return self
 end
 
----Lets names pass that it does not know, unless they look like one it does: for
----tables that a peer reads as well.
+--- Lets names pass that it does not know, unless they look like one it does:
+--- for tables that a peer reads as well.
 ---@return agentwire.OptionSpec self
 function Spec:open()
   self._open = true
@@ -203,7 +201,7 @@ function Spec:has(name)
   return self._fields[name] ~= nil
 end
 
----The names it knows, sorted.
+--- The names it knows, sorted.
 ---@return string[]
 function Spec:names()
   return self._names
@@ -213,8 +211,8 @@ local function spec_of(each)
   return each.problem and each or each.spec
 end
 
----Options are often put one table too high: the option whose table knows the
----name.
+--- Options are often put one table too high: the option whose table knows the
+--- name.
 local function find_home(self, name)
   for _, other in ipairs(self._names) do
     local inner = spec_of(self._fields[other])
@@ -270,7 +268,7 @@ function Spec:problem(given)
   return problems[1]
 end
 
----Raises what is wrong at the caller's line.
+--- Raises what is wrong at the caller's line.
 ---@param given table? nil: no options
 ---@return table given
 function Spec:check(given)
@@ -287,7 +285,7 @@ function Spec:check(given)
   return given
 end
 
----Checks one argument of an entry point.
+--- Checks one argument of an entry point.
 ---@generic T
 ---@param title string the entry point
 ---@param name string the argument
@@ -302,7 +300,7 @@ function M.argument(title, name, expected, value)
   return value
 end
 
----The same for an argument that may be left out.
+--- The same for an argument that may be left out.
 ---@generic T
 ---@param title string the entry point
 ---@param name string the argument
@@ -319,7 +317,7 @@ end
 -- What is left of a deadline may be negative, and is no time then.
 local TIMEOUT = kind("a duration in milliseconds", is_number)
 
----Checks an entry point's last argument, how long it may wait.
+--- Checks an entry point's last argument, how long it may wait.
 ---@param title string the entry point
 ---@param value number?
 ---@return number? value

@@ -1,12 +1,12 @@
----A browser's Origin (RFC 6454): a page of anybody's must not reach a server
----by way of its reader's browser.
+--- A browser's Origin (RFC 6454): a page of anybody's must not reach a server
+--- by way of its reader's browser.
 local core = require("agentwire.core")
 local options = require("agentwire._options")
 
 local M = {}
 
----Scheme, host and port of an origin and of nothing else: no path, no user
----info, no second origin behind the first. An IPv6 host has no brackets.
+--- Scheme, host and port of an origin and of nothing else: no path, no user
+--- info, no second origin behind the first. An IPv6 host has no brackets.
 ---@param text string
 ---@return string? scheme
 ---@return string? host
@@ -41,7 +41,7 @@ local function normal(text)
   return form:format(scheme, host:lower(), port)
 end
 
----What `origins` may list.
+--- What `origins` may list.
 M.kind = options.kind('an origin such as "https://app.example:8443", without a '
   .. 'path, or "*"', function(value)
   return type(value) == "string"
@@ -49,7 +49,7 @@ M.kind = options.kind('an origin such as "https://app.example:8443", without a '
       or split(value) ~= nil and not value:find("*", 1, true))
 end)
 
----Is this the origin of a web page that this machine serves?
+--- Is this the origin of a web page that this machine serves?
 ---@param origin string
 ---@return boolean
 function M.is_loopback(origin)
@@ -57,8 +57,8 @@ function M.is_loopback(origin)
   return (scheme == "http" or scheme == "https") and core.is_loopback(host)
 end
 
----May a request with this Origin come in? Without a list only local pages
----reach a local server.
+--- May a request with this Origin come in? Without a list only local pages
+--- reach a local server.
 ---@param origin string? nil: no browser
 ---@param allowed string[]? the option `origins`
 ---@param is_local boolean whether the server is reached from this machine alone

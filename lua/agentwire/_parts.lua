@@ -1,4 +1,4 @@
----What a server gives each of its connections: a provider, an agent, tools.
+--- What a server gives each of its connections: a provider, an agent, tools.
 local agent_server = require("agentwire.agent.server")
 local executor = require("agentwire.tool.executor")
 local misuse = require("agentwire._misuse")
@@ -37,7 +37,7 @@ local function copy(from)
   return to
 end
 
----The options of `listen` among those of `serve`.
+--- The options of `listen` among those of `serve`.
 local function listen_options(options)
   local listen = copy(options)
   for name in pairs(SERVED) do
@@ -76,7 +76,7 @@ end
 ---@field tool_options agentwire.ExecutorOptions?
 ---@field on_connection fun(conn: agentwire.Connection)|nil after the others
 
----Checks the options of `serve` and takes them apart.
+--- Checks the options of `serve` and takes them apart.
 ---@param options agentwire.ServeOptions
 ---@return table parts `make` them, then `attach` them to each connection
 ---@return table listen options of `listen`
@@ -107,7 +107,7 @@ local function make_agent(given)
   return agent_server.new(options)
 end
 
----Makes what all connections share; needs a running host.
+--- Makes what all connections share; needs a running host.
 function Parts:make()
   self._agent = self._options.agent and make_agent(self._options.agent)
 end

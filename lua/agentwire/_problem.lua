@@ -1,4 +1,4 @@
----What of an error somebody else may read.
+--- What of an error somebody else may read.
 local wait = require("agentwire._wait")
 
 local M = {}
@@ -25,8 +25,8 @@ local function without_position(line)
   return line
 end
 
----The first line of what was raised, without the place it was raised at: a
----peer or a model has no use for paths and tracebacks of this side.
+--- The first line of what was raised, without the place it was raised at: a
+--- peer or a model has no use for paths and tracebacks of this side.
 ---@param err any
 ---@return string
 function M.brief(err)

@@ -1,4 +1,4 @@
----Questions of a connection outside the numbering: a part of its class.
+--- Questions of a connection outside the numbering: a part of its class.
 ---@class agentwire.Connection
 local Questions = {}
 
@@ -10,14 +10,14 @@ local function put(self, question)
   return nil, message, code
 end
 
----Asks something whose answer nothing guarantees: a cut swallows question and
----answer alike, so it is asked again over each new transport. `ask()` sends it,
----`latch` takes the answer.
+--- Asks something whose answer nothing guarantees: a cut swallows question and
+--- answer alike, so it is asked again over each new transport. `ask()` sends
+--- it, `latch` takes the answer.
 ---@async
 ---@param question {ask: fun(): boolean|nil, string?, string?, latch: agentwire.Latch}
 ---@param timeout_ms number?
 ---@return any ... what the latch was set to, or nil, message, and "timeout",
----"lost" or "closed"
+--- "lost" or "closed"
 function Questions:_ask(question, timeout_ms)
   local ok, message, code = put(self, question)
   if not ok then

@@ -1,5 +1,5 @@
----Coming back after a loss: how often, how soon, where to, and when what was
----open is given up. The functions take the connection that they are about.
+--- Coming back after a loss: how often, how soon, where to, and when what was
+--- open is given up. The functions take the connection that they are about.
 local core = require("agentwire.core")
 local log = require("agentwire.log")
 local task = require("agentwire.task")
@@ -35,9 +35,7 @@ function M.policy(policy)
   }
 end
 
--- URLs ------------------------------------------------------------------------
-
----What of a URL may be shown: what follows the path may be a secret.
+--- What of a URL may be shown: what follows the path may be a secret.
 ---@param url string
 ---@return string
 function M.shown(url)
@@ -68,9 +66,9 @@ local function is_listed(hosts, host, port)
   return false
 end
 
----Why the URL of a goodbye is not followed, or nil: whoever is there gets our
----credentials, so following is for those who said so, and never leads to less
----security than there is.
+--- Why the URL of a goodbye is not followed, or nil: whoever is there gets our
+--- credentials, so following is for those who said so, and never leads to less
+--- security than there is.
 local function objection(self, url)
   local follow = self._options.follow
   local scheme, host, port = split(url)
@@ -88,15 +86,13 @@ local function objection(self, url)
   end
 end
 
--- Telling ---------------------------------------------------------------------
-
 local function tell(self, level, event, text, fields)
   fields = fields or {}
   fields.peer = self.peer
   log.write(level, event, ("%s: %s"):format(tostring(self), text), fields)
 end
 
----The peer says goodbye: it wants us back later, perhaps elsewhere, or never.
+--- The peer says goodbye: it wants us back later, perhaps elsewhere, or never.
 ---@param self agentwire.Connection
 ---@param message table
 function M.heed_goodbye(self, message)
@@ -118,14 +114,12 @@ function M.heed_goodbye(self, message)
   end
 end
 
--- What was open ------------------------------------------------------------------
-
 local function window_ms(self)
   local own = self._options.window_ms or 0 -- 0: only the peer's
   return math.min(self._core:state().window_ms, own > 0 and own or math.huge)
 end
 
----The peer has forgotten by now what was open, whether it comes back or not.
+--- The peer has forgotten by now what was open, whether it comes back or not.
 local function lose_scopes(self)
   self._window = nil
   if self._state ~= "resuming" then
@@ -156,7 +150,7 @@ function M.end_absence(self)
   end
 end
 
----The session is back, or a new one is there.
+--- The session is back, or a new one is there.
 ---@param self agentwire.Connection
 ---@param resumed boolean
 function M.came_back(self, resumed)
@@ -170,10 +164,8 @@ function M.came_back(self, resumed)
   self._attempt = 0
 end
 
--- Attempts ------------------------------------------------------------------------
-
----Full jitter (0.1 s to 10 s): a server that comes back is not met by all of
----its clients at once.
+--- Full jitter (0.1 s to 10 s): a server that comes back is not met by all of
+--- its clients at once.
 local function backoff_ms(policy, attempt)
   local most = math.min(policy.max_ms, policy.min_ms * 2 ^ math.min(attempt, 16))
   return policy.min_ms + core.random() * (most - policy.min_ms)
@@ -184,9 +176,9 @@ local function refusal_status(self)
     and tonumber((self._why or ""):match("HTTP (4%d%d)"))
 end
 
----A refusal of what we are or ask for is final; a server that is too busy is
----not. Credentials that were asked for may have expired on the way: those are
----asked for once more.
+--- A refusal of what we are or ask for is final; a server that is too busy is
+--- not. Credentials that were asked for may have expired on the way: those are
+--- asked for once more.
 local function is_final(self)
   local status = refusal_status(self)
   if status == 401 and self._options.dialer.refreshes and not self._refreshed then
@@ -203,7 +195,7 @@ local function may_return(self)
     and not is_final(self)
 end
 
----The URL of the next attempt: nil for the one that was given.
+--- The URL of the next attempt: nil for the one that was given.
 local function destination(self)
   if self._moved_to and self._moved_failures >= MAX_MOVED_FAILURES then
     tell(self, "warn", "moved_back", "the URL that the peer named does not"
@@ -213,8 +205,8 @@ local function destination(self)
   return self._moved_to
 end
 
----One attempt. What fails here, as a token's function may, has failed like
----what the network refuses.
+--- One attempt. What fails here, as a token's function may, has failed like
+--- what the network refuses.
 local function dial(self, url)
   local dialer = self._options.dialer
   local returned, asked, message, code = pcall(dialer.ask, dialer, url,
@@ -229,7 +221,7 @@ local function dial(self, url)
   return dialer:dial(self._core, asked)
 end
 
----Comes back after a loss. Every try is an event.
+--- Comes back after a loss. Every try is an event.
 local function try_again(self)
   self._attempt = self._attempt + 1
   local delay = self._after_ms
@@ -260,8 +252,8 @@ local function try_again(self)
   end
 end
 
----A server waits for its client to come back: the hub resumes the session, or
----ends it when its window has passed.
+--- A server waits for its client to come back: the hub resumes the session, or
+--- ends it when its window has passed.
 local function await_return(self)
   if not (self._options.is_server and self._core:state().extended) then
     return false
@@ -282,7 +274,7 @@ local function give_up(self)
   self._core:abandon(why)
 end
 
----What the end of a connection's task does, however that came.
+--- What the end of a connection's task does, however that came.
 ---@async
 ---@param self agentwire.Connection
 function M.farewell(self)
@@ -294,7 +286,7 @@ function M.farewell(self)
   self:_finish()
 end
 
----The task of a connection.
+--- The task of a connection.
 ---@async
 ---@param self agentwire.Connection
 function M.keep(self)

@@ -1,11 +1,11 @@
----What a client asks a server with, and where: the parts of its options that
----only HTTP and TLS can judge.
+--- What a client asks a server with, and where: the parts of its options that
+--- only HTTP and TLS can judge.
 local core = require("agentwire.core")
 local misuse = require("agentwire._misuse")
 
 local M = {}
 
----Raises for TLS options beside a URL that would be plain text.
+--- Raises for TLS options beside a URL that would be plain text.
 ---@param title string the entry point
 ---@param url string|function
 ---@param tls table?
@@ -21,8 +21,8 @@ local function known(value)
   return type(value) ~= "function" and value or nil
 end
 
----Raises what is wrong with `token`, `headers` or `tls` at the caller's line.
----Values of headers are not repeated: they may be secrets.
+--- Raises what is wrong with `token`, `headers` or `tls` at the caller's line.
+--- Values of headers are not repeated: they may be secrets.
 ---@param title string the entry point
 ---@param given table `headers`: name -> value, or a list of {name, value}
 function M.check(title, given)
@@ -67,7 +67,7 @@ local function from_environment(url)
   return own or os.getenv("all_proxy") or os.getenv("ALL_PROXY") or ""
 end
 
----The proxy for a URL: as given, or what the environment says, or "".
+--- The proxy for a URL: as given, or what the environment says, or "".
 ---@param proxy string?
 ---@param url string
 ---@return string

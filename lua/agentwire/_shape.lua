@@ -1,9 +1,9 @@
 --- What a peer's message must look like: shapes, made of smaller ones, and one
--- check that names the field which is wrong. A shape is a function(value) that
--- returns nothing when the value fits, else what is the matter and the path
--- below the value. Paths are built on failure only, so that a good message
--- costs no strings.
-local json = require "agentwire.json"
+--- check that names the field which is wrong. A shape is a function(value) that
+--- returns nothing when the value fits, else what is the matter and the path
+--- below the value. Paths are built on failure only, so that a good message
+--- costs no strings.
+local json = require("agentwire.json")
 
 local M = {}
 
@@ -112,7 +112,7 @@ local object = plain("object", is_object)
 
 --- An object; members that are not named may be anything.
 ---@param fields table pairs of name and shape, in a list: of several wrong
--- fields the first is told
+--- fields the first is told
 function M.object(fields)
   return function(value)
     if not is_object(value) then
@@ -129,7 +129,7 @@ function M.object(fields)
 end
 
 --- The shape is chosen by a member's value: blocks by `type`, messages by
--- `role`.
+--- `role`.
 ---@param member string
 ---@param shapes table<string, function>
 function M.by_member(member, shapes)
@@ -167,7 +167,7 @@ function M.drop_nulls(value)
 end
 
 --- Checks a received payload in place; its members that are `null` become
--- absent.
+--- absent.
 ---@param shape function
 ---@param payload table
 ---@return true|nil ok

@@ -1,6 +1,6 @@
----What one peer may have at once of what a server has for all: counted by
----connection, and by identity over all of its connections. Peers that are nobody
----in particular only have what their connection may have.
+--- What one peer may have at once of what a server has for all: counted by
+--- connection, and by identity over all of its connections. Peers that are
+--- nobody in particular only have what their connection may have.
 local options = require("agentwire._options")
 
 local M = {}
@@ -24,7 +24,7 @@ local IDENTITY = options.spec("per_identity", {
 ---@field executions integer? of tools
 ---@field tools integer? in pools
 ---@field bytes integer? that its logs, inboxes and conversations hold when more
----is begun
+--- is begun
 
 ---@class agentwire.ShareOptions
 ---@field per_connection agentwire.ShareLimits?
@@ -35,7 +35,7 @@ M.OPTIONS = options.spec("shares", {
   per_identity = IDENTITY,
 })
 
----What an identity may say of its own shares.
+--- What an identity may say of its own shares.
 M.IDENTITY = IDENTITY
 
 -- Streams and executions of a connection have limits where they are served.
@@ -105,7 +105,7 @@ local function held_bytes(connections)
   return held
 end
 
----One place in an account, if there is one; `what` nil: only its bytes.
+--- One place in an account, if there is one; `what` nil: only its bytes.
 local function check(of, limits, what, whose, option, connections)
   local limit, count = limits[what or false], of.counts[what or false] or 0
   if limit and count >= limit then
@@ -162,8 +162,8 @@ local function releaser(self, mine, theirs, id, what, connection)
   end
 end
 
----Whether a connection and its identity have a place left, and hold few enough
----bytes for more to be begun.
+--- Whether a connection and its identity have a place left, and hold few enough
+--- bytes for more to be begun.
 function Shares:_check(connection, what)
   local mine = account(self._by_connection, connection)
   local ok, why, code = check(mine, self._per_connection, what,
@@ -174,7 +174,7 @@ function Shares:_check(connection, what)
   return check_identity(self, connection, what)
 end
 
----Notes that what Lua holds for a connection has grown or shrunk.
+--- Notes that what Lua holds for a connection has grown or shrunk.
 ---@param connection agentwire.Connection
 ---@param bytes integer
 function Shares:hold(connection, bytes)
@@ -187,7 +187,7 @@ function Shares:hold(connection, bytes)
   end
 end
 
----Takes a place of a connection and of its identity.
+--- Takes a place of a connection and of its identity.
 ---@param connection agentwire.Connection
 ---@param what "connections"|"sessions"|"streams"|"executions"|"tools"
 ---@return (fun())|nil release to be called once
@@ -211,7 +211,7 @@ function Shares:take(connection, what)
   return releaser(self, mine, theirs, id, what, connection)
 end
 
----What is taken, for reports and tests.
+--- What is taken, for reports and tests.
 ---@return table<string, table<string, integer>> counts by identity
 function Shares:stats()
   local stats = {}
@@ -223,8 +223,8 @@ end
 
 local function nothing() end
 
----Takes a place at the server of a connection; connections that are no
----server's (a pair, a child) have all they want.
+--- Takes a place at the server of a connection; connections that are no
+--- server's (a pair, a child) have all they want.
 ---@param connection agentwire.Connection
 ---@param what string
 ---@return (fun())|nil release
@@ -238,7 +238,7 @@ function M.take(connection, what)
   return shares:take(connection, what)
 end
 
----Whether a connection holds few enough bytes to go on with what it has begun.
+--- Whether a connection holds few enough bytes to go on with what it has begun.
 ---@param connection agentwire.Connection
 ---@return true|nil ok
 ---@return string? message
@@ -251,7 +251,7 @@ function M.check_bytes(connection)
   return shares:_check(connection, nil)
 end
 
----Notes that what Lua holds for a connection has grown or shrunk.
+--- Notes that what Lua holds for a connection has grown or shrunk.
 ---@param connection agentwire.Connection
 ---@param bytes integer
 function M.hold(connection, bytes)

@@ -1,5 +1,5 @@
---- Several parties asked one thing at the same time. One that fails or is silent
---- holds up no other.
+--- Several parties asked one thing at the same time. One that fails or is
+--- silent holds up no other.
 
 local host = require("agentwire.host")
 local problems = require("agentwire._problem")

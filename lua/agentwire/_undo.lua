@@ -1,5 +1,5 @@
----A call whose caller is cancelled has no result that anybody could close: what
----it has made by then is undone.
+--- A call whose caller is cancelled has no result that anybody could close:
+--- what it has made by then is undone.
 local M = {}
 
 local function conclude(undo, returned, ...)
@@ -10,7 +10,8 @@ local function conclude(undo, returned, ...)
   return ...
 end
 
----Runs `fn(...)`. When that raises, `undo()` is called, and it is raised again.
+--- Runs `fn(...)`. When that raises, `undo()` is called, and it is raised
+--- again.
 ---@async
 ---@param undo fun() must not wait
 ---@param fn function
@@ -27,7 +28,7 @@ local function conclude_always(undo, returned, ...)
   return ...
 end
 
----Runs `fn(...)`, then `undo()`, whether it returned or raised.
+--- Runs `fn(...)`, then `undo()`, whether it returned or raised.
 ---@async
 ---@param undo fun() must not wait
 ---@param fn function

@@ -1,9 +1,9 @@
----Waiting and waking: the scheduler's ready list, and what tasks wait for.
+--- Waiting and waking: the scheduler's ready list, and what tasks wait for.
 ---
----A parked task has `_parked` set to what it waits for. Whoever clears that
----field (a wake, a timeout, a cancellation) has decided how the wait ends and
----puts the task on the ready list, once. Everything else follows from this:
----whatever came first wins, and late wakes find nothing to do.
+--- A parked task has `_parked` set to what it waits for. Whoever clears that
+--- field (a wake, a timeout, a cancellation) has decided how the wait ends and
+--- puts the task on the ready list, once. Everything else follows from this:
+--- whatever came first wins, and late wakes find nothing to do.
 
 local compat = require("agentwire._compat")
 local core = require("agentwire.core")
@@ -19,14 +19,14 @@ local coroutine_yield = compat.yield
 
 local wait = {}
 
----What a parked task yields, to be told from a yield of the user's.
+--- What a parked task yields, to be told from a yield of the user's.
 local PARK = {}
 wait.PARK = PARK
 
 local TIMEOUT = "timeout"
 local CANCELLED = "cancelled"
 
----The task that runs now. One for each Lua state, as only one can run.
+--- The task that runs now. One for each Lua state, as only one can run.
 local current
 
 ---@return agentwire.Task?
@@ -34,8 +34,8 @@ function wait.current()
   return current
 end
 
----The current task, if it may wait here and now. Raises a misuse error
----otherwise, or the task's cancellation.
+--- The current task, if it may wait here and now. Raises a misuse error
+--- otherwise, or the task's cancellation.
 ---@return agentwire.Task
 local function waiting_task()
   local t = current
@@ -55,8 +55,8 @@ local function waiting_task()
 end
 wait.waiting_task = waiting_task
 
----A timeout as the scheduler takes it: nil for none, never negative, since
----what is left of a deadline may be.
+--- A timeout as the scheduler takes it: nil for none, never negative, since
+--- what is left of a deadline may be.
 ---@param ms number?
 ---@return number?
 local function check_timeout(ms)
@@ -78,7 +78,7 @@ local function timed_out(ms)
 end
 wait.timed_out = timed_out
 
----The text of an error value, whose __tostring may raise as well.
+--- The text of an error value, whose __tostring may raise as well.
 ---@param err any
 ---@return string
 function wait.error_text(err)
@@ -86,7 +86,7 @@ function wait.error_text(err)
   return ok and text or "an error without a text"
 end
 
----Where a function is written.
+--- Where a function is written.
 ---@param fn function
 ---@return string
 local function place_of(fn)
@@ -107,7 +107,7 @@ local function enqueue(t)
 end
 wait.enqueue = enqueue
 
----Makes a parked task runnable.
+--- Makes a parked task runnable.
 ---@param t agentwire.Task
 ---@param cause string? why its wait failed; nil when it was woken
 local function unpark(t, cause)
@@ -127,7 +127,7 @@ local function expire(t)
   unpark(t, TIMEOUT)
 end
 
----Suspends the current task. The caller has checked that it may wait.
+--- Suspends the current task. The caller has checked that it may wait.
 ---@param t agentwire.Task
 ---@param source table what it waits for; `name` appears in reports
 ---@param timeout_ms number?
@@ -142,7 +142,7 @@ local function park(t, source, timeout_ms)
 end
 wait.park = park
 
----Ends a wait that failed the way the public functions do.
+--- Ends a wait that failed the way the public functions do.
 local function give_up(t, cause, timeout_ms)
   if cause == CANCELLED then
     error(t._cancel, 0)
@@ -150,7 +150,7 @@ local function give_up(t, cause, timeout_ms)
   return timed_out(timeout_ms)
 end
 
----A reusable slot in which one task waits.
+--- A reusable slot in which one task waits.
 ---@class agentwire.Waiter
 ---@field name string? for reports
 local Waiter = {}
@@ -169,11 +169,11 @@ function wait.waiter(name)
   }, Waiter)
 end
 
----Waits until `wake`; returns at once if a wake is remembered.
+--- Waits until `wake`; returns at once if a wake is remembered.
 ---@async
 ---@param timeout_ms number?
 ---@return any first, any second, any third what `wake` was given, or nil,
----message, "timeout"; always three values
+--- message, "timeout"; always three values
 function Waiter:wait(timeout_ms)
   local t = current
   if t == nil or t._cancel or coroutine_running() ~= t._coroutine then
@@ -205,7 +205,7 @@ function Waiter:wait(timeout_ms)
   return first, second, third
 end
 
----Wakes the task that waits, or is remembered for the next that does.
+--- Wakes the task that waits, or is remembered for the next that does.
 ---@param first any
 ---@param second any
 ---@param third any
@@ -228,7 +228,7 @@ function Waiter:wake(first, second, third)
   return true
 end
 
----Forgets a remembered wake.
+--- Forgets a remembered wake.
 function Waiter:reset()
   if self._task == nil or self._task._parked ~= self then
     self._woken = false
@@ -241,8 +241,8 @@ function Waiter:is_waiting()
   return self._task ~= nil and self._task._parked == self
 end
 
----A line of tasks that wait, without memory. Links are kept in the tasks, for
----a task stands in one line at most: leaving costs the same wherever it stood.
+--- A line of tasks that wait, without memory. Links are kept in the tasks, for
+--- a task stands in one line at most: leaving costs the same wherever it stood.
 ---@class agentwire.Signal
 local Signal = {}
 Signal.__index = Signal
@@ -274,7 +274,7 @@ local function leave_line(self, t)
   t._line, t._ahead, t._behind = nil, nil, nil
 end
 
----Parks `t` at the end of the line; never raises, leaves nothing behind.
+--- Parks `t` at the end of the line; never raises, leaves nothing behind.
 ---@async
 ---@return string? cause as of `park`
 function Signal:_park(t, timeout_ms)
@@ -309,7 +309,7 @@ function Signal:wait(timeout_ms)
   return true
 end
 
----Wakes the task that has waited longest.
+--- Wakes the task that has waited longest.
 ---@return agentwire.Task? woken
 function Signal:wake_one()
   local t = self._first
@@ -329,7 +329,7 @@ function Signal:wake_all()
   end
 end
 
----Set once, with up to three values that every wait from then on returns.
+--- Set once, with up to three values that every wait from then on returns.
 ---@class agentwire.Latch
 local Latch = {}
 Latch.__index = Latch
@@ -377,9 +377,9 @@ function Latch:wait(timeout_ms)
   return self._first, self._second, self._third
 end
 
----A bounded queue. Values are handed over, in order, straight to the task that
----has waited longest: nobody can overtake, and none is lost to a wait that was
----cancelled.
+--- A bounded queue. Values are handed over, in order, straight to the task that
+--- has waited longest: nobody can overtake, and none is lost to a wait that was
+--- cancelled.
 ---@class agentwire.Queue
 local Queue = {}
 Queue.__index = Queue
@@ -438,7 +438,7 @@ function Queue:try_push(value)
   return push_now(self, value)
 end
 
----Waits for room.
+--- Waits for room.
 ---@async
 ---@param value any not nil
 ---@param timeout_ms number?
@@ -493,7 +493,7 @@ function Queue:try_pop()
   return nil, "empty", "empty"
 end
 
----Waits for a value. After `close` returns what is left, then "closed".
+--- Waits for a value. After `close` returns what is left, then "closed".
 ---@async
 ---@param timeout_ms number?
 ---@return any value, string? message, string? code "closed" or "timeout"
@@ -515,7 +515,7 @@ function Queue:pop(timeout_ms)
   return value
 end
 
----Takes no more values and wakes every waiter. Idempotent.
+--- Takes no more values and wakes every waiter. Idempotent.
 function Queue:close()
   self._closed = true
   self._readers:wake_all()
@@ -527,7 +527,7 @@ function Queue:length()
   return self._count
 end
 
----Who runs next. `host` is the port that docs/concurrency.md describes.
+--- Who runs next. `host` is the port that docs/concurrency.md describes.
 ---@class agentwire.Scheduler
 ---@field host table
 ---@field slow_us number what runs for longer without a wait is told to the log
@@ -555,12 +555,12 @@ function Scheduler:is_runnable()
   return self._count > 0 or self._call_count > 0
 end
 
----Has the host's `wakeup` called as soon as a task becomes runnable.
+--- Has the host's `wakeup` called as soon as a task becomes runnable.
 function Scheduler:sleep()
   self._asleep = true
 end
 
----Calls `fn(argument)` in the next pass, outside of any task.
+--- Calls `fn(argument)` in the next pass, outside of any task.
 ---@param fn fun(argument: any)
 ---@param argument any
 function Scheduler:schedule(fn, argument)
@@ -574,7 +574,7 @@ function Scheduler:schedule(fn, argument)
   end
 end
 
----Tells the host of an error that nobody else will hear of.
+--- Tells the host of an error that nobody else will hear of.
 ---@param message string with traceback
 ---@param what string what failed
 function Scheduler:report(message, what)
@@ -585,14 +585,14 @@ function Scheduler:report(message, what)
   io.stderr:write("agentwire: ", what, " failed: ", message, "\n")
 end
 
----Says that one piece of work kept everything else from running.
+--- Says that one piece of work kept everything else from running.
 local function tell_slow(what, began)
   local ms = (clock_us() - began) / 1000
   log.write("warn", "slow_turn", ("%s kept the loop busy for %.0f ms; nothing "
     .. "else ran meanwhile"):format(what, ms), { what = what, ms = ms })
 end
 
----Calls host-side code, which must neither wait nor end the loop.
+--- Calls host-side code, which must neither wait nor end the loop.
 ---@param what string what it is called in reports
 ---@param fn function
 function Scheduler:call(what, fn, first, second)
@@ -615,8 +615,8 @@ local function run_calls(self)
   end
 end
 
----Puts those that a pass had no time for before those that have become runnable
----meanwhile.
+--- Puts those that a pass had no time for before those that have become
+--- runnable meanwhile.
 local function postpone(self, rest, first, last)
   local fresh, kept = self._ready, 0
   for i = first, last do
@@ -629,9 +629,9 @@ local function postpone(self, rest, first, last)
   self._ready, self._spare, self._count = rest, fresh, kept + self._count
 end
 
----Runs each task that is runnable now once, in the order they became so.
+--- Runs each task that is runnable now once, in the order they became so.
 ---@param deadline_us number? on the monotonic clock: later tasks keep their
----places for the next pass; one runs in any case
+--- places for the next pass; one runs in any case
 ---@return integer count how many ran
 function Scheduler:pass(deadline_us)
   if current then
@@ -668,7 +668,7 @@ function Scheduler:pass(deadline_us)
   return count + calls
 end
 
----Forgets every runnable task.
+--- Forgets every runnable task.
 function Scheduler:clear()
   current = nil
   self._ready, self._spare, self._count = {}, {}, 0

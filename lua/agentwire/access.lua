@@ -1,4 +1,4 @@
----Who may connect: bearer tokens, the browser's Origin, a hook of one's own.
+--- Who may connect: bearer tokens, the browser's Origin, a hook of one's own.
 local identity = require("agentwire._identity")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
@@ -8,7 +8,7 @@ local M = {}
 
 ---@class agentwire.AccessOptions
 ---@field tokens string|string[]|table<string, string|table>|nil bearer tokens;
----a map has the identity of whoever brings one
+--- a map has the identity of whoever brings one
 ---@field authenticate (fun(request: table): any, table?)|nil a hook of yours
 ---@field authenticating_max integer? hooks that run at once, 256
 ---@field origins string[]? of browsers; "*": any
@@ -50,7 +50,7 @@ local function refuse_both(title, options, one, other, why)
   end
 end
 
----Raises for options that contradict each other.
+--- Raises for options that contradict each other.
 ---@param title string the entry point
 ---@param options table
 function M.check(title, options)
@@ -70,7 +70,7 @@ function M.check(title, options)
   end
 end
 
----Compares two secrets in a time that depends on the length of `given` alone.
+--- Compares two secrets in a time that depends on the length of `given` alone.
 ---@param given string
 ---@param wanted string
 ---@return boolean
@@ -90,7 +90,7 @@ local function bearer_of(request)
   return header:match("^[Bb][Ee][Aa][Rr][Ee][Rr] +(.+)$")
 end
 
----Tokens in each of their forms as a list of { token, identity }.
+--- Tokens in each of their forms as a list of { token, identity }.
 local function read_tokens(tokens)
   local list = {}
   if type(tokens) == "string" then
@@ -106,7 +106,7 @@ local function read_tokens(tokens)
   return list
 end
 
----A hook that lets in whoever brings one of the tokens, as whom it is for.
+--- A hook that lets in whoever brings one of the tokens, as whom it is for.
 ---@param tokens string|string[]|table<string, string|table>
 ---@return fun(request: table): any, table?
 function M.bearer(tokens)
@@ -134,12 +134,12 @@ local function check_origin(request, options, place)
   return false, { status = 403, message = "this origin is not allowed" }
 end
 
----A server's admission: Origin first, then tokens or the hook.
+--- A server's admission: Origin first, then tokens or the hook.
 ---@param options table `url`, `origins`, `tokens`, `authenticate`; `access =
----false` lets everybody in unasked
+--- false` lets everybody in unasked
 ---@param place table `is_local` once it listens: reached from this machine alone
 ---@return (fun(request: table): any, table?)|nil admit who it is, or true for
----nobody in particular; false and the refusal
+--- nobody in particular; false and the refusal
 function M.new(options, place)
   M.check("listen", options)
   if options.stdio then
@@ -165,7 +165,7 @@ function M.new(options, place)
   end
 end
 
----Says on stderr when anybody who can reach the address may come in.
+--- Says on stderr when anybody who can reach the address may come in.
 ---@param options table
 ---@param is_local boolean reached from this machine alone
 ---@return boolean warned

@@ -1,5 +1,5 @@
----One scope of a connection, as a script sees it: send, receive, close. The
----numbering, the queues and the credit are C (`agentwire.core`).
+--- One scope of a connection, as a script sees it: send, receive, close. The
+--- numbering, the queues and the credit are C (`agentwire.core`).
 local class = require("agentwire._class")
 local guard = require("agentwire._guard")
 local misuse = require("agentwire._misuse")
@@ -48,7 +48,7 @@ local OWN_ENDS = {
   undeliverable = "a message of the scope ended each connection that carried it",
 }
 
----Made by a connection alone.
+--- Made by a connection alone.
 ---@param connection agentwire.Connection
 ---@param protocol table the kind's protocol module
 ---@param core userdata
@@ -80,12 +80,13 @@ function M.new(connection, protocol, core, slot, id)
   return self
 end
 
----What becomes of the scope when its log is full while the peer is away. By
----default the sender waits for its return ("pause"). With "fail" the scope ends
----with code "lost" at both ends. A function folds the log: it is called with the
----type of the message that has no room, and gives the type and payload of one
----that stands for all that was sent (docs/wire.md section 7), and true if that
----covers the message as well. Folding is a server's; a client's sender waits.
+--- What becomes of the scope when its log is full while the peer is away. By
+--- default the sender waits for its return ("pause"). With "fail" the scope
+--- ends with code "lost" at both ends. A function folds the log: it is called
+--- with the type of the message that has no room, and gives the type and
+--- payload of one that stands for all that was sent (docs/wire.md section 7),
+--- and true if that covers the message as well. Folding is a server's; a
+--- client's sender waits.
 ---@param how "pause"|"fail"|fun(type: string): string, table, boolean?
 function Channel:on_overflow(how)
   if how ~= "pause" and how ~= "fail" and type(how) ~= "function" then
@@ -119,7 +120,7 @@ local function check_message(title, type_name, in_reply_to)
   end
 end
 
----Sends the next message of the scope; waits while its window is full.
+--- Sends the next message of the scope; waits while its window is full.
 ---@async
 ---@param type string
 ---@param payload table? wire field names; nil members are absent
@@ -152,7 +153,7 @@ function Channel:send(type, payload, in_reply_to)
   end
 end
 
----As send, but never waits.
+--- As send, but never waits.
 ---@param type string
 ---@param payload table?
 ---@param in_reply_to string?
@@ -171,10 +172,10 @@ function Channel:try_send(type, payload, in_reply_to)
   return core:send(type, payload, in_reply_to, urgent)
 end
 
----The next message, or nil when none waits: `type`, `sequence` and the
----payload's members in one table. One that could not be taken (its `code` is
----"limit", "json_*" or "invalid_request") comes as `{type = "refused",
----refused_type, sequence, code, message}`; the peer has been told.
+--- The next message, or nil when none waits: `type`, `sequence` and the
+--- payload's members in one table. One that could not be taken (its `code` is
+--- "limit", "json_*" or "invalid_request") comes as `{type = "refused",
+--- refused_type, sequence, code, message}`; the peer has been told.
 ---@return table? event
 function Channel:next()
   local core = cores[self]
@@ -184,7 +185,7 @@ function Channel:next()
   return core:next()
 end
 
----Why nothing more will come, or nil while something may.
+--- Why nothing more will come, or nil while something may.
 ---@return string? message
 ---@return string? code "ended", "lost", "closed", "undeliverable", "limit", or a
 --- peer's error code
@@ -206,7 +207,7 @@ function Channel:why_over()
     "closed"
 end
 
----Waits for the next message.
+--- Waits for the next message.
 ---@async
 ---@param timeout_ms number?
 ---@return table? event
@@ -236,32 +237,32 @@ function Channel:receive(timeout_ms)
   end
 end
 
----From now on a received message counts as consumed only when `confirm` is
----called: until then the peer keeps it in its log, and sends no more than the
----credit beyond what was confirmed (64 messages or 256 KiB of them).
+--- From now on a received message counts as consumed only when `confirm` is
+--- called: until then the peer keeps it in its log, and sends no more than the
+--- credit beyond what was confirmed (64 messages or 256 KiB of them).
 function Channel:confirm_manually()
   self._core:confirm_manually()
 end
 
----Confirms every message that was received so far.
+--- Confirms every message that was received so far.
 function Channel:confirm()
   self._core:confirm()
 end
 
----Message id of the message received last.
+--- Message id of the message received last.
 ---@return string?
 function Channel:message_id()
   return (self._core:header())
 end
 
----Message id that the message received last answers.
+--- Message id that the message received last answers.
 ---@return string?
 function Channel:reply_to()
   local id, reply = self._core:header()
   return id and reply
 end
 
----Message id of the message sent last.
+--- Message id of the message sent last.
 ---@return string?
 function Channel:sent_id()
   return self._core:sent_id()
@@ -272,22 +273,22 @@ function Channel:is_ended()
   return self:why_over() ~= nil
 end
 
----Says that the scope is kept open between pieces of work: nothing is under way
----in it but what `begin_work` has announced, and a drain waits for that alone.
----Without this an open scope is work.
+--- Says that the scope is kept open between pieces of work: nothing is under
+--- way in it but what `begin_work` has announced, and a drain waits for that
+--- alone. Without this an open scope is work.
 function Channel:rest()
   self._work = self._work or 0
   self.connection:_rested()
 end
 
----A piece of work has begun in a scope that rests.
+--- A piece of work has begun in a scope that rests.
 function Channel:begin_work()
   if self._work then
     self._work = self._work + 1
   end
 end
 
----A piece of work has ended; once for each `begin_work`.
+--- A piece of work has ended; once for each `begin_work`.
 function Channel:end_work()
   if self._work then
     self._work = self._work - 1
@@ -300,8 +301,8 @@ function Channel:is_resting()
   return self._work == 0
 end
 
----Lets go of the scope: what comes for it from now on is dropped and counted.
----Idempotent; wakes every waiter.
+--- Lets go of the scope: what comes for it from now on is dropped and counted.
+--- Idempotent; wakes every waiter.
 function Channel:close()
   if self._closed then
     return
@@ -314,7 +315,7 @@ function Channel:close()
   self._writers:wake_all()
 end
 
----The peer said, outside the numbering, that there is no such scope.
+--- The peer said, outside the numbering, that there is no such scope.
 ---@param message string
 ---@param code string
 function Channel:_refuse(message, code)
@@ -323,7 +324,7 @@ function Channel:_refuse(message, code)
   self._writers:wake_all()
 end
 
----What the connection learnt from the core about this scope.
+--- What the connection learnt from the core about this scope.
 ---@param readable boolean
 ---@param writable boolean
 function Channel:_wake(readable, writable)

@@ -1,5 +1,5 @@
----A connection: scopes of three protocols over one transport at a time. It
----survives the loss of its transport where the peer speaks agentwire.v1.
+--- A connection: scopes of three protocols over one transport at a time. It
+--- survives the loss of its transport where the peer speaks agentwire.v1.
 local class = require("agentwire._class")
 local channel = require("agentwire.channel")
 local host = require("agentwire.host")
@@ -79,8 +79,6 @@ local SCOPED = options.one_of { "provider", "agent", "tool" }
 local CLOSE_CODE = options.integer(1000, 4999)
 local SPOKEN = options.one_of { "provider", "agent", "tool", "link" }
 
--- State --------------------------------------------------------------------
-
 local function listen(list, fn)
   local entry = { fn = fn }
   table.insert(list, entry)
@@ -125,14 +123,14 @@ end
 
 Connection._set_state = set_state
 
----"connecting", "open", "resuming" or "closed".
+--- "connecting", "open", "resuming" or "closed".
 ---@return string
 function Connection:state()
   return self._state
 end
 
----Calls `fn(event, connection)` at each change of state: `{type = "resuming",
----reason=, code=, attempt=, delay_ms=}`. It must not wait.
+--- Calls `fn(event, connection)` at each change of state: `{type = "resuming",
+--- reason=, code=, attempt=, delay_ms=}`. It must not wait.
 ---@param fn fun(event: table, connection: agentwire.Connection)
 ---@return fun() off calls it no longer
 function Connection:on_state(fn)
@@ -154,34 +152,33 @@ function Connection:why_closed()
   return nil
 end
 
----Counters of this connection (docs/connection.md).
+--- Counters of this connection (docs/connection.md).
 ---@return table
 function Connection:stats()
   return self._core:stats()
 end
 
----What its logs and inboxes hold: a number of bytes, cheaper than `stats`.
+--- What its logs and inboxes hold: a number of bytes, cheaper than `stats`.
 ---@return integer
 function Connection:_held_bytes()
   return self._core:held_bytes()
 end
 
----What was agreed with the peer: `extended`, `protocol`, `transport`, `peer`.
+--- What was agreed with the peer: `extended`, `protocol`, `transport`, `peer`.
 ---@return table
 function Connection:info()
   return self._core:state()
 end
 
----One short line an envelope, payloads cut, credentials never: true prints them
----to stderr, a function is called with each (it must not wait), false stops.
+--- One short line an envelope, payloads cut, credentials never: true prints
+--- them to stderr, a function is called with each (it must not wait), false
+--- stops.
 ---@param to boolean|fun(line: string)
 function Connection:trace(to)
   options.argument("trace", "to", TRACE, to)
   self._tracer = type(to) == "function" and to or nil
   self._core:trace(self._tracer and "keep" or to and "stderr" or "off")
 end
-
--- Scopes -------------------------------------------------------------------
 
 local function key_of(kind, id)
   return kind .. id
@@ -194,7 +191,7 @@ local function adopt(self, core, slot, kind, id)
   return made
 end
 
----A scope has ended, or has nothing under way any more.
+--- A scope has ended, or has nothing under way any more.
 function Connection:_rested()
   self._idle:wake_all()
 end
@@ -209,8 +206,8 @@ function Connection:_forget(slot, kind, id)
   end
 end
 
----Nobody holds the channel any more. The peer is told what its protocol says
----to somebody whose work is no longer wanted.
+--- Nobody holds the channel any more. The peer is told what its protocol says
+--- to somebody whose work is no longer wanted.
 function Connection:_abandon(core, slot, kind, id)
   local _, _, _, sent = core:state()
   if sent and sent > 0 then
@@ -221,7 +218,7 @@ function Connection:_abandon(core, slot, kind, id)
   core:close()
 end
 
----Opens a scope; its first message is the caller's to send.
+--- Opens a scope; its first message is the caller's to send.
 ---@param kind "provider"|"agent"|"tool"
 ---@param id string? UUID; made when nil
 ---@return agentwire.Channel? channel
@@ -237,8 +234,8 @@ function Connection:open(kind, id)
   return adopt(self, core, slot, kind, made_id)
 end
 
----Has `handler(channel)` run, in a task of its own, for each scope of this
----kind that the peer opens.
+--- Has `handler(channel)` run, in a task of its own, for each scope of this
+--- kind that the peer opens.
 ---@param kind "provider"|"agent"|"tool"
 ---@param handler fun(channel: agentwire.Channel)
 function Connection:serve(kind, handler)
@@ -247,8 +244,8 @@ function Connection:serve(kind, handler)
   self._servers[kind] = handler
 end
 
----Has `fn(message)` called for each unsequenced message of this kind (pings
----are answered already). It must not wait.
+--- Has `fn(message)` called for each unsequenced message of this kind (pings
+--- are answered already). It must not wait.
 ---@param kind "provider"|"agent"|"tool"|"link"
 ---@param fn fun(message: table)
 ---@return fun() off calls it no longer
@@ -259,8 +256,8 @@ function Connection:on_control(kind, fn)
   return listen(self._control[kind], fn)
 end
 
----Has `handle(object, message)` called for each unsequenced message of this
----kind, for as long as somebody else holds the object.
+--- Has `handle(object, message)` called for each unsequenced message of this
+--- kind, for as long as somebody else holds the object.
 ---@param kind string
 ---@param object table
 ---@param handle fun(object: table, message: table)
@@ -270,7 +267,7 @@ function Connection:_listen(kind, object, handle)
   objects[object] = handle
 end
 
----Sends a message with sequence 0.
+--- Sends a message with sequence 0.
 ---@param kind string
 ---@param id string
 ---@param type string
@@ -289,8 +286,8 @@ function Connection:send_control(kind, id, type, payload, in_reply_to)
   return self._core:send_control(kind, id, type, payload, in_reply_to)
 end
 
----Ends a scope that its handler has left. One without an end gets a failure, so
----that the peer does not wait for what nobody will send.
+--- Ends a scope that its handler has left. One without an end gets a failure,
+--- so that the peer does not wait for what nobody will send.
 local function end_scope(made, why, send)
   if not made:is_ended() then
     send(made, protocols[made.kind].fail("internal_error", why))
@@ -298,7 +295,7 @@ local function end_scope(made, why, send)
   made:close()
 end
 
----A handler that raised ends its scope, with the reason, and nothing else.
+--- A handler that raised ends its scope, with the reason, and nothing else.
 local function run_handler(self, made, handler)
   local ok, err = xpcall(handler, function(err)
     if task.is_cancelled(err) then
@@ -316,8 +313,8 @@ local function run_handler(self, made, handler)
   end_scope(made, why, made.send)
 end
 
----The handler of a kind that is not served: each message is answered as one
----that was refused, so that the peer's client finds what it asked for.
+--- The handler of a kind that is not served: each message is answered as one
+--- that was refused, so that the peer's client finds what it asked for.
 local function refuse_all(made)
   local event = made:receive()
   while event do
@@ -343,8 +340,6 @@ local function opened(self, made)
     end_scope(made, served:failure() or "the handler ended", made.try_send)
   end)
 end
-
--- News from the core --------------------------------------------------------
 
 local function poll_channels(self)
   local core, channels = self._core, self._channels
@@ -414,8 +409,8 @@ end
 -- given.
 local MAX_ANSWERS = 64
 
----Who sent what was consumed waits for the answer, so it may have to wait for
----the window, in a task of its own.
+--- Who sent what was consumed waits for the answer, so it may have to wait for
+--- the window, in a task of its own.
 local function answer_later(self, made, type, payload, message_id)
   if made._answers >= MAX_ANSWERS then
     return
@@ -427,8 +422,8 @@ local function answer_later(self, made, type, payload, message_id)
   end)
 end
 
----The answer to an envelope that the core refused: the protocol's own message
----where the scope is known by name, else the connection's error frame.
+--- The answer to an envelope that the core refused: the protocol's own message
+--- where the scope is known by name, else the connection's error frame.
 local function answer_refusal(self, refusal)
   local protocol = refusal.id and protocols[refusal.kind]
   if not protocol then
@@ -467,8 +462,8 @@ local function give_trace(self)
   end
 end
 
----After a loss a connection is open again when its session is: the welcome says
----whether that is the old one.
+--- After a loss a connection is open again when its session is: the welcome
+--- says whether that is the old one.
 local function note_notice(self, notice)
   if self._lost then
     set_state(self, "open", { resumed = notice == "resumed" })
@@ -514,8 +509,6 @@ local function on_ready(self, events)
   end
 end
 
--- Life -----------------------------------------------------------------------
-
 function Connection:_finish()
   if self._state == "closed" then
     return
@@ -545,8 +538,8 @@ local function start(self)
   return self
 end
 
----A connection over a core connection that a server accepted, or that is one
----end of a pair.
+--- A connection over a core connection that a server accepted, or that is one
+--- end of a pair.
 ---@param core userdata
 ---@param given table?
 ---@return agentwire.Connection
@@ -562,8 +555,8 @@ function M.accepted(core, given)
   return start(self)
 end
 
----Waits for the first opening. A failure here is final: whoever calls knows
----best whether to try again.
+--- Waits for the first opening. A failure here is final: whoever calls knows
+--- best whether to try again.
 local function await_open(self, deadline)
   while self._state == "connecting" do
     local _, message, code =
@@ -584,13 +577,13 @@ local function await_open(self, deadline)
   return nil, self._why, self._error == "ok" and "refused" or self._error
 end
 
----Undoes what a connect has begun that nobody will get.
+--- Undoes what a connect has begun that nobody will get.
 local function undo(self, why)
   self._core:abandon(why)
   self:_finish()
 end
 
----What the first attempt needs, within the time that it has.
+--- What the first attempt needs, within the time that it has.
 local function ask(dialer, timeout_ms)
   if timeout_ms and dialer.refreshes then
     return task.timeout(timeout_ms, dialer.ask, dialer)
@@ -598,8 +591,8 @@ local function ask(dialer, timeout_ms)
   return dialer:ask()
 end
 
----Connects. The dialer asks for what each attempt needs, and starts it
----(agentwire._connect).
+--- Connects. The dialer asks for what each attempt needs, and starts it
+--- (agentwire._connect).
 ---@async
 ---@param make fun(): userdata?, string?, string? makes the core's connection
 ---@param dialer agentwire.Dialer
@@ -643,7 +636,7 @@ function M.dial(make, dialer, given)
   return ok, message, code
 end
 
----Waits until the connection is over.
+--- Waits until the connection is over.
 ---@async
 ---@param timeout_ms number?
 ---@return boolean|nil ok
@@ -665,8 +658,8 @@ local function is_idle(self)
   return true
 end
 
----Waits until nothing is under way here: no scope is open but those that rest,
----as sessions do between their runs, and tools between calls.
+--- Waits until nothing is under way here: no scope is open but those that rest,
+--- as sessions do between their runs, and tools between calls.
 ---@async
 ---@param timeout_ms number?
 ---@return boolean|nil ok
@@ -683,8 +676,8 @@ function Connection:wait_idle(timeout_ms)
   return true
 end
 
----Ends the connection in order: what waits is sent first. Idempotent; every
----scope and every waiter ends with the reason.
+--- Ends the connection in order: what waits is sent first. Idempotent; every
+--- scope and every waiter ends with the reason.
 ---@param reason string?
 ---@param code integer? WebSocket close code, default 1000
 function Connection:close(reason, code)
@@ -697,8 +690,8 @@ function Connection:close(reason, code)
   self._core:close(code or 1000, reason or "")
 end
 
----Drops the transport as a broken network would. For tests, and for whoever
----knows that a network is gone.
+--- Drops the transport as a broken network would. For tests, and for whoever
+--- knows that a network is gone.
 ---@param reason string?
 function Connection:cut(reason)
   options.optional("cut", "reason", options.string, reason)
@@ -709,7 +702,7 @@ for name, method in pairs(require("agentwire._questions")) do
   Connection[name] = method
 end
 
----A ping and its pong on this connection, or on the next one if it is cut.
+--- A ping and its pong on this connection, or on the next one if it is cut.
 ---@async
 ---@param timeout_ms number?
 ---@return boolean|nil ok
@@ -742,8 +735,6 @@ function Connection:ping(timeout_ms)
   return answer, message, code
 end
 
--- Clients --------------------------------------------------------------------
-
 local function client(self, kind, module)
   local made = self._clients[kind]
   if not made then
@@ -753,19 +744,19 @@ local function client(self, kind, module)
   return made
 end
 
----Model streams of the provider at the other end.
+--- Model streams of the provider at the other end.
 ---@return agentwire.ProviderClient
 function Connection:provider()
   return client(self, "provider", "agentwire.provider.client")
 end
 
----Agent sessions at the other end.
+--- Agent sessions at the other end.
 ---@return agentwire.AgentClient
 function Connection:agent()
   return client(self, "agent", "agentwire.agent.client")
 end
 
----Tools at the other end.
+--- Tools at the other end.
 ---@return agentwire.ToolClient
 function Connection:tool()
   return client(self, "tool", "agentwire.tool.client")

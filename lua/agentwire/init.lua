@@ -1,6 +1,6 @@
----agentwire: AI agents over the wire. Model streams, agent sessions and tool
----executions over one connection, each in order, each cancellable, none lost
----when a connection drops.
+--- agentwire: AI agents over the wire. Model streams, agent sessions and tool
+--- executions over one connection, each in order, each cancellable, none lost
+--- when a connection drops.
 require("agentwire._compat") -- says at once where this cannot run
 local class = require("agentwire._class")
 local connect = require("agentwire._connect")
@@ -41,7 +41,7 @@ local LAZY = {
   stdin = "agentwire.stdin",
 }
 
----Listens; `on_connection(conn)` decides what each connection is given.
+--- Listens; `on_connection(conn)` decides what each connection is given.
 ---@param options agentwire.ListenOptions|string URL, or options (docs/server.md)
 ---@param on_connection fun(conn: agentwire.Connection)
 ---@return agentwire.Server? server
@@ -61,9 +61,10 @@ function aw.listen(options, on_connection)
   return server.listen(options, on_connection)
 end
 
----Serves what is given, each part optional: `provider` (an adapter, a router or
----a provider client), `agent` (a service or its options), `tools` (a registry).
----`listen` is a URL; `stdio = true` serves this process's stdin and stdout.
+--- Serves what is given, each part optional: `provider` (an adapter, a router
+--- or a provider client), `agent` (a service or its options), `tools` (a
+--- registry). `listen` is a URL; `stdio = true` serves this process's stdin and
+--- stdout.
 ---@param options agentwire.ServeOptions see docs/server.md
 ---@return agentwire.Server? server
 ---@return string? message

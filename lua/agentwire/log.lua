@@ -1,9 +1,9 @@
----What the library has to say to whoever runs it: one hook, with levels.
+--- What the library has to say to whoever runs it: one hook, with levels.
 ---
----An entry is `{ level = "warn", event = "reconnecting", message = "…", … }`;
----its other members belong to the event (docs/log.md lists them). Secrets are
----never in it. Without a hook, a terminal on stderr gets a short line for each
----of "info" and above, and a pipe gets nothing but what failed ("error").
+--- An entry is `{ level = "warn", event = "reconnecting", message = "…", … }`;
+--- its other members belong to the event (docs/log.md lists them). Secrets are
+--- never in it. Without a hook, a terminal on stderr gets a short line for each
+--- of "info" and above, and a pipe gets nothing but what failed ("error").
 local class = require("agentwire._class")
 local misuse = require("agentwire._misuse")
 
@@ -26,8 +26,8 @@ local function least()
   return RANK[state.level or (state.hook or is_terminal()) and "info" or "error"]
 end
 
----Whether an entry of this level would reach anybody; for callers whose entry
----is dear to make.
+--- Whether an entry of this level would reach anybody; for callers whose entry
+--- is dear to make.
 ---@param level "debug"|"info"|"warn"|"error"
 ---@return boolean
 function M.wants(level)
@@ -38,7 +38,7 @@ local function write_line(entry)
   io.stderr:write("agentwire: ", entry.message, "\n")
 end
 
----Tells the hook, or the terminal.
+--- Tells the hook, or the terminal.
 ---@param level "debug"|"info"|"warn"|"error"
 ---@param event string what happened, as a stable word
 ---@param message string one line for people
@@ -60,8 +60,8 @@ function M.write(level, event, message, fields)
   write_line(entry)
 end
 
----Sets the hook. It must not wait, and must not be afraid of being called in
----the middle of anything.
+--- Sets the hook. It must not wait, and must not be afraid of being called in
+--- the middle of anything.
 ---@param hook (fun(entry: agentwire.LogEntry))|nil nil: back to the default
 function M.set(hook)
   if hook ~= nil and type(hook) ~= "function" then
@@ -70,7 +70,7 @@ function M.set(hook)
   state.hook = hook
 end
 
----Sets the lowest level that is told; nil is the default of the page.
+--- Sets the lowest level that is told; nil is the default of the page.
 ---@param level "debug"|"info"|"warn"|"error"|"off"|nil
 function M.set_level(level)
   if level ~= nil and not RANK[level] then

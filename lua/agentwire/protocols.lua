@@ -1,4 +1,4 @@
----The three protocols by kind, and what the core has to know of their types.
+--- The three protocols by kind, and what the core has to know of their types.
 local M = {
   provider = require("agentwire.provider.protocol"),
   agent = require("agentwire.agent.protocol"),
@@ -22,7 +22,7 @@ local function define_set(loop, kind, names, flag)
   end
 end
 
----Tells a loop's core about the message types, once.
+--- Tells a loop's core about the message types, once.
 ---@param loop userdata
 function M.define(loop)
   if defined[loop] then

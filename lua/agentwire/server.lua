@@ -1,5 +1,5 @@
----A server: listens, decides who may come in, and gives each connection the
----parts it serves.
+--- A server: listens, decides who may come in, and gives each connection the
+--- parts it serves.
 local class = require("agentwire._class")
 local access = require("agentwire.access")
 local admission = require("agentwire._admission")
@@ -161,7 +161,7 @@ local function listen(hub, options, admit)
   return hub:listen(given)
 end
 
----Closes itself when the host's main task has ended.
+--- Closes itself when the host's main task has ended.
 local function keep(self)
   self._keeper = self._host:spawn(self._closed.wait, self._closed)
   local drain_ms = self._options.drain_ms or DRAIN_MS
@@ -175,7 +175,7 @@ local function keep(self)
   self._keeper.name = tostring(self)
 end
 
----Options of a socket mean nothing on stdio, and the other way round.
+--- Options of a socket mean nothing on stdio, and the other way round.
 local function check_lines(title, options)
   for _, name in ipairs { "in_fd", "out_fd", "base" } do
     if options[name] ~= nil and not options.stdio then
@@ -191,7 +191,7 @@ local function check_lines(title, options)
   end
 end
 
----Raises what is wrong with options of `listen`.
+--- Raises what is wrong with options of `listen`.
 ---@param title string the entry point
 ---@param options table
 function M.check(title, options)
@@ -211,7 +211,7 @@ function M.check(title, options)
   access.check(title, options)
 end
 
----Listens. `on_connection(conn)` attaches what is served; it must not wait.
+--- Listens. `on_connection(conn)` attaches what is served; it must not wait.
 ---@param options agentwire.ListenOptions checked
 ---@param on_connection fun(conn: agentwire.Connection)
 ---@return agentwire.Server? server
@@ -252,7 +252,7 @@ function M.listen(options, on_connection)
   return self
 end
 
----How many connections are there.
+--- How many connections are there.
 ---@return integer
 function Server:count()
   local count = 0
@@ -267,7 +267,7 @@ function Server:connections()
   return pairs(self._connections)
 end
 
----New certificates for connections accepted from now on.
+--- New certificates for connections accepted from now on.
 ---@param tls table
 ---@return boolean|nil ok
 ---@return string? message
@@ -298,9 +298,9 @@ local function leave(conn, options)
   conn:wait_closed()
 end
 
----Stops accepting, tells every peer that it should come back later (to `url`,
----if that is given), and lets the scopes that are open end. What has not ended
----within `timeout_ms` (5000) is cut short. The server is closed then.
+--- Stops accepting, tells every peer that it should come back later (to `url`,
+--- if that is given), and lets the scopes that are open end. What has not ended
+--- within `timeout_ms` (5000) is cut short. The server is closed then.
 ---@async
 ---@param options agentwire.DrainOptions?
 ---@return boolean in_time whether everything ended by itself
@@ -318,7 +318,7 @@ function Server:drain(options)
   return code ~= "timeout"
 end
 
----Stops accepting and closes every connection. Idempotent.
+--- Stops accepting and closes every connection. Idempotent.
 function Server:close()
   if not self._closed:is_set() then
     self._closed:set(true)
@@ -326,7 +326,7 @@ function Server:close()
   end
 end
 
----Waits until the server is closed.
+--- Waits until the server is closed.
 ---@async
 ---@param timeout_ms number?
 function Server:wait_closed(timeout_ms)

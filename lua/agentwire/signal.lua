@@ -1,5 +1,5 @@
----Signals of the process: waiting for one, and what the first INT or TERM means
----to a program that agentwire runs.
+--- Signals of the process: waiting for one, and what the first INT or TERM
+--- means to a program that agentwire runs.
 local host = require("agentwire.host")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
@@ -45,9 +45,9 @@ local function watch(current, name, last_resort, fn)
   end
 end
 
----Waits until a signal comes: `aw.signal("HUP")`. While somebody waits for INT
----or TERM it does not end the run. One that came before this was called has had
----its effect already.
+--- Waits until a signal comes: `aw.signal("HUP")`. While somebody waits for INT
+--- or TERM it does not end the run. One that came before this was called has
+--- had its effect already.
 ---@async
 ---@param name string as in signal(7), with or without "SIG"
 ---@param timeout_ms number?
@@ -68,7 +68,7 @@ function M.wait(name, timeout_ms)
   return undo.always(stop, came.wait, came, timeout_ms)
 end
 
----Has `fn` run, in a task, when TERM came, before the main task is cancelled.
+--- Has `fn` run, in a task, when TERM came, before the main task is cancelled.
 ---@param current table the host
 ---@param fn fun() may wait; bounded by itself
 ---@return fun() forget
@@ -92,8 +92,8 @@ local function say_farewell(current, main, reason)
   main:cancel(reason)
 end
 
----For hosts that own their process: the first INT or TERM cancels `main`, the
----second ends the process from inside the handler.
+--- For hosts that own their process: the first INT or TERM cancels `main`, the
+--- second ends the process from inside the handler.
 ---@param current table the host
 ---@param main agentwire.Task
 ---@return fun(): integer? stop gives the exit code if one came

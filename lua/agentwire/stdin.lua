@@ -1,8 +1,8 @@
----Standard input, read by tasks while everything else goes on: lines, bytes, and
----keys of a terminal. Nothing is read that nobody asks for.
+--- Standard input, read by tasks while everything else goes on: lines, bytes,
+--- and keys of a terminal. Nothing is read that nobody asks for.
 ---
----`io.read` is left alone, and stops the whole loop; what one of the two has
----buffered the other does not see.
+--- `io.read` is left alone, and stops the whole loop; what one of the two has
+--- buffered the other does not see.
 local core = require("agentwire.core")
 local host = require("agentwire.host")
 local misuse = require("agentwire._misuse")
@@ -55,7 +55,7 @@ local function open(self)
   return true
 end
 
----Reads more, waiting for it if it has to.
+--- Reads more, waiting for it if it has to.
 ---@return true|nil more, string? message, string? code
 local function fill(self, timeout_ms)
   if self._ended then
@@ -78,7 +78,7 @@ local function fill(self, timeout_ms)
   end
 end
 
----One reader at a time: two would get halves.
+--- One reader at a time: two would get halves.
 local function as_reader(self, title, timeout_ms, fn, ...)
   options.timeout("stdin:" .. title, timeout_ms)
   local me = wait.waiting_task(3)
@@ -122,18 +122,18 @@ local function read_line(self, timeout_ms)
   end
 end
 
----The next line, without its end.
+--- The next line, without its end.
 ---@async
 ---@param timeout_ms number?
 ---@return string|nil line
 ---@return string? message
 ---@return string? code `closed` at the end of the input, `timeout`, `limit`: it
----is longer than 1 MiB
+--- is longer than 1 MiB
 function Stdin:line(timeout_ms)
   return as_reader(self, "line", timeout_ms, read_line)
 end
 
----Every line up to the end.
+--- Every line up to the end.
 ---@return fun(): string?
 function Stdin:lines()
   return function()
@@ -151,7 +151,7 @@ local function read_bytes(self, timeout_ms, most)
   return take(self, most)
 end
 
----What is there, at least one byte.
+--- What is there, at least one byte.
 ---@async
 ---@param most integer? bytes, 65536
 ---@param timeout_ms number?
@@ -198,11 +198,11 @@ local function read_key(self, timeout_ms)
   end
 end
 
----The next key of a terminal, at once and unechoed: a character, or "enter",
----"tab", "backspace", "escape", "up", "down", "left", "right", "home", "end",
----"insert", "delete", "page_up", "page_down", "ctrl-d" and so on. Ctrl-C stays a
----signal. The terminal is as it was again with the next `line` or `read`, and
----when the process ends. From a pipe, characters.
+--- The next key of a terminal, at once and unechoed: a character, or "enter",
+--- "tab", "backspace", "escape", "up", "down", "left", "right", "home", "end",
+--- "insert", "delete", "page_up", "page_down", "ctrl-d" and so on. Ctrl-C stays
+--- a signal. The terminal is as it was again with the next `line` or `read`,
+--- and when the process ends. From a pipe, characters.
 ---@async
 ---@param timeout_ms number?
 ---@return string|nil key

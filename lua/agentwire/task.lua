@@ -1,5 +1,5 @@
----Structured concurrency: a task is handle and scope. docs/concurrency.md is
----the model, and says what is promised; this is how.
+--- Structured concurrency: a task is handle and scope. docs/concurrency.md is
+--- the model, and says what is promised; this is how.
 local class = require("agentwire._class")
 local compat = require("agentwire._compat")
 local misuse = require("agentwire._misuse")
@@ -25,7 +25,7 @@ function Cancelled:__tostring()
   return "cancelled: " .. tostring(self.reason)
 end
 
----Whether an error value is a cancellation.
+--- Whether an error value is a cancellation.
 ---@param err any
 ---@return boolean
 function task.is_cancelled(err)
@@ -134,8 +134,8 @@ local function report_failure(failure)
   end
 end
 
----Remembers a failure until somebody joins `t`, the parent ends, or the handle
----is collected, which is when it is certain that nobody will.
+--- Remembers a failure until somebody joins `t`, the parent ends, or the handle
+--- is collected, which is when it is certain that nobody will.
 local function note_failure(t)
   local scheduler, parent = t._scheduler, t._parent
   parent._failures = parent._failures or {}
@@ -169,8 +169,8 @@ local function is_own_cancellation(t, err)
   return err ~= nil and rawequal(err, t._cancel)
 end
 
----Keeps the traceback of what a task raised, where the stack still stands.
----Errors raised again by shield and timeout keep the first, deepest one.
+--- Keeps the traceback of what a task raised, where the stack still stands.
+--- Errors raised again by shield and timeout keep the first, deepest one.
 local function on_raise(err)
   local t = wait.current()
   if not is_own_cancellation(t, err) and not rawequal(err, t._trace_of) then
@@ -215,8 +215,8 @@ local function run_defers(t)
   end
 end
 
----Takes a task whose outcome is known and whose children are gone out of the
----tree, and tells those who wait for that.
+--- Takes a task whose outcome is known and whose children are gone out of the
+--- tree, and tells those who wait for that.
 local function finish(t)
   local scheduler, parent = t._scheduler, t._parent
   t._state = "done"
@@ -262,8 +262,8 @@ local function conclude(t)
   finish(t)
 end
 
----What a task's coroutine runs. It parks first, with its arguments on its own
----stack, so that a spawn makes neither a closure nor a table for them.
+--- What a task's coroutine runs. It parks first, with its arguments on its own
+--- stack, so that a spawn makes neither a closure nor a table for them.
 local function body(t, fn, ...)
   yield(PARK)
   if t._cancel then
@@ -283,8 +283,8 @@ local function recover(t, err, trace)
   return conclude(t)
 end
 
----The coroutine gave up control other than by parking: it has ended, died of
----an error past its protection, or yielded on its own.
+--- The coroutine gave up control other than by parking: it has ended, died of
+--- an error past its protection, or yielded on its own.
 function Task:_stopped(ok, signal)
   if self._state == "done" then
     return
@@ -332,12 +332,12 @@ local function await(t, target, timeout_ms)
   return joiners:_park(t, timeout_ms)
 end
 
----Waits until the task has ended.
+--- Waits until the task has ended.
 ---@async
 ---@param timeout_ms number? leaves the task alone when it passes
 ---@return any ... the function's results, or nil, message and code:
----"task_error" (the message has the traceback, the raised value follows the
----code), "cancelled", "timeout"
+--- "task_error" (the message has the traceback, the raised value follows the
+--- code), "cancelled", "timeout"
 function Task:join(timeout_ms)
   if self._state ~= "done" then
     local t = waiting_task()
@@ -355,8 +355,8 @@ function Task:join(timeout_ms)
   return outcome(self)
 end
 
----Asks the task to end: raises the cancellation at its current or next wait.
----The first call counts.
+--- Asks the task to end: raises the cancellation at its current or next wait.
+--- The first call counts.
 ---@param reason string?
 function Task:cancel(reason)
   if self._ended or self._cancel then
@@ -369,8 +369,8 @@ function Task:cancel(reason)
   end
 end
 
----Registers cleanup for the end of this task. Unlike `task.defer` inside of its
----function it also runs when the task is cancelled before it began.
+--- Registers cleanup for the end of this task. Unlike `task.defer` inside of
+--- its function it also runs when the task is cancelled before it began.
 ---@param fn fun() may wait
 function Task:defer(fn)
   if type(fn) ~= "function" then
@@ -382,8 +382,8 @@ function Task:defer(fn)
   table.insert(self._defers, fn)
 end
 
----How its function ended badly, in one line without paths; for what is
----deferred, which runs when that is known.
+--- How its function ended badly, in one line without paths; for what is
+--- deferred, which runs when that is known.
 ---@return string? message nil when it has not, or ended well
 ---@return string? code "task_error" or "cancelled"
 function Task:failure()
@@ -413,7 +413,7 @@ local function check_function(fn)
   end
 end
 
----The current task, for functions that do not wait themselves.
+--- The current task, for functions that do not wait themselves.
 local function running_task()
   local t = wait.current()
   if not t then
@@ -422,13 +422,13 @@ local function running_task()
   return t
 end
 
----The task that runs now, or nil outside of any.
+--- The task that runs now, or nil outside of any.
 ---@return agentwire.Task?
 function task.current()
   return wait.current()
 end
 
----Makes a child of the current task, which starts at the next turn.
+--- Makes a child of the current task, which starts at the next turn.
 ---@param fn function
 ---@param ... any its arguments
 ---@return agentwire.Task
@@ -438,7 +438,7 @@ function task.spawn(fn, ...)
   return spawn_child(t._scheduler, t, fn, ...)
 end
 
----Registers cleanup for the end of the current task. It may wait.
+--- Registers cleanup for the end of the current task. It may wait.
 ---@param fn fun()
 function task.defer(fn)
   running_task():defer(fn)
@@ -463,7 +463,7 @@ function task.sleep(ms)
   end
 end
 
----Lets every other task that can run go first.
+--- Lets every other task that can run go first.
 ---@async
 function task.yield()
   local t = waiting_task()
@@ -474,7 +474,7 @@ function task.yield()
   end
 end
 
----Raises the current task's cancellation, if there is one, without waiting.
+--- Raises the current task's cancellation, if there is one, without waiting.
 function task.checkpoint()
   waiting_task()
 end
@@ -487,8 +487,8 @@ local function unshield(t, ok, ...)
   return ...
 end
 
----Runs `fn(...)` with its waits not interrupted by a cancellation. For a limit
----write `task.shield(task.timeout, ms, fn, ...)`.
+--- Runs `fn(...)` with its waits not interrupted by a cancellation. For a limit
+--- write `task.shield(task.timeout, ms, fn, ...)`.
 ---@async
 ---@param fn function
 ---@return any ... its results; what it raises is raised
@@ -499,19 +499,19 @@ function task.shield(fn, ...)
   return unshield(t, xpcall(fn, on_raise, ...))
 end
 
----Raises in `t` what `child` raised, with the child's traceback.
+--- Raises in `t` what `child` raised, with the child's traceback.
 local function raise_again(t, child)
   outcome(child)
   t._trace_of, t._trace = child._error, child._message
   error(child._error, 0)
 end
 
----Runs `fn(...)` in a child task and cancels it when the time is up.
+--- Runs `fn(...)` in a child task and cancels it when the time is up.
 ---@async
 ---@param ms number? nil: no limit, only the scope
 ---@param fn function
 ---@return any ... its results, or nil, message, "timeout"; what it raises is
----raised
+--- raised
 function task.timeout(ms, fn, ...)
   local t = waiting_task()
   check_function(fn)
@@ -534,7 +534,7 @@ function task.timeout(ms, fn, ...)
   return outcome(child)
 end
 
----Milliseconds that are left of a timeout which began at `start`.
+--- Milliseconds that are left of a timeout which began at `start`.
 local function remainder(t, timeout_ms, start)
   if timeout_ms then
     return math.max(0, timeout_ms - (t._scheduler.host:now() - start))
@@ -542,7 +542,7 @@ local function remainder(t, timeout_ms, start)
   return nil
 end
 
----Joins each task in turn.
+--- Joins each task in turn.
 ---@async
 ---@param tasks agentwire.Task[]
 ---@param timeout_ms number? for all of them together
@@ -584,7 +584,7 @@ local function tell_end(each, ended)
   end
 end
 
----Watches with one task each: a task stands in one line at a time.
+--- Watches with one task each: a task stands in one line at a time.
 local function watch(tasks)
   local ended = wait.latch("one of several tasks")
   for _, each in ipairs(tasks) do
@@ -593,7 +593,7 @@ local function watch(tasks)
   ended:wait()
 end
 
----Waits until one of the tasks has ended; the earlier in the list wins.
+--- Waits until one of the tasks has ended; the earlier in the list wins.
 ---@async
 ---@param tasks agentwire.Task[] not empty
 ---@param timeout_ms number?
@@ -614,14 +614,14 @@ function task.first(tasks, timeout_ms)
   return nil, why, code
 end
 
----A reusable slot for one waiting task, for authors of waitable things.
+--- A reusable slot for one waiting task, for authors of waitable things.
 ---@param name string?
 ---@return agentwire.Waiter
 function task.waiter(name)
   return wait.waiter(name)
 end
 
----The scheduler of a host, with an empty tree of tasks.
+--- The scheduler of a host, with an empty tree of tasks.
 ---@param host table the port that docs/concurrency.md describes
 ---@return agentwire.Scheduler
 function task.scheduler(host)
@@ -633,7 +633,7 @@ function task.scheduler(host)
   return scheduler
 end
 
----Makes a task from outside of any.
+--- Makes a task from outside of any.
 ---@param scheduler agentwire.Scheduler
 ---@param parent agentwire.Task? nil for one at the root
 ---@param fn function
@@ -643,7 +643,7 @@ function task.spawn_in(scheduler, parent, fn, ...)
   return spawn_child(scheduler, parent or scheduler._root, fn, ...)
 end
 
----A main task's results; raises what it raised.
+--- A main task's results; raises what it raised.
 ---@param t agentwire.Task
 ---@return any ...
 function task.conclusion(t)
@@ -654,7 +654,7 @@ function task.conclusion(t)
   return outcome(t)
 end
 
----For a main task that nobody joins: what it raised is told to the host.
+--- For a main task that nobody joins: what it raised is told to the host.
 ---@param t agentwire.Task
 function task.report_end(t)
   if t._code == "task_error" then
@@ -673,7 +673,7 @@ local function visit(t, fn)
   end
 end
 
----One line for each task that waits and what for.
+--- One line for each task that waits and what for.
 ---@param scheduler agentwire.Scheduler
 ---@return string
 function task.describe(scheduler)
@@ -691,7 +691,7 @@ function task.describe(scheduler)
   return table.concat(lines, "\n")
 end
 
----Cancels every task.
+--- Cancels every task.
 ---@param scheduler agentwire.Scheduler
 ---@param reason string
 function task.cancel_all(scheduler, reason)
@@ -700,8 +700,8 @@ function task.cancel_all(scheduler, reason)
   end)
 end
 
----Drops every task where it stands: nothing of them runs again. For when a
----loop has broken, or nothing can end them.
+--- Drops every task where it stands: nothing of them runs again. For when a
+--- loop has broken, or nothing can end them.
 ---@param scheduler agentwire.Scheduler
 function task.abandon(scheduler)
   visit(scheduler._root, function(t)

@@ -23,8 +23,6 @@ local function pick(random, list)
   return list[random(#list)]
 end
 
--- The model ---------------------------------------------------------------------
-
 local IDS = { "", "a", "a", "b", "call_1", "call_2" }
 local NAMES = { "t", "t", "t", "none", "" }
 local ARGUMENTS = { "{}", "", "null", "[]", '{"cut', '"text"', "7", '{"n":1}' }
@@ -108,8 +106,6 @@ local function any_adapter(random)
   }
 end
 
--- Tools -------------------------------------------------------------------------
-
 local DEEDS = {
   function()
     return "fine"
@@ -172,8 +168,6 @@ local function any_source(random)
     end,
   }
 end
-
--- What is watched ---------------------------------------------------------------
 
 --- A listener that counts what begins and ends, over the runs of one agent.
 local function watcher()

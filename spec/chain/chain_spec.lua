@@ -70,7 +70,7 @@ local function of_type(events, wanted)
 end
 
 --- One run is begun once, ended once, and every inner thing that is started
--- is ended; the outcome comes last and is returned.
+--- is ended; the outcome comes last and is returned.
 local function check_run(events)
   local open = {}
   for index, event in ipairs(events) do

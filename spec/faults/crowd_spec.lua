@@ -47,7 +47,7 @@ describe("a crowd of which some misbehave", function()
   after_each(process.stop_all)
 
   --- `count` connections, dialled by fifty tasks; every tenth part of the way
-  -- the next kind of bad client comes.
+  --- the next kind of bad client comes.
   local function dial(env, count, kinds, bad)
     local conns, due = {}, math.ceil(count / 10)
     local function dial_some()

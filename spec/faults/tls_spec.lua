@@ -18,7 +18,7 @@ local function make_ca(name)
 end
 
 --- A certificate for `names` (an extension's value), signed by a CA; `when` is
--- its dates, as `openssl ca` takes them.
+--- its dates, as `openssl ca` takes them.
 local function make_certificate(name, ca, names, when)
   openssl("req -newkey rsa:2048 -nodes -keyout %s.key -out %s.csr "
     .. "-subj '/CN=%s'", name, name, name)

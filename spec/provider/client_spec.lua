@@ -1,9 +1,9 @@
-local support = require "spec.support.provider"
-local client_module = require "agentwire.provider.client"
-local json = require "agentwire.json"
-local protocol = require "agentwire.provider.protocol"
-local scripted = require "agentwire.providers.scripted"
-local task = require "agentwire.task"
+local support = require("spec.support.provider")
+local client_module = require("agentwire.provider.client")
+local json = require("agentwire.json")
+local protocol = require("agentwire.provider.protocol")
+local scripted = require("agentwire.providers.scripted")
+local task = require("agentwire.task")
 
 local REQUEST = { model = "p/m", messages = { { role = "user", content = "hi" } } }
 

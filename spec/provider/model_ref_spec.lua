@@ -1,5 +1,5 @@
 package.path = "./lua/?.lua;./lua/?/init.lua;./?.lua;" .. package.path
-local model_ref = require "agentwire.provider.model_ref"
+local model_ref = require("agentwire.provider.model_ref")
 
 describe("model_ref", function()
   local good = {

@@ -1,6 +1,6 @@
-require "spec.support.provider"
-local json = require "agentwire.json"
-local protocol = require "agentwire.provider.protocol"
+require("spec.support.provider")
+local json = require("agentwire.json")
+local protocol = require("agentwire.provider.protocol")
 
 local function request()
   return {

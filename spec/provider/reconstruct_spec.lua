@@ -1,5 +1,5 @@
-require "spec.support.provider"
-local reconstruct = require "agentwire.provider.reconstruct"
+require("spec.support.provider")
+local reconstruct = require("agentwire.provider.reconstruct")
 
 local function feed(rec, events)
   for _, event in ipairs(events) do

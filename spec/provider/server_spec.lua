@@ -1,8 +1,8 @@
-local support = require "spec.support.provider"
-local json = require "agentwire.json"
-local scripted = require "agentwire.providers.scripted"
-local server_module = require "agentwire.provider.server"
-local task = require "agentwire.task"
+local support = require("spec.support.provider")
+local json = require("agentwire.json")
+local scripted = require("agentwire.providers.scripted")
+local server_module = require("agentwire.provider.server")
+local task = require("agentwire.task")
 
 local MODEL = {
   id = "scripted", name = "s", api = "scripted", provider = "scripted",
@@ -704,7 +704,7 @@ describe("provider server", function()
 
   it("is used the same way where the adapter is local", function()
     support.run(function()
-      local aw = require "agentwire"
+      local aw = require("agentwire")
       local client, connection = aw.provider.loopback(
         aw.providers.scripted.new { events = HELLO }, { max_streams = 1 })
       local message = assert(client:start_stream {

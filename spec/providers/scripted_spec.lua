@@ -1,9 +1,9 @@
-local support = require "spec.support.provider"
-local json = require "agentwire.json"
-local protocol = require "agentwire.provider.protocol"
-local rules = require "agentwire.providers._scripted_rules"
-local scripted = require "agentwire.providers.scripted"
-local task = require "agentwire.task"
+local support = require("spec.support.provider")
+local json = require("agentwire.json")
+local protocol = require("agentwire.provider.protocol")
+local rules = require("agentwire.providers._scripted_rules")
+local scripted = require("agentwire.providers.scripted")
+local task = require("agentwire.task")
 
 local PATH = {
   type = "object", properties = { path = { type = "string" } },
@@ -89,7 +89,7 @@ local function run_call(call)
 end
 
 --- Asks, runs the tools that are called, and returns the answer with the names
--- of the calls of each turn. `messages` goes on as the conversation.
+--- of the calls of each turn. `messages` goes on as the conversation.
 local function ask(question, offered, messages)
   messages = messages or {}
   messages[#messages + 1] = { role = "user", content = question }

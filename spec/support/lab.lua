@@ -32,7 +32,7 @@ function M.start(conn, plan)
 end
 
 --- Reads a stream to its end; every event has to be the next one. True, or
--- nil, message, code as the stream says; raises when it is not what was sent.
+--- nil, message, code as the stream says; raises when it is not what was sent.
 function M.follow(stream, plan)
   local n, sequence = 0, 1 -- 1 is the ack
   for event in stream:events() do
@@ -60,7 +60,7 @@ function M.follow(stream, plan)
 end
 
 --- Reads a stream to its end, however its deltas are merged: together they are
--- what was sent, and so is the result. Raises when they are not.
+--- what was sent, and so is the result. Raises when they are not.
 function M.check_whole(stream, who, count, size)
   local sent, got = {}, {}
   for n = 1, count do
@@ -86,7 +86,7 @@ function M.read(conn, plan)
 end
 
 --- Reads `streams` of them at once, each in a task; they are returned, and a
--- latch that is set when delta number `plan.mark` (1) of each was read.
+--- latch that is set when delta number `plan.mark` (1) of each was read.
 function M.read_all(conn, streams, plan)
   local tasks, behind = {}, streams
   local begun = wait.latch("the beginning of every stream")
@@ -247,7 +247,7 @@ end
 M.FAST = { min_ms = 1, max_ms = 10 }
 
 --- Runs `body(env)`: a server, a proxy before it, a watch on it. `env.connect`
--- makes clients by way of the proxy. At the end nothing may be left.
+--- makes clients by way of the proxy. At the end nothing may be left.
 function M.run(options, body)
   local link = require("spec.support.link")
   local server = M.server(options.server, options.process)

@@ -10,7 +10,8 @@ local M = {
   host = nil, -- the host of the spec that runs
 }
 
---- Waits until `condition` holds, where no event says so. Raises after a second.
+--- Waits until `condition` holds, where no event says so. Raises after a
+--- second.
 function M.eventually(condition)
   local ok = task.timeout(1000, function()
     while not condition() do

@@ -63,7 +63,7 @@ local Process = {}
 Process.__index = Process
 
 --- Starts a command (a list of words). `options`: `descriptors`, its ulimit;
--- otherwise as many as there may be; `prefix`, shell words before it.
+--- otherwise as many as there may be; `prefix`, shell words before it.
 function M.start(words, options)
   options = options or {}
   local quoted = {}

@@ -1,18 +1,18 @@
 -- The one place where the provider specs meet the connection under them.
 package.path = "./lua/?.lua;./lua/?/init.lua;" .. package.path
 
-local aw = require "agentwire"
-local host = require "agentwire.host"
-local server = require "agentwire.provider.server"
-local standalone = require "agentwire.host.standalone"
-local task = require "agentwire.task"
+local aw = require("agentwire")
+local host = require("agentwire.host")
+local server = require("agentwire.provider.server")
+local standalone = require("agentwire.host.standalone")
+local task = require("agentwire.task")
 
 local support = {}
 
 local reports = {}
 
 --- Runs `fn` as a main task, on a host of its own; what failed tasks were
--- reported with is kept for `reported`.
+--- reported with is kept for `reported`.
 function support.run(fn)
   reports = {}
   local own = standalone.new()
@@ -52,7 +52,7 @@ function support.with(adapter, options, fn)
 end
 
 --- As `with`, over a WebSocket, which gives each scope credit of its own: 64
--- messages beyond those that were read.
+--- messages beyond those that were read.
 function support.with_credit(adapter, fn)
   return support.run(function()
     local listener = assert(aw.listen("ws://127.0.0.1:0", function(conn)

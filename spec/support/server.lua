@@ -11,7 +11,7 @@ function M.scaled(count)
 end
 
 --- Runs `body(client, server_connection, server)` with both ends connected.
--- `attach(conn)` is called for each connection that the server accepts.
+--- `attach(conn)` is called for each connection that the server accepts.
 function M.run(options, attach, body)
   link.run(function()
     local accepted

@@ -6,7 +6,7 @@ local link = require("spec.support.link")
 local FAST = { min_ms = 1, max_ms = 10 }
 
 --- Runs `body(conn, server, accepted)`; `accepted` lists the server's ends.
--- A session in which nothing was opened is not kept.
+--- A session in which nothing was opened is not kept.
 local function open_scope(conn, accepted)
   assert(assert(conn:open("provider")):send("stream_request", {}))
   link.eventually(function()

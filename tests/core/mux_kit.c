@@ -43,8 +43,6 @@ aw_mux *kit_mux(kit *k, const aw_mux_options *options) {
   return mux;
 }
 
-/* --------------------------------------------------------------- wires -- */
-
 void wire_put(wire *w, const char *text, size_t len) {
   if (w->count == w->size) {
     w->size = w->size == 0 ? 64 : 2 * w->size;
@@ -135,8 +133,6 @@ int kit_accept(aw_mux *server, wire *in, const char *epoch,
   aw_hello_fini(&hello);
   return rc;
 }
-
-/* -------------------------------------------------------------- scopes -- */
 
 static int finish(aw_draft *draft, const char *payload) {
   if (aw_buf_append(draft->out, payload, strlen(payload)) != AW_OK) {

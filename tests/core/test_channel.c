@@ -10,8 +10,6 @@ static aw_channel *make_channel(const aw_mem *mem) {
   return aw_channel_new(NULL, AW_KIND_AGENT, &id, mem);
 }
 
-/* --------------------------------------------------------------- inbox -- */
-
 static int store_text(aw_channel *channel, const aw_mem *mem, const char *text,
                       bool ends) {
   char copy[512];
@@ -119,8 +117,6 @@ static void inbox_that_is_never_empty_does_not_grow(void **state) {
   assert_true(channel->inbox.size <= 8192);
   aw_channel_free(channel, aw_mem_default());
 }
-
-/* ----------------------------------------------------------------- log -- */
 
 static int log_text(aw_channel *channel, const char *text, bool urgent) {
   size_t mark = 0;
@@ -254,8 +250,6 @@ static void log_rewinds_before_anything_was_sent(void **state) {
   assert_null(aw_channel_unsent(channel));
   aw_channel_free(channel, aw_mem_default());
 }
-
-/* ------------------------------------------------------------ failures -- */
 
 static int fill_both(const aw_mem *mem) {
   char text[512];

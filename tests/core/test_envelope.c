@@ -48,8 +48,6 @@ static void done(reading *r) {
   free(r->text);
 }
 
-/* ------------------------------------------------------------- reading -- */
-
 static void envelope_reads_every_field(void **state) {
   reading r;
   char id[AW_UUID_TEXT];
@@ -359,8 +357,6 @@ static void envelope_limits_the_depth_that_it_is_given(void **state) {
   }
 }
 
-/* ------------------------------------------------------------- writing -- */
-
 static const aw_uuid zero_id;
 
 static aw_header full_header(const aw_uuid *reply) {
@@ -480,8 +476,6 @@ static void error_frame_is_written_and_refused_as_an_envelope(void **state) {
   aw_buf_fini(&out);
 }
 
-/* ------------------------------------------------------ golden vectors -- */
-
 static FILE *open_vectors(void) {
   static const char name[] = "../vectors/wire-vectors.jsonl";
   char path[4096];
@@ -536,8 +530,6 @@ static void golden_vectors_survive_decoding_and_encoding(void **state) {
   free(line);
   fclose(file);
 }
-
-/* ------------------------------------------------------------ failures -- */
 
 static int write_and_read(const aw_mem *mem) {
   aw_header header = full_header(&zero_id);

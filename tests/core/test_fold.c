@@ -59,8 +59,6 @@ static void fold_while_away(void) {
   assert_int_equal(fold(theirs, "{}"), 0);
 }
 
-/* ---------------------------------------------------------------- when -- */
-
 static void full_log_of_who_is_away_may_be_folded(void **state) {
   (void)state;
   pair_cut(&p);
@@ -189,8 +187,6 @@ static void states_stay_within_the_bound_of_all_logs(void **state) {
   assert_int_equal(pool->log_bytes, 14000);
   aw_pool_drop(pool);
 }
-
-/* ---------------------------------------------------------- coming back -- */
 
 static void gap_is_announced_and_the_state_follows(void **state) {
   (void)state;
@@ -350,8 +346,6 @@ static void state_without_a_number_floats(void **state) {
   aw_control control;
   assert_true(aw_mux_control(p.client, &control));
 }
-
-/* ---------------------------------------------------------- giving up -- */
 
 static void scope_that_is_given_up_is_lost_at_both_ends(void **state) {
   (void)state;

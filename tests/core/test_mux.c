@@ -68,8 +68,6 @@ static uint64_t number_of(const char *text) {
   return strtoull(at + 11, NULL, 10);
 }
 
-/* ----------------------------------------------------------- numbering -- */
-
 static void scope_numbers_its_own_messages_from_one(void **state) {
   fixture *f = *state;
   aw_channel *a = kit_open(f->mux, AW_KIND_AGENT, NULL);
@@ -171,8 +169,6 @@ static void scope_whose_numbers_are_used_up_refuses_to_send(void **state) {
   kit_write(f->mux, &f->out, SIZE_MAX);
   assert_true(number_of(wire_at(&f->out, 0)) == AW_SEQ_MAX);
 }
-
-/* ------------------------------------------------------ opening, ending -- */
 
 static void
 inbound_message_opens_only_with_an_opener_numbered_one(void **state) {
@@ -339,8 +335,6 @@ static void releasing_an_open_scope_ends_it_and_its_news(void **state) {
   assert_int_equal(aw_mux_stats_get(f->mux)->open_scopes, 0);
 }
 
-/* -------------------------------------------------------- unsequenced -- */
-
 static void floating_types_pass_by_the_numbering(void **state) {
   fixture *f = *state;
   aw_control control;
@@ -453,8 +447,6 @@ static void bad_messages_are_refused_and_the_rest_goes_on(void **state) {
   assert_int_equal(find(f)->in.last, 2);
 }
 
-/* -------------------------------------------------- the connection's end -- */
-
 static void lost_connection_ends_every_scope(void **state) {
   fixture *f = *state;
   uint32_t old = f->generation;
@@ -508,8 +500,6 @@ static void abandoned_mux_lets_nothing_in_or_out(void **state) {
   aw_mux_abandon(f->mux, AW_E_IO);
   assert_int_equal(find(f)->error, AW_E_TIMEOUT);
 }
-
-/* --------------------------------------------------------------- rest -- */
 
 typedef struct counter {
   unsigned sent, received;

@@ -199,8 +199,6 @@ static void transport_is_choked_while_nobody_reads(void **state) {
   stop(&f);
 }
 
-/* ------------------------------------------------------------ fairness -- */
-
 static unsigned turns_of(const wire *w, const aw_channel *channel) {
   char id[AW_UUID_TEXT + 1] = {0};
   unsigned count = 0;
@@ -262,8 +260,6 @@ static void room_is_overdrawn_by_one_message_at_most(void **state) {
   kit_write(f.mux, &f.out, 0);
   stop(&f);
 }
-
-/* ------------------------------------------------------------- memory -- */
 
 /* A mux that is out of memory says so and goes on as if nothing had been. */
 static int live_a_life(const aw_mem *mem) {

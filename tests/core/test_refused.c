@@ -44,8 +44,6 @@ static aw_channel *open_at_both(enum aw_kind kind) {
   return channel;
 }
 
-/* --------------------------------------------------------------- limits -- */
-
 /* Sends with what an encoder would have told; the draft's verdict is left. */
 static int send_counted(aw_channel *channel, unsigned depth, unsigned values,
                         aw_draft *draft) {
@@ -140,8 +138,6 @@ static void a_scope_whose_log_became_too_long_ends(void **state) {
   assert_int_equal(pair_at_server(&p, mine)->error, AW_E_CLOSED);
   assert_int_equal(pair_at_server(&p, other)->in.last, 2);
 }
-
-/* ------------------------------------------------------------- consumed -- */
 
 /* Says a message with any text for a payload; the receiver's verdict. */
 static int say(aw_mux *mux, uint32_t generation, const aw_uuid *id,
@@ -352,8 +348,6 @@ static void a_base_peers_message_changes_nothing(void **state) {
   aw_mux_free(mux);
   kit_fini(&k);
 }
-
-/* -------------------------------------------------------------- breaker -- */
 
 /* The connection ends for both as its peer or the network says. */
 static void lose(int code) {

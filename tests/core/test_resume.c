@@ -32,8 +32,6 @@ static void make_payload(char *out, size_t size) {
   memcpy(out + size - 3, "\"}", 3);
 }
 
-/* ------------------------------------------------------------ greeting -- */
-
 static void first_hello_is_followed_at_once(void **state) {
   (void)state;
   aw_channel *channel = kit_open(p.client, AW_KIND_AGENT, NULL);
@@ -113,8 +111,6 @@ static void session_survives_lost_welcomes(void **state) {
   assert_int_equal(last, 6);
 }
 
-/* ------------------------------------------------------------- replay -- */
-
 static void tail_that_was_lost_is_sent_again_once(void **state) {
   uint64_t up = 0, down = 0;
 
@@ -178,8 +174,6 @@ static void duplicates_are_dropped_and_gaps_end_the_connection(void **state) {
   assert_int_equal(pair_at_server(&p, channel)->in.last, 1);
   wire_fini(&w);
 }
-
-/* -------------------------------------------------------------- credit -- */
 
 static void sender_stops_at_the_window_and_flows_move_it_on(void **state) {
   uint64_t last = 0;
@@ -563,8 +557,6 @@ static void peer_that_ignores_the_credit_is_refused(void **state) {
   assert_int_equal(pair_at_server(&p, mine)->in.last, n - 1);
   assert_int_equal(pair_at_server(&p, mine)->inbox_count, n - 1);
 }
-
-/* ----------------------------------------------------------- epochs etc. -- */
 
 static void messages_of_an_older_connection_are_not_looked_at(void **state) {
   wire w = {0};

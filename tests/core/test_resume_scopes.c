@@ -37,8 +37,6 @@ static const char *connect_for_status(const aw_uuid *id) {
   return status;
 }
 
-/* -------------------------------------------------------------- statuses -- */
-
 static void scope_that_both_have_is_live(void **state) {
   (void)state;
   pair_connect(&p);
@@ -112,8 +110,6 @@ static void new_process_grants_credit_anew(void **state) {
   pair_connect(&p);
   assert_int_equal(pair_at_server(&p, mine)->in.last, 64);
 }
-
-/* ---------------------------------------------------------------- epochs -- */
 
 /* A server makes the same ids again after a restart; the first welcome of its
  * new process is lost, so that the second hello meets a session that exists.
@@ -214,8 +210,6 @@ static void many_scopes_go_in_pages(void **state) {
   }
 }
 
-/* ------------------------------------------------------- ids used again -- */
-
 static void
 restarted_id_is_not_resumed_in_place_of_its_earlier_life(void **state) {
   aw_uuid id = kit_id(5);
@@ -296,8 +290,6 @@ static void acknowledgement_of_an_ended_life_does_not_come_late(void **state) {
   pair_connect(&p);
   assert_int_equal(aw_mux_find(p.server, AW_KIND_AGENT, &id)->in.last, 9);
 }
-
-/* ---------------------------------------------------------- ends, let go -- */
 
 /* The client has had all and forgotten it, but the server cannot know: its
  * replay must neither be opened anew nor stay in the log. */
@@ -435,8 +427,6 @@ static void floating_messages_with_numbers_are_acknowledged(void **state) {
   assert_int_equal(pair_at_server(&p, mine)->in.last, 3);
 }
 
-/* ------------------------------------------------------ numbered floats -- */
-
 /* Nobody reads it, so it is through with what stands before it. */
 static void
 numbered_float_is_acknowledged_with_what_is_before_it(void **state) {
@@ -475,9 +465,6 @@ static void scope_with_an_unread_float_can_be_let_go(void **state) {
   assert_int_equal(aw_mux_stats_get(p.client)->log_bytes, 0);
   assert_int_equal(aw_mux_stats_get(p.server)->log_bytes, 0);
 }
-
-/* ----------------------------------------------------------- gap, garbage --
- */
 
 static int hear_link(aw_mux *mux, uint32_t generation, const char *type,
                      const char *payload) {

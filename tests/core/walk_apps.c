@@ -304,8 +304,6 @@ bool app_take_all(world *w) {
   return any;
 }
 
-/* ---------------------------------------------------------------- news -- */
-
 static scope *meet(world *w, enum side side, aw_channel *channel) {
   scope *s = free_scope(w, side);
   *s = (scope){.channel = channel, .life = -1};

@@ -235,8 +235,6 @@ void oracle_refused(world *w, enum side side, const aw_refusal *refusal) {
              refusal->id.bytes[15]);
 }
 
-/* ----------------------------------------------------------- every step -- */
-
 static uint64_t most(uint64_t a, uint64_t b) {
   return a > b ? a : b;
 }
@@ -314,8 +312,6 @@ void oracle_check(world *w) {
     check_memory(w, (enum side)side);
   }
 }
-
-/* -------------------------------------------------------------- at rest -- */
 
 static void check_delivered(world *w, unsigned number, enum side to) {
   const life *l = &w->lives[number];

@@ -100,8 +100,6 @@ unsigned world_dice(world *w, unsigned sides); /* 0 .. sides-1 */
 void world_begin(world *w, uint64_t seed);
 void world_end(world *w);
 
-/* Steps ------------------------------------------------------------------ */
-
 /* Applications (walk_apps.c). */
 void app_open(world *w, enum side side);
 void app_send(world *w, enum side side);

@@ -72,8 +72,6 @@ static void *allocate(size_t size) {
   return made;
 }
 
-/* -------------------------------------------------------------- ending -- */
-
 static void free_chunks(side *s) {
   while (s->first != NULL) {
     chunk *c = s->first;
@@ -122,8 +120,6 @@ static void cut_all(void) {
     end_pair(pairs, true);
   }
 }
-
-/* ---------------------------------------------------------- forwarding -- */
 
 static void on_shut(uv_shutdown_t *shutdown, int status) {
   (void)status;
@@ -246,8 +242,6 @@ static void forward_all(void) {
   }
 }
 
-/* ----------------------------------------------------------- accepting -- */
-
 static void on_connected(uv_connect_t *connecting, int status) {
   pair *p = connecting->data;
   if (p->closing) {
@@ -312,8 +306,6 @@ static void on_connection(uv_stream_t *server, int status) {
   uv_tcp_nodelay(&p->sides[UP].tcp, 1);
   uv_tcp_nodelay(&p->sides[DOWN].tcp, 1);
 }
-
-/* ------------------------------------------------------------ commands -- */
 
 static bool do_stall(const char *which) {
   bool both = strcmp(which, "both") == 0;

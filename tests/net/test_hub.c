@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ----------------------------------------------------------- greetings -- */
-
 static void hello_makes_a_session(void **state) {
   raw_peer raw;
 
@@ -105,8 +103,6 @@ static void hello_with_too_many_scopes_is_refused(void **state) {
   assert_farewell(&raw, 4003, "more scopes");
   raw_free(&raw);
 }
-
-/* ------------------------------------------------------------ sessions -- */
 
 static void newer_connection_takes_the_session_over(void **state) {
   raw_peer first, second;

@@ -1,7 +1,7 @@
-local cjson = require "cjson"
-local cqueues = require "cqueues"
-local websocket = require "http.websocket"
-local job = require "job"
+local cjson = require("cjson")
+local cqueues = require("cqueues")
+local websocket = require("http.websocket")
+local job = require("job")
 
 local CREDIT = cjson.encode { type = "credit", count = job.GRANT }
 

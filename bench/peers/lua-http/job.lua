@@ -1,5 +1,5 @@
 -- What both ends of the lua-http peer share.
-local cjson = require "cjson"
+local cjson = require("cjson")
 
 local M = { DELTA = "fifteen letters" }
 
@@ -9,7 +9,7 @@ local M = { DELTA = "fifteen letters" }
 M.WINDOW = 128
 M.GRANT = 64
 
----A random UUID, version 4.
+--- A random UUID, version 4.
 function M.new_id()
   local random = math.random
   return ("%08x-%04x-4%03x-a%03x-%06x%06x"):format(random(0, 0x7fffffff),
@@ -17,7 +17,7 @@ function M.new_id()
     random(0, 0xffffff), random(0, 0xffffff))
 end
 
----The envelope as text.
+--- The envelope as text.
 function M.envelope(kind, stream_id, sequence, payload)
   return cjson.encode {
     type = kind,
@@ -30,7 +30,7 @@ function M.envelope(kind, stream_id, sequence, payload)
   }
 end
 
----CPU time of this process in microseconds, user and system.
+--- CPU time of this process in microseconds, user and system.
 function M.cpu_us()
   return os.clock() * 1e6
 end

@@ -1,9 +1,9 @@
-local cjson = require "cjson"
-local cqueues = require "cqueues"
-local condition = require "cqueues.condition"
-local http_server = require "http.server"
-local websocket = require "http.websocket"
-local job = require "job"
+local cjson = require("cjson")
+local cqueues = require("cqueues")
+local condition = require("cqueues.condition")
+local http_server = require("http.server")
+local websocket = require("http.websocket")
+local job = require("job")
 
 -- One envelope of each stream in turn; lua-http writes each by itself.
 local function pump(ws, streams, credit)

@@ -1,6 +1,6 @@
----Conversations that outlive their session: whose they are, reading and writing
----them. A store is asked by keys that hold the owner's identity and the id, so
----that one which knows nothing of owners keeps them apart as well.
+--- Conversations that outlive their session: whose they are, reading and
+--- writing them. A store is asked by keys that hold the owner's identity and
+--- the id, so that one which knows nothing of owners keeps them apart as well.
 local history = require("agentwire.agent._history")
 local identity = require("agentwire._identity")
 local log = require("agentwire.log")
@@ -31,7 +31,7 @@ function M.new(store, timeout_ms)
   }, Conversations)
 end
 
----An id in the one form that a store is asked for; nil for what is no UUID.
+--- An id in the one form that a store is asked for; nil for what is no UUID.
 ---@param id any
 ---@return string?
 function M.read_id(id)
@@ -41,7 +41,7 @@ function M.read_id(id)
   return type(id) == "string" and id:match(pattern) and id:lower() or nil
 end
 
----The key is a file's name if need be: an owner's id may hold anything.
+--- The key is a file's name if need be: an owner's id may hold anything.
 local function key_of(owner, id)
   if owner == "" then
     return id
@@ -82,8 +82,8 @@ end
 local Conversation = {}
 Conversation.__index = Conversation
 
----A session whose client has gone gives its conversation to the client's next
----one; a session whose client is there keeps it.
+--- A session whose client has gone gives its conversation to the client's next
+--- one; a session whose client is there keeps it.
 local function take_over(other)
   if other.connection:is_open() then
     return nil
@@ -106,8 +106,8 @@ local function load(self, made)
   return copy(messages)
 end
 
----Opens a conversation for the current task's session: the one that the store
----knows by this id, else a new one.
+--- Opens a conversation for the current task's session: the one that the store
+--- knows by this id, else a new one.
 ---@async
 ---@param connection agentwire.Connection its owner's
 ---@param id string as `read_id` gave it
@@ -156,7 +156,7 @@ function Conversations:_load(made, known)
   return nil, "there is nothing to resume from " .. made.id, "session_expired"
 end
 
----What the strings in a value take.
+--- What the strings in a value take.
 local function size_of(value)
   if type(value) == "string" then
     return #value
@@ -170,7 +170,7 @@ local function size_of(value)
   return size
 end
 
----Counts what a session holds of it, for the shares of its owner.
+--- Counts what a session holds of it, for the shares of its owner.
 ---@param held table
 function Conversation:measure(held)
   local bytes = size_of(held)
@@ -178,12 +178,12 @@ function Conversation:measure(held)
   self._bytes = bytes
 end
 
----Notes that it has changed.
+--- Notes that it has changed.
 function Conversation:touch()
   self._changed = true
 end
 
----Saves it, if it has changed.
+--- Saves it, if it has changed.
 ---@async
 ---@param messages table[]
 ---@return true|nil ok
@@ -204,7 +204,7 @@ function Conversation:save(messages)
   return true
 end
 
----Lets go of it. Idempotent.
+--- Lets go of it. Idempotent.
 function Conversation:close()
   local open = self._conversations._open
   if open[self.key] == self then

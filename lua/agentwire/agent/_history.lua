@@ -122,8 +122,6 @@ function M.mend(messages)
   end
 end
 
--- Prompts ---------------------------------------------------------------------
-
 ---@param prompt string|table text or a user message
 ---@return table|nil message
 ---@return string? message
@@ -170,8 +168,6 @@ function M.read_prompts(prompts)
   end
   return messages
 end
-
--- The model's messages --------------------------------------------------------
 
 --- A call's arguments as they are executed. Models write nothing, blanks, null
 --- or an empty list where there are none.
@@ -282,8 +278,6 @@ end
 function M.has_text(message)
   return not is_blank(provider_protocol.text_of(message))
 end
-
--- Tools' messages -------------------------------------------------------------
 
 --- A tool source's result if it is one that can be sent, else what is wrong.
 ---@param result any

@@ -52,8 +52,6 @@ function M.new(loop, prompts)
   }, Run)
 end
 
--- Events ------------------------------------------------------------------------
-
 --- Shielded: an event is told whole or not at all, so that what was begun can
 --- be ended whenever the run is cancelled.
 local function emit(run, event)
@@ -90,8 +88,6 @@ local function inject(run, messages)
     emit_message(run, message)
   end
 end
-
--- The model's message -------------------------------------------------------------
 
 local SHOWN = {
   text_start = true,
@@ -146,7 +142,8 @@ local function take_back(run)
 end
 
 --- Asks the provider. A conversation that is too large for a message is sent
---- with notes in place of its largest tool results, and stays so if that helped.
+--- with notes in place of its largest tool results, and stays so if that
+--- helped.
 local function start_stream(run)
   local loop = run._loop
   local tools, routes = loop:list_tools(function(event)
@@ -226,8 +223,6 @@ local function ask_model(run)
   close_message(run, message)
   return calls
 end
-
--- Tools -----------------------------------------------------------------------------
 
 local function start_call(run, call)
   call.started = true
@@ -369,8 +364,6 @@ local function close_turn(run)
   })
 end
 
--- Turns -------------------------------------------------------------------------------
-
 local function do_turn(run)
   run.turns = run.turns + 1
   run._turn_open = true
@@ -420,8 +413,6 @@ local function run_turns(run)
     prompts = next_prompts(run, called)
   end
 end
-
--- The end of a run ----------------------------------------------------------------------
 
 --- Waits a little for the end of a stream that was aborted, since only then it
 --- is known what it has cost.

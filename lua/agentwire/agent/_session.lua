@@ -21,8 +21,6 @@ local MAX_QUEUED = 256
 -- Local tools that run at once for one session.
 local MAX_EXECUTIONS = 64
 
--- Run --------------------------------------------------------------------------
-
 local function new_run(limit)
   return {
     message_id = nil,
@@ -80,8 +78,6 @@ end
 Cursor.__close = function(self)
   discard(self._run)
 end
-
--- Session ------------------------------------------------------------------------
 
 ---@class agentwire.Session
 ---@field id string session_id
@@ -192,8 +188,6 @@ function Session:_finish(message, code)
   self._client:_retire(self)
 end
 
--- Requests -----------------------------------------------------------------------
-
 local function request(session, kind, payload, answer, timeout_ms)
   if session._ended then
     return nil, "the session has ended", "ended"
@@ -227,8 +221,6 @@ local function find_request(session, kind, reply_to)
     end
   end
 end
-
--- What the server sends ------------------------------------------------------------
 
 local HANDLERS = {}
 
@@ -366,8 +358,6 @@ function HANDLERS.agent_stopped(session, event)
   session:_finish(event.reason or "the session was stopped", "ended")
 end
 
--- Tools that run here -----------------------------------------------------------------
-
 local function run_tool(session, event)
   local source = session._routes[event.tool_name]
   if not source then
@@ -493,8 +483,6 @@ function Session:_start(payload, timeout_ms)
   end
   return true
 end
-
--- What a caller does --------------------------------------------------------------------
 
 local MESSAGE = options.either(options.string, options.table)
 

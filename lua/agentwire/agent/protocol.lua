@@ -173,7 +173,7 @@ function M.fail(code, message)
   return M.error(code, message)
 end
 
----What is said in a scope that its opener no longer wants.
+--- What is said in a scope that its opener no longer wants.
 ---@param id string
 ---@return string type
 ---@return table payload

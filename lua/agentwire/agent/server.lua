@@ -50,13 +50,11 @@ M.OPTIONS = options_of.spec("agent.service", {
   authorize = options_of.func,
 })
 
----What `new` returns, for options that take one.
+--- What `new` returns, for options that take one.
 M.SERVICE = options_of.kind("an agent service", function(value)
   return type(value) == "table" and rawget(value, "_sessions") ~= nil
     and type(value.stop) == "function"
 end)
-
--- Service ---------------------------------------------------------------------
 
 ---@class agentwire.AgentServiceOptions
 ---@field provider table a provider client
@@ -76,12 +74,13 @@ end)
 ---@field store agentwire.AgentStore? conversations that outlive their session
 ---@field store_timeout_ms number? for one answer of the store, 30000
 ---@field authorize (fun(connection: agentwire.Connection, tool: table): any, string?)|nil
----whether the peer's sessions may use one of `tools`: `tool` has its `name`, in a
----list also its metadata, in a call its `args_json`; may wait
+--- whether the peer's sessions may use one of `tools`: `tool` has its `name`,
+--- in a list also its metadata, in a call its `args_json`; may wait
 
----Both may wait. A failure is raised, or returned as nil or false and a message:
----it is logged, and the client hears that there was one. `key` holds the owner's
----identity and the session's id, in characters that a file's name may have.
+--- Both may wait. A failure is raised, or returned as nil or false and a
+--- message: it is logged, and the client hears that there was one. `key` holds
+--- the owner's identity and the session's id, in characters that a file's name
+--- may have.
 ---@class agentwire.AgentStore
 ---@field load fun(self, key: string, owner: agentwire.Identity?): table[]|nil, string?
 ---@field save fun(self, key: string, messages: table[], owner: agentwire.Identity?)
@@ -112,8 +111,6 @@ end
 function Service:stats()
   return { sessions = self._count }
 end
-
--- Session -----------------------------------------------------------------------
 
 ---@class agentwire.ServedSession
 local Session = {}
@@ -246,8 +243,6 @@ local function new_session(service, channel, config, conversation)
   }, Session)
 end
 
--- Runs ----------------------------------------------------------------------------
-
 function Session:_track(event)
   if event.type == "tool_execution_start" then
     self._tools_running = self._tools_running + 1
@@ -356,8 +351,6 @@ function Session:_begin(message, reply_to)
     end
   end)
 end
-
--- What a client sends ---------------------------------------------------------------
 
 local HANDLERS = {}
 
@@ -495,8 +488,6 @@ local function dispatch(session, event)
   end
   handler(session, event, message_id)
 end
-
--- The end -------------------------------------------------------------------------------
 
 --- Stops the session: the run ends first, in good order.
 function Session:_stop(reason, reply_to)

@@ -1,4 +1,4 @@
----The host of this Lua state: who owns the clock and the sockets.
+--- The host of this Lua state: who owns the clock and the sockets.
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
 
@@ -12,7 +12,7 @@ local function is_open(candidate)
   return candidate and not candidate._closed
 end
 
----This version knows one host; where others apply is decided here.
+--- This version knows one host; where others apply is decided here.
 local function choose()
   if not is_open(state.chosen) then
     state.chosen = require("agentwire.host.standalone").new()
@@ -20,8 +20,8 @@ local function choose()
   return state.chosen
 end
 
----The current host: the one that runs this, the one in use, or one that is made
----when first asked for.
+--- The current host: the one that runs this, the one in use, or one that is
+--- made when first asked for.
 ---@return table
 function host.current()
   if state.driven then
@@ -32,8 +32,8 @@ function host.current()
   return choose()
 end
 
----Makes `new` the current host, for whoever drives one in a loop of their own.
----The old one is not closed.
+--- Makes `new` the current host, for whoever drives one in a loop of their own.
+--- The old one is not closed.
 ---@param new table? nil: back to the one that agentwire makes
 ---@return table? old what was in use
 function host.use(new)
@@ -45,7 +45,7 @@ function host.use(new)
   return old
 end
 
----For hosts: what is made from now on belongs to `running`, whoever is in use.
+--- For hosts: what is made from now on belongs to `running`, whoever is in use.
 ---@param running table? nil: nobody runs
 ---@return table? outer to be given back when its turn is over
 function host.drive(running)
@@ -54,8 +54,8 @@ function host.drive(running)
   return outer
 end
 
----Makes a task: a child of the current one; from a callback of the loop, or of
----the foreign loop that drives the host in use, one that belongs to the host.
+--- Makes a task: a child of the current one; from a callback of the loop, or of
+--- the foreign loop that drives the host in use, one that belongs to the host.
 ---@param fn function
 ---@param ... any its arguments
 ---@return agentwire.Task
@@ -72,7 +72,7 @@ function host.spawn(fn, ...)
     .. "(agentwire.host, docs/concurrency.md)")
 end
 
----An editor whose screen waits for this very call to return.
+--- An editor whose screen waits for this very call to return.
 local function has_screen()
   local vim = rawget(_G, "vim")
   local ok, screens = pcall(function()
@@ -105,9 +105,9 @@ local function run(given, fn, ...)
   return current:run_process(fn, ...)
 end
 
----Runs `fn(...)` as the main task of the current host. In a script the first INT
----or TERM cancels it, and ends the process when it and what it deferred are done
----(exit code 130, 143); the second ends the process at once.
+--- Runs `fn(...)` as the main task of the current host. In a script the first
+--- INT or TERM cancels it, and ends the process when it and what it deferred
+--- are done (exit code 130, 143); the second ends the process at once.
 ---@param given agentwire.RunOptions|function options, or `fn` itself
 ---@param ... any `fn` after options, and its arguments
 ---@return any ... its results; what it raises is raised

@@ -1,5 +1,5 @@
----The host of a plain script: it owns a loop and blocks in it when no task can
----run. Embedded, it is a descriptor, a timeout and `turn`.
+--- The host of a plain script: it owns a loop and blocks in it when no task can
+--- run. Embedded, it is a descriptor, a timeout and `turn`.
 local core = require("agentwire.core")
 local host = require("agentwire.host")
 local misuse = require("agentwire._misuse")
@@ -85,10 +85,10 @@ Standalone.__index = Standalone
 
 ---@class agentwire.HostOptions
 ---@field on_error (fun(message: string, what: string))? hears of errors that
----nobody else will; default: to stderr
+--- nobody else will; default: to stderr
 ---@field budget_ms number? how long a `turn` goes on beginning things; 4
 ---@field slow_turn_ms number? what runs for longer without a wait is told to the
----log, event "slow_turn"; 250, math.huge: never
+--- log, event "slow_turn"; 250, math.huge: never
 ---@field loop table? replaces agentwire.core's, for tests
 
 local HOST_OPTIONS = options.spec("host.new", {
@@ -122,7 +122,7 @@ function standalone.new(given)
   return self
 end
 
----Milliseconds, monotonic, as of the start of the turn.
+--- Milliseconds, monotonic, as of the start of the turn.
 ---@return integer
 function Standalone:now()
   return self._loop:now()
@@ -133,13 +133,13 @@ function Standalone:loop()
   return self._loop
 end
 
----How many tasks are not done.
+--- How many tasks are not done.
 ---@return integer
 function Standalone:live_tasks()
   return self._scheduler._live
 end
 
----Calls `fn(argument)` once, outside of any task.
+--- Calls `fn(argument)` once, outside of any task.
 ---@param ms number
 ---@param fn fun(argument: any)
 ---@param argument any
@@ -165,7 +165,7 @@ function Standalone:timer(ms, fn, argument)
   return timer
 end
 
----Idempotent, and harmless after the timer has fired.
+--- Idempotent, and harmless after the timer has fired.
 ---@param timer table
 function Standalone:cancel_timer(timer)
   if timer.index then
@@ -173,23 +173,23 @@ function Standalone:cancel_timer(timer)
   end
 end
 
----Makes the descriptor readable, so that whoever drives this host turns it. In
----a turn there is nothing to do: it looks before it blocks.
+--- Makes the descriptor readable, so that whoever drives this host turns it. In
+--- a turn there is nothing to do: it looks before it blocks.
 function Standalone:wakeup()
   if not (self._turning or self._closed) then
     self._loop:ring()
   end
 end
 
----Calls `fn(argument)` in the next pass, outside of any task.
+--- Calls `fn(argument)` in the next pass, outside of any task.
 ---@param fn fun(argument: any)
 ---@param argument any
 function Standalone:schedule(fn, argument)
   self._scheduler:schedule(fn, argument)
 end
 
----Makes a task from anywhere: a child of the main task during `run`, else one
----that belongs to the host.
+--- Makes a task from anywhere: a child of the main task during `run`, else one
+--- that belongs to the host.
 ---@param fn function
 ---@return agentwire.Task
 function Standalone:spawn(fn, ...)
@@ -200,7 +200,7 @@ function Standalone:spawn(fn, ...)
   return task.spawn_in(self._scheduler, main, fn, ...)
 end
 
----Calls `handler(object, events)` whenever the loop names `object` ready.
+--- Calls `handler(object, events)` whenever the loop names `object` ready.
 ---@param object any
 ---@param handler fun(object: any, events: integer)
 function Standalone:watch(object, handler)
@@ -247,7 +247,7 @@ local function fire(self, deadline_us)
   return fired
 end
 
----How long the loop may block; -1 without limit.
+--- How long the loop may block; -1 without limit.
 local function idle_ms(self)
   local timer = self._timers[1]
   if not timer then
@@ -257,8 +257,8 @@ local function idle_ms(self)
   return math.max(0, math.min(left, MAX_WAIT_MS))
 end
 
----Collects garbage if a task has failed and nobody has seen it: one that
----nobody holds reports its error now, not whenever memory runs short.
+--- Collects garbage if a task has failed and nobody has seen it: one that
+--- nobody holds reports its error now, not whenever memory runs short.
 ---@return integer? ms when to come back, if it is too early for that
 local function collect_failures(self)
   local scheduler = self._scheduler
@@ -276,7 +276,7 @@ local function collect_failures(self)
   return nil
 end
 
----Blocks until something is ready or due.
+--- Blocks until something is ready or due.
 ---@return boolean alive false: there is nothing to wait for
 local function block(self)
   local again_ms = collect_failures(self)
@@ -292,7 +292,7 @@ local function block(self)
   return self._loop:wait(ms) or self._timer_count > 0
 end
 
----One pass over everything. Blocks only if no task can run.
+--- One pass over everything. Blocks only if no task can run.
 ---@return boolean alive false: nothing happened and nothing ever will
 local function advance(self)
   local scheduler, alive = self._scheduler, true
@@ -324,8 +324,8 @@ local function drive(self, main)
   return deadlock
 end
 
----What `run` and `turn` have in common: nobody has to be woken meanwhile, and
----this is the host that everything made meanwhile belongs to.
+--- What `run` and `turn` have in common: nobody has to be woken meanwhile, and
+--- this is the host that everything made meanwhile belongs to.
 local function protected(self, what, fn, ...)
   self._turning = what
   self._loop:enter()
@@ -366,10 +366,10 @@ local function begin(self, fn, ...)
   return task.spawn_in(self._scheduler, nil, fn, ...)
 end
 
----Runs `fn(...)` as the main task until it and its children are done.
+--- Runs `fn(...)` as the main task until it and its children are done.
 ---@param fn function
 ---@return any ... its results, or nil, message, "cancelled"; what it raises is
----raised
+--- raised
 function Standalone:run(fn, ...)
   local main = begin(self, fn, ...)
   local problem = run_main(self, main)
@@ -379,8 +379,8 @@ function Standalone:run(fn, ...)
   return task.conclusion(main)
 end
 
----The same in a process that is this host's own: INT and TERM end the main task,
----and then the process (agentwire.signal).
+--- The same in a process that is this host's own: INT and TERM end the main
+--- task, and then the process (agentwire.signal).
 ---@param fn function
 ---@return any ... as `run`
 function Standalone:run_process(fn, ...)
@@ -409,7 +409,7 @@ local function run_passes(self, deadline_us)
   until not self._scheduler:is_runnable() or is_over(deadline_us)
 end
 
----For embedding: does what can be done now, without blocking.
+--- For embedding: does what can be done now, without blocking.
 ---@param budget_ms number? begins nothing after this long; the host's default
 ---@return boolean more whether it stopped with work left
 function Standalone:turn(budget_ms)
@@ -425,13 +425,13 @@ function Standalone:turn(budget_ms)
   return self:timeout_ms() == 0
 end
 
----For embedding: call `turn` when this becomes readable.
+--- For embedding: call `turn` when this becomes readable.
 ---@return integer
 function Standalone:fd()
   return self._loop:fd()
 end
 
----For embedding: call `turn` after this long at the latest.
+--- For embedding: call `turn` after this long at the latest.
 ---@return integer ms -1 for never
 function Standalone:timeout_ms()
   if self._scheduler:is_runnable() then
@@ -444,8 +444,8 @@ function Standalone:timeout_ms()
   return math.min(own, loops)
 end
 
----Cancels what still runs, drops what does not end by that, closes the loop.
----Idempotent.
+--- Cancels what still runs, drops what does not end by that, closes the loop.
+--- Idempotent.
 function Standalone:close()
   if self._closed then
     return

@@ -1,9 +1,9 @@
 --- Several provider adapters behind one adapter port, chosen by model.
-local class = require "agentwire._class"
-local log = require "agentwire.log"
-local misuse = require "agentwire._misuse"
-local options_of = require "agentwire._options"
-local survey = require "agentwire._survey"
+local class = require("agentwire._class")
+local log = require("agentwire.log")
+local misuse = require("agentwire._misuse")
+local options_of = require("agentwire._options")
+local survey = require("agentwire._survey")
 
 local M = {}
 
@@ -94,7 +94,7 @@ local function first_listing(self, entries, model)
 end
 
 --- The adapter that serves a model. Among several, the first that lists the
--- model wins, then the first that would take it.
+--- model wins, then the first that would take it.
 ---@async
 ---@param model table wire form; empty `provider` or `api` fits any
 ---@return table|nil adapter

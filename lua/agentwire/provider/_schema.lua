@@ -1,5 +1,5 @@
 --- What a peer sends in the provider protocol, as shapes.
-local shape = require "agentwire._shape"
+local shape = require("agentwire._shape")
 
 local text, filled, flag = shape.text, shape.filled, shape.flag
 local number, integer, count = shape.number, shape.integer, shape.count

@@ -1,10 +1,10 @@
 --- One model stream as its client sees it.
-local class = require "agentwire._class"
-local options = require "agentwire._options"
-local protocol = require "agentwire.provider.protocol"
-local reconstruct = require "agentwire.provider.reconstruct"
-local task = require "agentwire.task"
-local wait = require "agentwire._wait"
+local class = require("agentwire._class")
+local options = require("agentwire._options")
+local protocol = require("agentwire.provider.protocol")
+local reconstruct = require("agentwire.provider.reconstruct")
+local task = require("agentwire.task")
+local wait = require("agentwire._wait")
 
 local FOLD = reconstruct.FOLD
 local protocol_events = protocol.events
@@ -18,7 +18,7 @@ local EVENTS = options.spec("stream:events", { coalesce = options.boolean })
 ---@field id string stream_id
 ---@field model table the model as it was asked for
 ---@field unknown integer messages that were skipped: of types which this version
--- does not know, or deltas that are no text
+--- does not know, or deltas that are no text
 local Stream = {}
 Stream.__index = Stream
 
@@ -47,7 +47,7 @@ local DELTAS = {
 local NO_BLOCKS = {}
 
 --- The one way in which a stream ends. Closing the channel wakes a parked
--- reader, which then finds the reason here.
+--- reader, which then finds the reason here.
 ---@param stream agentwire.Stream
 ---@param message table|nil
 ---@param text? string
@@ -337,10 +337,10 @@ local function advance_held(stream)
 end
 
 --- Iterates over the events. The loop ends with the stream, well or badly:
--- `result` tells which. Leaving it early gives the stream up: at once in Lua
--- 5.4, else when nobody holds it any more; to go on, use `next`. With
--- `coalesce`, adjacent deltas of a block that have arrived are merged into one
--- event.
+--- `result` tells which. Leaving it early gives the stream up: at once in Lua
+--- 5.4, else when nobody holds it any more; to go on, use `next`. With
+--- `coalesce`, adjacent deltas of a block that have arrived are merged into one
+--- event.
 ---@async
 ---@param given? { coalesce: boolean? }
 ---@return fun(stream: agentwire.Stream): table|nil iterator
@@ -358,13 +358,13 @@ function Stream:events(given)
 end
 
 --- What the language calls when a loop over the events, or a block that has the
--- stream as a `<close>` variable, is left (Lua 5.4).
+--- stream as a `<close>` variable, is left (Lua 5.4).
 Stream.__close = function(self)
   self:close()
 end
 
 --- The next event. After the end: nil, the reason and its code, which is
--- "ended" after a good end.
+--- "ended" after a good end.
 ---@async
 ---@param timeout_ms? integer for each message waited for
 ---@return table|nil event
@@ -415,8 +415,8 @@ local function await_end(stream, timeout_ms)
 end
 
 --- The assistant message, once the stream has ended. Events that nobody read
--- are read here and dropped; while another task waits for events, that task
--- goes on getting them.
+--- are read here and dropped; while another task waits for events, that task
+--- goes on getting them.
 ---@async
 ---@param timeout_ms? integer
 ---@return table|nil message
@@ -452,7 +452,7 @@ function Stream:partial()
 end
 
 --- Token counts as far as the server has told them, of a failed or aborted
--- stream too.
+--- stream too.
 ---@return table usage input, output, cache_read, cache_write
 function Stream:usage()
   local failure, rec = self._failure, self._rec
@@ -461,7 +461,8 @@ function Stream:usage()
 end
 
 --- Asks the server to cancel. The stream goes on until the server has ended it:
--- with event `error` and then code "aborted", or with a result that was faster.
+--- with event `error` and then code "aborted", or with a result that was
+--- faster.
 ---@async
 ---@param reason? string
 ---@return boolean|nil ok true also when it was aborted before or has ended
@@ -483,7 +484,7 @@ function Stream:abort(reason)
 end
 
 --- Gives the stream up: aborts it if it runs and reads no more of it. Wakes
--- whoever waits for it, with code "closed". Idempotent.
+--- whoever waits for it, with code "closed". Idempotent.
 function Stream:close()
   if self._ended then
     return
@@ -499,7 +500,7 @@ end
 --- A stream over a channel on which its request was sent.
 ---@param channel table
 ---@param given table model, reconstruct, include_partial, max_bytes, on_end (a
--- function)
+--- function)
 ---@return agentwire.Stream
 function M.new(channel, given)
   local rec = given.reconstruct

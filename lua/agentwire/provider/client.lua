@@ -1,12 +1,12 @@
 --- Client of the provider protocol: model streams over one connection.
-local class = require "agentwire._class"
-local misuse = require "agentwire._misuse"
-local options = require "agentwire._options"
-local protocol = require "agentwire.provider.protocol"
-local streams = require "agentwire.provider._stream"
-local task = require "agentwire.task"
-local undo = require "agentwire._undo"
-local wait = require "agentwire._wait"
+local class = require("agentwire._class")
+local misuse = require("agentwire._misuse")
+local options = require("agentwire._options")
+local protocol = require("agentwire.provider.protocol")
+local streams = require("agentwire.provider._stream")
+local task = require("agentwire.task")
+local undo = require("agentwire._undo")
+local wait = require("agentwire._wait")
 
 local finish, new_stream = streams.finish, streams.new
 
@@ -140,8 +140,8 @@ local function build(spec, request)
 end
 
 --- Starts a model stream. Returns at once: a refusal by the server comes out of
--- `next` and `result` as nil, message, code. A stream that nobody holds any more
--- is given up.
+--- `next` and `result` as nil, message, code. A stream that nobody holds any
+--- more is given up.
 ---@async
 ---@param request agentwire.StreamRequest
 ---@return agentwire.Stream|nil stream
@@ -436,7 +436,7 @@ function Client:stats()
 end
 
 --- Part of the adapter port: a client serves whatever its peer serves, so that
--- a connection can stand where a provider is asked for.
+--- a connection can stand where a provider is asked for.
 ---@return boolean
 function Client:find()
   return true

@@ -1,10 +1,10 @@
 --- Model streams: the client, the server, and what both know.
-local class = require "agentwire._class"
-local client = require "agentwire.provider.client"
-local model_ref = require "agentwire.provider.model_ref"
-local protocol = require "agentwire.provider.protocol"
-local reconstruct = require "agentwire.provider.reconstruct"
-local server = require "agentwire.provider.server"
+local class = require("agentwire._class")
+local client = require("agentwire.provider.client")
+local model_ref = require("agentwire.provider.model_ref")
+local protocol = require("agentwire.provider.protocol")
+local reconstruct = require("agentwire.provider.reconstruct")
+local server = require("agentwire.provider.server")
 
 ---@class agentwire.provider
 local M = {
@@ -17,7 +17,7 @@ local M = {
 }
 
 --- A client of an adapter in this process, over a pair of connections: local
--- and remote providers are used the same way.
+--- and remote providers are used the same way.
 ---@param adapter table an adapter or a router
 ---@param options? table as for `attach`
 ---@return agentwire.ProviderClient client

@@ -102,9 +102,9 @@ function M.format(parts)
 end
 
 --- Reads a reference. Escapes may be in either case.
--- Codes: not_a_string, empty_ref, missing_slash, missing_at, empty_provider,
--- invalid_provider, empty_api, invalid_api, empty_model_id, truncated_escape,
--- invalid_escape, unescaped_character, invalid_utf8, control_character.
+--- Codes: not_a_string, empty_ref, missing_slash, missing_at, empty_provider,
+--- invalid_provider, empty_api, invalid_api, empty_model_id, truncated_escape,
+--- invalid_escape, unescaped_character, invalid_utf8, control_character.
 ---@param ref string
 ---@return { provider: string, api: string, model_id: string }|nil parts
 ---@return string|nil message

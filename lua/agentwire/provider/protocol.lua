@@ -1,12 +1,12 @@
 --- The provider protocol as data: message types, checks of what a peer sent,
--- builders of what we send, answers to refused envelopes. Pure: no connection,
--- no tasks.
-local canonical = require "agentwire._canonical"
-local clock = require "agentwire._clock"
-local json = require "agentwire.json"
-local model_ref = require "agentwire.provider.model_ref"
-local schema = require "agentwire.provider._schema"
-local shape = require "agentwire._shape"
+--- builders of what we send, answers to refused envelopes. Pure: no connection,
+--- no tasks.
+local canonical = require("agentwire._canonical")
+local clock = require("agentwire._clock")
+local json = require("agentwire.json")
+local model_ref = require("agentwire.provider.model_ref")
+local schema = require("agentwire.provider._schema")
+local shape = require("agentwire._shape")
 
 local M = { kind = "provider", key = "stream_id", restart = false }
 
@@ -19,20 +19,20 @@ local function set(list)
 end
 
 --- Types by which a peer opens a scope. `abort_request` is one of them because
--- it may come in a scope of its own and name another as its target.
+--- it may come in a scope of its own and name another as its target.
 M.opens = set {
   "stream_request", "complete_request", "models_request", "abort_request",
 }
 
 --- Types after which a scope is over. `nack` is not here: the one that answers
--- the opening request ends the scope, a later one does not.
+--- the opening request ends the scope, a later one does not.
 M.ends = set { "result", "stream_error", "models_response" }
 
 --- Types that stand for all that was sent before them, if they are numbered.
 M.states = set { "sync" }
 
 --- Types that may go outside the credit, so that a stalled stream can always
--- be aborted.
+--- be aborted.
 M.urgent = set { "abort_request" }
 
 --- What each message's payload has to look like.
@@ -46,7 +46,7 @@ M.events = set {
 }
 
 --- Types that are never answered when refused, so that two peers cannot
--- answer each other's errors for ever.
+--- answer each other's errors for ever.
 M.replies = set {
   "ack", "nack", "result", "stream_error", "models_response", "pong", "sync",
   "goodbye",
@@ -82,8 +82,8 @@ local REFUSALS = {
 }
 
 --- What to answer to an envelope that the core refused. The refusal has
--- `code`, `message`, `id` of the scope, whether the scope is `known`, and as
--- far as they could be read `field`, `type` and `message_id`.
+--- `code`, `message`, `id` of the scope, whether the scope is `known`, and as
+--- far as they could be read `field`, `type` and `message_id`.
 ---@param refusal table
 ---@return string|nil type nil when the message must not be answered
 ---@return table|nil payload
@@ -123,7 +123,7 @@ function M.fail(code, message)
   }
 end
 
----What is said in a scope that its opener no longer wants.
+--- What is said in a scope that its opener no longer wants.
 ---@param id string
 ---@return string type
 ---@return table payload
@@ -154,7 +154,7 @@ function M.check_message(message)
 end
 
 --- Checks a `stream_request` or `complete_request` and brings it into one
--- form, in place: nulls dropped, a bare `tool_choice` widened, defaults set.
+--- form, in place: nulls dropped, a bare `tool_choice` widened, defaults set.
 ---@param kind string
 ---@param payload table
 ---@return table|nil request
@@ -189,7 +189,7 @@ function M.read_request(kind, payload)
 end
 
 --- A `models_request` in one form, with its defaults: what else the message
--- holds is not handed on.
+--- holds is not handed on.
 ---@param payload table one that was checked
 ---@return table query
 function M.read_query(payload)
@@ -314,7 +314,7 @@ local function block_events(emit, index, block)
 end
 
 --- Emits the block events of a whole message: for an upstream that does not
--- stream. Image blocks have no events; they travel in the result.
+--- stream. Image blocks have no events; they travel in the result.
 ---@param message table
 ---@param emit fun(event: table)
 function M.emit_message(message, emit)
@@ -376,7 +376,7 @@ function BUILD.tool(message)
 end
 
 --- A message in its wire form: string content and missing bookkeeping fields
--- are filled in. The argument stays as it is.
+--- are filled in. The argument stays as it is.
 ---@param message table
 ---@return table|nil built
 ---@return string|nil problem
@@ -399,8 +399,8 @@ function M.build_message(message)
 end
 
 --- A model in its wire form. A string is `provider/model`, or a model
--- reference `provider/api@model`, or a bare model id; the parts that it does
--- not name are empty, and the server chooses by the others.
+--- reference `provider/api@model`, or a bare model id; the parts that it does
+--- not name are empty, and the server chooses by the others.
 ---@param model string|table
 ---@return table|nil built
 ---@return string|nil problem
@@ -503,8 +503,8 @@ local function build_messages(messages, system_prompt)
 end
 
 --- The payload of a `stream_request` or `complete_request` from what a caller
--- wrote: `model`, `messages` or `context`, `system_prompt`, `tools`,
--- `options`, `include_partial`.
+--- wrote: `model`, `messages` or `context`, `system_prompt`, `tools`,
+--- `options`, `include_partial`.
 ---@param request table
 ---@return table|nil payload
 ---@return string|nil problem

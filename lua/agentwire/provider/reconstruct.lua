@@ -3,10 +3,10 @@
 -- Deltas are kept as pieces and joined on demand. Pieces are folded into
 -- chunks of `FOLD`, so that a long stream of short deltas costs the memory of
 -- its text and joining stays linear.
-local class = require "agentwire._class"
-local clock = require "agentwire._clock"
-local json = require "agentwire.json"
-local protocol = require "agentwire.provider.protocol"
+local class = require("agentwire._class")
+local clock = require("agentwire._clock")
+local json = require("agentwire.json")
+local protocol = require("agentwire.provider.protocol")
 
 local M = {}
 
@@ -70,8 +70,8 @@ local function clear(self)
 end
 
 --- A reconstructor. `implicit_start = false` makes a text or thinking delta
--- without its start an orphan; base peers send such deltas, so the default is
--- to accept them. `max_bytes` and `max_blocks` bound the message.
+--- without its start an orphan; base peers send such deltas, so the default is
+--- to accept them. `max_bytes` and `max_blocks` bound the message.
 ---@param options? table
 ---@return agentwire.Reconstructor
 function M.new(options)
@@ -311,8 +311,8 @@ function Reconstructor:usage()
 end
 
 --- The assistant message: the one that `done` carried, else what the events
--- gave. `defaults` supplies members that events don't carry (model, api,
--- provider, timestamp).
+--- gave. `defaults` supplies members that events don't carry (model, api,
+--- provider, timestamp).
 ---@param defaults? table
 ---@return table message
 function Reconstructor:message(defaults)
@@ -337,7 +337,8 @@ function Reconstructor:message(defaults)
 end
 
 --- The state so far as `sync` carries it: the message in the result shape, and
--- which of its blocks are open. An open call's arguments are as far as they came.
+--- which of its blocks are open. An open call's arguments are as far as they
+--- came.
 ---@param defaults? table as for `message`
 ---@return table state {partial, blocks}
 function Reconstructor:state(defaults)
@@ -387,8 +388,8 @@ local function catch_up(self, content, told, add)
 end
 
 --- The events that lead from what was taken so far to a state, each once: what
--- a reader is given in the place of those that were folded. They are not taken
--- by this.
+--- a reader is given in the place of those that were folded. They are not taken
+--- by this.
 ---@param sync table a checked `sync`
 ---@param with_partial? boolean as after `include_partial`
 ---@return table[]|nil events

@@ -1,25 +1,25 @@
 --- Server of the provider protocol: one adapter, or a router over several,
--- made available to the peer of a connection.
-local clock = require "agentwire._clock"
-local json = require "agentwire.json"
-local misuse = require "agentwire._misuse"
-local options_of = require "agentwire._options"
-local problems = require "agentwire._problem"
-local protocol = require "agentwire.provider.protocol"
-local reconstruct = require "agentwire.provider.reconstruct"
-local router = require "agentwire.provider._router"
-local shares = require "agentwire._shares"
-local task = require "agentwire.task"
+--- made available to the peer of a connection.
+local clock = require("agentwire._clock")
+local json = require("agentwire.json")
+local misuse = require("agentwire._misuse")
+local options_of = require("agentwire._options")
+local problems = require("agentwire._problem")
+local protocol = require("agentwire.provider.protocol")
+local reconstruct = require("agentwire.provider.reconstruct")
+local router = require("agentwire.provider._router")
+local shares = require("agentwire._shares")
+local task = require("agentwire.task")
 
 local M = { router = router.new }
 
 local KIND = protocol.kind
 
----An adapter, a router or a provider client.
+--- An adapter, a router or a provider client.
 M.PROVIDER = options_of.having("an adapter, a router or a provider client",
   "stream")
 
----What `aw.serve` takes as `provider_options`.
+--- What `aw.serve` takes as `provider_options`.
 M.OPTIONS = options_of.spec("provider_options", {
   max_streams = options_of.count,
   keepalive_ms = options_of.duration_ms,

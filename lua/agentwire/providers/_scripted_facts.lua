@@ -1,6 +1,6 @@
 --- What the scripted provider reads out of tool results: listings, file
--- contents, search hits, measures; as plain text or JSON. Pure.
-local json = require "agentwire.json"
+--- contents, search hits, measures; as plain text or JSON. Pure.
+local json = require("agentwire.json")
 
 local M = {}
 

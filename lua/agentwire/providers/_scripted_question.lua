@@ -1,8 +1,8 @@
 --- What the scripted provider understands of a conversation: the question, the
--- names in it, the tools on offer and what they have said so far. Pure.
-local facts = require "agentwire.providers._scripted_facts"
-local json = require "agentwire.json"
-local protocol = require "agentwire.provider.protocol"
+--- names in it, the tools on offer and what they have said so far. Pure.
+local facts = require("agentwire.providers._scripted_facts")
+local json = require("agentwire.json")
+local protocol = require("agentwire.provider.protocol")
 
 local M = {}
 

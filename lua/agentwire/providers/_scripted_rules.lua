@@ -1,8 +1,9 @@
 --- How the scripted provider answers: each rule says which tool calls it wants,
--- and once no wanted call is left to make, what follows from the results. Pure.
-local facts = require "agentwire.providers._scripted_facts"
-local json = require "agentwire.json"
-local question = require "agentwire.providers._scripted_question"
+--- and once no wanted call is left to make, what follows from the results.
+--- Pure.
+local facts = require("agentwire.providers._scripted_facts")
+local json = require("agentwire.json")
+local question = require("agentwire.providers._scripted_question")
 
 local M = {}
 

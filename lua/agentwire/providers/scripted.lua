@@ -1,11 +1,11 @@
 --- The embedded model: deterministic, without network. It plays a given list of
--- events exactly, or answers by rules, calling the tools that it is offered.
-local clock = require "agentwire._clock"
-local facts = require "agentwire.providers._scripted_facts"
-local options_of = require "agentwire._options"
-local protocol = require "agentwire.provider.protocol"
-local rules = require "agentwire.providers._scripted_rules"
-local task = require "agentwire.task"
+--- events exactly, or answers by rules, calling the tools that it is offered.
+local clock = require("agentwire._clock")
+local facts = require("agentwire.providers._scripted_facts")
+local options_of = require("agentwire._options")
+local protocol = require("agentwire.provider.protocol")
+local rules = require("agentwire.providers._scripted_rules")
+local task = require("agentwire.task")
 
 local M = {}
 

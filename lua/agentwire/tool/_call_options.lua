@@ -1,4 +1,4 @@
----What every tool source takes for a call.
+--- What every tool source takes for a call.
 local json = require("agentwire.json")
 local options = require("agentwire._options")
 
@@ -15,7 +15,7 @@ local CALL = options.spec("a tool call", {
   identity = options.any,
 })
 
----Raises for a call that is none.
+--- Raises for a call that is none.
 ---@param title string the entry point
 ---@param call agentwire.ToolCall
 return function(title, call)

@@ -175,8 +175,6 @@ function Execution:cancel(reason)
   })
 end
 
--- What the peer answers --------------------------------------------------------
-
 local HANDLERS = {}
 
 function HANDLERS.tool_stream(execution, event)

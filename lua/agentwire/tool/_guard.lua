@@ -64,7 +64,8 @@ function Guard:list(prefix)
   return allowed
 end
 
---- Denied before it is looked up, so that a denial tells nothing of what there is.
+--- Denied before it is looked up, so that a denial tells nothing of what there
+--- is.
 ---@async
 ---@param call agentwire.ToolCall
 ---@return agentwire.ToolResult|nil result

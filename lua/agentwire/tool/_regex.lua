@@ -1,6 +1,6 @@
----Regular expressions of JSON Schema: does a text hold a match? The search
----follows all ways at once, so no pattern makes it worse than the length of
----the text times that of the pattern, and each step is counted.
+--- Regular expressions of JSON Schema: does a text hold a match? The search
+--- follows all ways at once, so no pattern makes it worse than the length of
+--- the text times that of the pattern, and each step is counted.
 local parse = require("agentwire.tool._regex_parse")
 
 local M = {}
@@ -12,8 +12,6 @@ local MAX_PROGRAM = 4000
 ---@field partial boolean some texts beyond ASCII cannot be decided
 local Regex = {}
 Regex.__index = Regex
-
--- From tree to program ---------------------------------------------------------
 
 local function emit(program, step)
   if #program >= MAX_PROGRAM then
@@ -127,8 +125,6 @@ function M.compile(pattern)
   return setmetatable({ partial = partial, _program = program }, Regex)
 end
 
--- Searching ------------------------------------------------------------------
-
 local function code_before(text, at)
   local from = at - 1
   while from > 1 and from > at - 4 do
@@ -166,8 +162,8 @@ function TESTS.edge(run, step, at)
   return (before ~= after) ~= (step.negated or false)
 end
 
----What is unknown counts against a match here when it counts for it inside of
----a negated look.
+--- What is unknown counts against a match here when it counts for it inside of
+--- a negated look.
 function TESTS.look(run, step, at)
   local assume = run.assume
   if step.negated then
@@ -177,7 +173,7 @@ function TESTS.look(run, step, at)
   return found ~= (step.negated or false)
 end
 
----Adds a state and all that it reaches without a character.
+--- Adds a state and all that it reaches without a character.
 local function follow(run, list, at, pc)
   while run.seen[pc] ~= run.stamp do
     run.seen[pc] = run.stamp
@@ -240,7 +236,7 @@ function search(program, text, at, assume, budget, here)
   return true
 end
 
----Whether the text holds a match.
+--- Whether the text holds a match.
 ---@param text string
 ---@param budget {spend: fun(self: table, steps: integer)} raises when it is used up
 ---@return boolean|nil found nil: it cannot be decided

@@ -1,6 +1,6 @@
----Reads an ECMA-262 pattern (Unicode mode, with what browsers still allow
----outside of it) as a tree. What has no meaning there, or one that a linear
----search cannot keep, is refused by name.
+--- Reads an ECMA-262 pattern (Unicode mode, with what browsers still allow
+--- outside of it) as a tree. What has no meaning there, or one that a linear
+--- search cannot keep, is refused by name.
 local M = {}
 
 local LAST = 0x10FFFF
@@ -50,8 +50,8 @@ local PROPERTIES = {
   Space_Separator = { 32, 32 },
 }
 
----The code point at byte `at`, and where the next one begins. A byte that is
----no UTF-8 stands for itself as U+FFFD.
+--- The code point at byte `at`, and where the next one begins. A byte that is
+--- no UTF-8 stands for itself as U+FFFD.
 ---@param text string
 ---@param at integer
 ---@return integer? code nil at the end
@@ -86,7 +86,7 @@ end
 
 M.in_ranges = in_ranges
 
----Whether `code` is of the set: true, false, or nil for unknown.
+--- Whether `code` is of the set: true, false, or nil for unknown.
 local function set_test(ranges, properties, negated)
   return function(code)
     local found = in_ranges(ranges, code)
@@ -164,7 +164,7 @@ local function read_unicode(p)
   return code
 end
 
----What stands behind a backslash: a code point, or ranges, or a property.
+--- What stands behind a backslash: a code point, or ranges, or a property.
 local function read_escape(p)
   local letter = take(p, "%w")
   if CLASSES[letter] then

@@ -60,8 +60,6 @@ function Runs:finished()
   return #self._finished
 end
 
--- Ended executions --------------------------------------------------------------
-
 local function drop_outcome(self, run)
   self._finished_bytes = self._finished_bytes - run.bytes
   run.bytes = 0
@@ -86,8 +84,6 @@ local function keep_finished(self, run)
     index = index + 1
   end
 end
-
--- The one outcome ---------------------------------------------------------------
 
 --- Sends a message to everybody who asked for this execution. One who does not
 --- take the result (it is too large for a message) is told that.
@@ -152,8 +148,6 @@ local function finish(self, run, result, message, code)
     tell(run, kind, payload)
   end
 end
-
--- Running -----------------------------------------------------------------------
 
 local function send_update(run, update)
   if run.completed_at then
@@ -240,8 +234,9 @@ local function refuse(channel, event, reply_to, why)
   channel:send(kind, payload, reply_to)
 end
 
---- Takes a place for a question of the peer's whose answer may take long: a list,
---- a registration. There are as many as for executions, and they are others.
+--- Takes a place for a question of the peer's whose answer may take long: a
+--- list, a registration. There are as many as for executions, and they are
+--- others.
 ---@return (fun())|nil release to be called once
 ---@return string? message
 function Runs:ask()

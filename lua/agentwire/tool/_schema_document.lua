@@ -1,6 +1,6 @@
----One JSON Schema, looked through once: what has a name in it (`$id`,
----`$anchor`), what stands at a place where a keyword of that kind cannot
----stand, and what will not be checked.
+--- One JSON Schema, looked through once: what has a name in it (`$id`,
+--- `$anchor`), what stands at a place where a keyword of that kind cannot
+--- stand, and what will not be checked.
 local json = require("agentwire.json")
 local misuse = require("agentwire._misuse")
 local regex = require("agentwire.tool._regex")
@@ -19,8 +19,6 @@ local TYPES = { "array", "boolean", "integer", "null", "number", "object",
 ---@field unchecked string[] what is not checked, and where
 local Document = {}
 Document.__index = Document
-
--- What a keyword's value has to be ---------------------------------------------
 
 local function is_list(value)
   return type(value) == "table" and (json.is_array(value) or next(value) == nil)
@@ -123,8 +121,6 @@ for name in pairs(KEYWORDS) do
 end
 table.sort(NAMES_SORTED)
 
--- Looking through ------------------------------------------------------------
-
 local scan
 
 local function note(list, where, text)
@@ -170,7 +166,7 @@ local function add_anchor(self, base, name, node)
   self._anchors[base .. "#" .. name] = node
 end
 
----Takes in a schema's names; returns the base of what is below.
+--- Takes in a schema's names; returns the base of what is below.
 local function name_node(self, node, base)
   local id = node["$id"]
   local ref_hides = self.dialect == "draft7" and node["$ref"] ~= nil
@@ -260,8 +256,6 @@ end
 
 SCANS.one = scan
 
--- Names -----------------------------------------------------------------------
-
 local function step_into(node, token)
   if type(node) ~= "table" then
     return nil
@@ -300,7 +294,7 @@ local function find(self, base, reference)
   return self._anchors[address .. "#" .. fragment], address, fragment
 end
 
----The schema that `reference` in `node` names; nil for one that is not here.
+--- The schema that `reference` in `node` names; nil for one that is not here.
 ---@param node table
 ---@param reference string
 ---@return table|boolean|nil target
@@ -318,8 +312,8 @@ function Document:resolve(node, reference)
   return found[1]
 end
 
----The same for `$dynamicRef`: of the resources on the way here, the outermost
----that has the anchor decides.
+--- The same for `$dynamicRef`: of the resources on the way here, the outermost
+--- that has the anchor decides.
 ---@param scope {base: string, outer: table?} the innermost resource
 function Document:resolve_dynamic(node, reference, scope)
   local target = self:resolve(node, reference)
@@ -389,8 +383,8 @@ function M.new(root, dialect)
   return self
 end
 
----Looks at what may turn out to be beyond this checker, too: patterns and
----references. Completes `unchecked`.
+--- Looks at what may turn out to be beyond this checker, too: patterns and
+--- references. Completes `unchecked`.
 ---@return string[] unchecked
 function Document:find_unchecked()
   if self.dialect == "other" then

@@ -1,14 +1,12 @@
----The keywords of JSON Schema, each with three answers: true, false with the
----reason, and nil where it is not known.
+--- The keywords of JSON Schema, each with three answers: true, false with the
+--- reason, and nil where it is not known.
 local values = require("agentwire.tool._schema_values")
 
 local M = {}
 
 local is_array, type_of, show = values.is_array, values.type_of, values.show
 
--- Verdicts ---------------------------------------------------------------------
-
----Both hold: false decides, then what is unknown.
+--- Both hold: false decides, then what is unknown.
 local function both(a, b)
   if a == false or b == false then
     return false
@@ -31,7 +29,7 @@ end
 
 local REST = {}
 
----Takes over what a subschema of the same value has looked at.
+--- Takes over what a subschema of the same value has looked at.
 function M.merge(marks, other, verdict)
   if not marks or verdict == false then
     return
@@ -40,8 +38,6 @@ function M.merge(marks, other, verdict)
     mark(marks, key, verdict == nil and "maybe" or how)
   end
 end
-
--- Any type -------------------------------------------------------------------
 
 local function has_type(value, name)
   local actual = type_of(value)
@@ -103,8 +99,6 @@ local function check_enum(run, schema, value)
   return run:fail("expected one of %s, got %s", table.concat(shown, ", "),
     show(value))
 end
-
--- Numbers, strings, sizes -------------------------------------------------------
 
 ---@param holds fun(limit: number, size: number): boolean
 local function bound(keyword, text, measure, holds, unit)
@@ -176,8 +170,6 @@ end
 local function unknown()
   return nil
 end
-
--- Arrays -----------------------------------------------------------------------
 
 local function prefix_of(run, schema)
   if is_array(schema.items) then
@@ -255,7 +247,7 @@ local function check_unique(run, schema, value)
   return known
 end
 
----What no other keyword has looked at.
+--- What no other keyword has looked at.
 local function check_unevaluated(keyword, keys)
   return function(run, schema, value, marks)
     local verdict = true
@@ -285,8 +277,6 @@ local function indices(value)
   end
   return list
 end
-
--- Objects ------------------------------------------------------------------------
 
 local function names_of(value)
   local list = {}
@@ -329,7 +319,7 @@ local function check_properties(run, schema, value, marks)
   return verdict
 end
 
----Whether a name is one that a pattern is for.
+--- Whether a name is one that a pattern is for.
 local function match_pattern(run, schema, name)
   local found = false
   for pattern in pairs(type(schema.patternProperties) == "table"
@@ -429,8 +419,6 @@ local function check_dependent(keyword)
     return verdict
   end
 end
-
--- Schemas of the same value -----------------------------------------------------
 
 local function check_all(run, schema, value, marks)
   local verdict = true
@@ -551,8 +539,6 @@ local function check_recursive_ref(_, _, _, marks)
   mark(marks, REST, "maybe")
   return nil
 end
-
--- In the order of asking ---------------------------------------------------------
 
 M.REF = { "$ref", check_ref }
 

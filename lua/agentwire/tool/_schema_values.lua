@@ -1,4 +1,4 @@
----JSON values as JSON Schema sees them: types, equality, one text for each.
+--- JSON values as JSON Schema sees them: types, equality, one text for each.
 local json = require("agentwire.json")
 
 local M = {}

@@ -1,12 +1,12 @@
----Text of tools for a model: whatever bytes a tool has printed, what is text
----in them arrives.
+--- Text of tools for a model: whatever bytes a tool has printed, what is text
+--- in them arrives.
 local json = require("agentwire.json")
 
 local M = {}
 
 local REPLACEMENT = "\239\191\189" -- U+FFFD
 
----How many bytes the character at `at` has (RFC 3629); nil for none.
+--- How many bytes the character at `at` has (RFC 3629); nil for none.
 local function character(text, at)
   local a, b, c, d = text:byte(at, at + 3)
   local function rest(byte, low, high)
@@ -38,14 +38,14 @@ local function replace(text)
   return table.concat(out), bad
 end
 
----Controls that no text has, or hardly a character that is one.
+--- Controls that no text has, or hardly a character that is one.
 local function is_binary(text, bad)
   return text:find("[%z\1-\6\14-\26\28-\31\127]") ~= nil
     or bad >= 8 and bad * 3 > #text
 end
 
----Text as a model can be given it: bytes that are no UTF-8 become U+FFFD, and
----a note says so; of what is no text at all only the size is told.
+--- Text as a model can be given it: bytes that are no UTF-8 become U+FFFD, and
+--- a note says so; of what is no text at all only the size is told.
 ---@param text string
 ---@return string
 function M.repair(text)
@@ -60,7 +60,7 @@ function M.repair(text)
     bad == 1 and "byte is" or "bytes are", REPLACEMENT)
 end
 
----The same on one line, without the note: for messages of errors.
+--- The same on one line, without the note: for messages of errors.
 ---@param text string
 ---@return string
 function M.line(text)
@@ -81,7 +81,7 @@ local function repair_all(value, depth)
   return out
 end
 
----JSON with members by name; strings that are no UTF-8 are repaired.
+--- JSON with members by name; strings that are no UTF-8 are repaired.
 ---@param value any
 ---@return string? text
 ---@return string? message
@@ -94,7 +94,7 @@ function M.encode(value)
   return text, why, code
 end
 
----A value whose strings have a JSON form.
+--- A value whose strings have a JSON form.
 function M.repaired(value)
   return json.encode(value) and value or repair_all(value, 130)
 end

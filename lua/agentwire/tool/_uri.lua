@@ -1,4 +1,4 @@
----References of JSON Schema: RFC 3986 section 5, as far as schemas need it.
+--- References of JSON Schema: RFC 3986 section 5, as far as schemas need it.
 local M = {}
 
 local function split(uri)

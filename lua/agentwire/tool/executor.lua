@@ -17,7 +17,7 @@ local wait = require("agentwire._wait")
 
 local M = {}
 
----A registry, a client, a pool, or whatever has `list` and `execute`.
+--- A registry, a client, a pool, or whatever has `list` and `execute`.
 M.SOURCE = options_of.having("a tool source", "execute")
 
 M.POOL = options_of.having("a pool made by tool.pool", "remove_all")
@@ -33,7 +33,7 @@ local REGISTER = options_of.spec("tool.register", {
   name = options_of.filled,
 }, RUNS)
 
----What `aw.serve` takes as `tool_options`.
+--- What `aw.serve` takes as `tool_options`.
 M.OPTIONS = options_of.spec("tool_options", {
   authorize = options_of.func,
   max_open = options_of.count,
@@ -45,8 +45,6 @@ local ATTACH = options_of.spec("tool.attach", { pool = M.POOL }, M.OPTIONS)
 
 -- How long a registration waits for its answer.
 local TIMEOUT_MS = 30000
-
--- One scope -------------------------------------------------------------------
 
 ---@class agentwire.ToolScope one channel, in both roles: it executes and calls
 local Scope = {}
@@ -193,8 +191,8 @@ end
 ---@class agentwire.ExecutorOptions
 ---@field pool agentwire.ToolPool? takes the tools that the peer registers (attach)
 ---@field authorize (fun(connection: agentwire.Connection, tool: table): any, string?)|nil
----whether the peer may see and call a tool: `tool` has its `name`, in a list also
----its metadata, in a call its `args_json`; may wait (attach)
+--- whether the peer may see and call a tool: `tool` has its `name`, in a list
+--- also its metadata, in a call its `args_json`; may wait (attach)
 ---@field max_open integer? calls of the peer's tools at once, 1024 (attach)
 ---@field max_updates integer? updates kept for each of them, 256 (attach)
 ---@field grace_ms integer? for their time-outs to be reported, 5000 (attach)
@@ -202,8 +200,6 @@ end
 ---@field max_finished integer? ended ones that a repeated id finds, 256
 ---@field max_finished_bytes integer? what their results hold, 4 MiB
 ---@field timeout_ms integer? for executions that bring none
-
--- The two doors ---------------------------------------------------------------
 
 --- Serves the tool scopes that the peer opens on this connection.
 ---@param connection table

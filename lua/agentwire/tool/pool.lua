@@ -31,8 +31,8 @@ Pool.__index = Pool
 ---@class agentwire.ToolPoolOptions
 ---@field max_tools integer? tools of all peers together, 1024
 ---@field authorize (fun(connection: agentwire.Connection, tool: table): any, string?)|nil
----whether a peer may register this tool, by its metadata; may wait. Everybody may
----register any name that is free, when there is none
+--- whether a peer may register this tool, by its metadata; may wait. Everybody
+--- may register any name that is free, when there is none
 
 ---@param options? agentwire.ToolPoolOptions
 ---@return agentwire.ToolPool
@@ -79,16 +79,17 @@ local function is_gone(entry)
 end
 
 --- Whether what registers now may stand for what registered an entry. Peers
---- without an identity cannot prove that they are the same, so that none of them
---- may while the other's link stands.
+--- without an identity cannot prove that they are the same, so that none of
+--- them may while the other's link stands.
 local function may_succeed(new, entry)
   return entry.owner == new.owner
     or entry.owner == entry.calls:connection() and is_gone(entry)
 end
 
---- Whether an entry is of the life before this one of the server that registers.
---- Servers with a name are told apart by it. Of others it is only known that
---- they have a tool of one name: the older one counts as gone if it has no link.
+--- Whether an entry is of the life before this one of the server that
+--- registers. Servers with a name are told apart by it. Of others it is only
+--- known that they have a tool of one name: the older one counts as gone if it
+--- has no link.
 local function is_predecessor(entry, new)
   if entry.calls:connection() == new.calls:connection()
     or not may_succeed(new, entry) then
@@ -168,9 +169,9 @@ local function take_place(self, new)
   return true
 end
 
---- Takes a tool in. A name that somebody else has is refused. Its owner overlays
---- it: a tool server that reconnects registers while its old link may still
---- look alive.
+--- Takes a tool in. A name that somebody else has is refused. Its owner
+--- overlays it: a tool server that reconnects registers while its old link may
+--- still look alive.
 ---@async
 ---@param tool table metadata
 ---@param calls agentwire.ToolCalls the scope it came from

@@ -283,7 +283,7 @@ function M.fail(code, message)
   return M.error(M.NIL_ID, code, message)
 end
 
----What is said in a scope that its opener no longer wants.
+--- What is said in a scope that its opener no longer wants.
 ---@return string type
 ---@return table payload
 function M.abandon()

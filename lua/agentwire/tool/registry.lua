@@ -48,8 +48,6 @@ local M = {}
 ---@field is_destructive boolean? false
 ---@field required_permissions string[]?
 
--- Context: what a handler gets ------------------------------------------------
-
 ---@class agentwire.ToolContext
 ---@field name string
 ---@field tool_call_id string
@@ -122,8 +120,6 @@ end
 function Context:details(value)
   self._details_json = encode(value)
 end
-
--- Results ---------------------------------------------------------------------
 
 local function is_part(value)
   return type(value) == "table" and protocol.parts[value.type] == true
@@ -205,8 +201,6 @@ local function build_result(value, why, context, duration_ms)
     duration_ms = duration_ms,
   }
 end
-
--- Registry --------------------------------------------------------------------
 
 ---@class agentwire.ToolRegistry
 local Registry = {}

@@ -24,8 +24,6 @@ local MAX_STEPS = 1000000
 -- Schemas inside of schemas on the way to one value.
 local MAX_DEPTH = 400
 
--- A run: one check of one value ----------------------------------------------
-
 local Run = {}
 Run.__index = Run
 
@@ -240,8 +238,6 @@ function Run:eval(schema, value)
   self._depth = self._depth - 1
   return verdict, why, marks
 end
-
--- What is public ---------------------------------------------------------------
 
 ---@class agentwire.Schema
 ---@field document agentwire.SchemaDocument
