@@ -80,6 +80,14 @@ void *aw_lua_self(lua_State *L, int arg, const char *name);
 loop_box *aw_lua_check_loop(lua_State *L, int arg);
 conn_box *aw_lua_check_conn(lua_State *L, int arg);
 
+/* Events of a hub's source, as core.events.hub names them. */
+enum aw_lua_hub_event {
+  AW_LUA_HUB_ACCEPTED = 1,
+  AW_LUA_HUB_REQUESTED = 2,
+  AW_LUA_HUB_FAILED = 4,
+  AW_LUA_HUB_WITHDRAWN = 8 /* of an upgrade that Lua has: upgrade:waits() */
+};
+
 void aw_lua_join(loop_box *loop, member_box *box,
                  void (*close)(member_box *box));
 void aw_lua_leave(member_box *box);

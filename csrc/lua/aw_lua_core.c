@@ -41,6 +41,55 @@ static int system_random(lua_State *L) {
   return 1;
 }
 
+typedef struct bit_name {
+  const char *name;
+  lua_Integer bit;
+} bit_name;
+
+static const bit_name conn_events[] = {{"UP", AW_CONN_UP},
+                                       {"DOWN", AW_CONN_DOWN},
+                                       {"NEWS", AW_CONN_NEWS},
+                                       {"CLOSED", AW_CONN_CLOSED},
+                                       {NULL, 0}};
+
+static const bit_name channel_events[] = {{"READABLE", AW_CHANNEL_READABLE},
+                                          {"WRITABLE", AW_CHANNEL_WRITABLE},
+                                          {"ENDED", AW_CHANNEL_ENDED},
+                                          {"OPENED", AW_CHANNEL_OPENED},
+                                          {NULL, 0}};
+
+static const bit_name hub_events[] = {{"ACCEPTED", AW_LUA_HUB_ACCEPTED},
+                                      {"REQUESTED", AW_LUA_HUB_REQUESTED},
+                                      {"FAILED", AW_LUA_HUB_FAILED},
+                                      {"WITHDRAWN", AW_LUA_HUB_WITHDRAWN},
+                                      {NULL, 0}};
+
+static const bit_name type_flags[] = {
+    {"OPENS", AW_TYPE_OPENS}, {"ENDS", AW_TYPE_ENDS},
+    {"ZERO", AW_TYPE_ZERO},   {"FLOATS", AW_TYPE_FLOATS},
+    {"STATE", AW_TYPE_STATE}, {NULL, 0}};
+
+/* Sets a table of names in the table at the top. */
+static void set_bits(lua_State *L, const char *key, const bit_name *bits) {
+  lua_newtable(L);
+  for (; bits->name != NULL; bits++) {
+    lua_pushinteger(L, bits->bit);
+    lua_setfield(L, -2, bits->name);
+  }
+  lua_setfield(L, -2, key);
+}
+
+/* core.events: what loop:ready() says of a connection or a hub, conn:poll() of
+ * a channel. core.types: the flags of loop:define(). */
+static void set_names(lua_State *L) {
+  lua_newtable(L);
+  set_bits(L, "conn", conn_events);
+  set_bits(L, "channel", channel_events);
+  set_bits(L, "hub", hub_events);
+  lua_setfield(L, -2, "events");
+  set_bits(L, "types", type_flags);
+}
+
 int luaopen_agentwire_core(lua_State *L) {
   lua_newtable(L);
   aw_lua_open_loop(L);
@@ -59,5 +108,6 @@ int luaopen_agentwire_core(lua_State *L) {
   lua_setfield(L, -2, "random");
   lua_pushcfunction(L, is_terminal);
   lua_setfield(L, -2, "is_terminal");
+  set_names(L);
   return 1;
 }

@@ -3,14 +3,6 @@
 #include <lauxlib.h>
 #include <string.h>
 
-/* Events of a hub's source. */
-enum hub_event {
-  HUB_ACCEPTED = 1,
-  HUB_REQUESTED = 2,
-  HUB_FAILED = 4,
-  HUB_WITHDRAWN = 8 /* of an upgrade that Lua has: see upgrade:waits() */
-};
-
 /* What waits for Lua to take it. */
 typedef struct pending_conn {
   aw_node node;
@@ -70,7 +62,7 @@ static void on_accepted(void *user, aw_conn *conn) {
   }
   pending->conn = conn;
   aw_queue_push(&box->accepted, &pending->node);
-  aw_source_raise(&box->source, HUB_ACCEPTED);
+  aw_source_raise(&box->source, AW_LUA_HUB_ACCEPTED);
 }
 
 /* loop:hub(options?) -> hub: sessions of a server */
@@ -119,7 +111,7 @@ static void listener_closed(void *user, int error, const char *reason) {
   hub_box *box = user;
   (void)error;
   (void)reason;
-  aw_source_raise(&box->source, HUB_FAILED);
+  aw_source_raise(&box->source, AW_LUA_HUB_FAILED);
 }
 
 static void listener_requested(void *user, aw_upgrade *upgrade) {
@@ -132,14 +124,14 @@ static void listener_requested(void *user, aw_upgrade *upgrade) {
   pending->upgrade = upgrade;
   aw_upgrade_set_user(upgrade, pending);
   aw_queue_push(&box->requests, &pending->node);
-  aw_source_raise(&box->source, HUB_REQUESTED);
+  aw_source_raise(&box->source, AW_LUA_HUB_REQUESTED);
 }
 
 static void listener_withdrawn(void *user, aw_upgrade *upgrade) {
   hub_box *box = user;
   pending_request *pending = aw_upgrade_user(upgrade);
   if (pending == NULL) {
-    aw_source_raise(&box->source, HUB_WITHDRAWN);
+    aw_source_raise(&box->source, AW_LUA_HUB_WITHDRAWN);
     return;
   }
   aw_node_remove(&pending->node);

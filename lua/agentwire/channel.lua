@@ -1,10 +1,14 @@
 --- One scope of a connection, as a script sees it: send, receive, close. The
 --- numbering, the queues and the credit are C (`agentwire.core`).
 local class = require("agentwire._class")
+local events_of = require("agentwire._events")
 local guard = require("agentwire._guard")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
 local wait = require("agentwire._wait")
+
+local READABLE = events_of.channel.READABLE
+local WRITABLE = events_of.channel.WRITABLE
 
 local M = {}
 
@@ -324,14 +328,14 @@ function Channel:_refuse(message, code)
   self._writers:wake_all()
 end
 
---- What the connection learnt from the core about this scope.
----@param readable boolean
----@param writable boolean
-function Channel:_wake(readable, writable)
-  if readable then
+--- What the core says has happened to this scope. An end concerns readers and
+--- writers: each finds out why it is over.
+---@param events integer
+function Channel:_wake(events)
+  if events ~= WRITABLE then
     self._readers:wake_all()
   end
-  if writable then
+  if events ~= READABLE then
     self._writers:wake_all()
   end
 end

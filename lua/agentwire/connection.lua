@@ -2,6 +2,7 @@
 --- survives the loss of its transport where the peer speaks agentwire.v1.
 local class = require("agentwire._class")
 local channel = require("agentwire.channel")
+local events_of = require("agentwire._events")
 local host = require("agentwire.host")
 local identity = require("agentwire._identity")
 local options = require("agentwire._options")
@@ -12,18 +13,13 @@ local wait = require("agentwire._wait")
 
 local M = {}
 
--- Bits of the core's events (aw_conn.h, aw_channel.h).
-local UP, DOWN, NEWS, CLOSED = 1, 2, 4, 8
-local WRITABLE = 2
+local has = events_of.has
+local UP, DOWN = events_of.conn.UP, events_of.conn.DOWN
+local NEWS, CLOSED = events_of.conn.NEWS, events_of.conn.CLOSED
 
 local NIL_ID = "00000000-0000-0000-0000-000000000000"
 
 local WEAK = { __mode = "v" }
-
--- LuaJIT has no bit operators, and its bit library is not in Lua 5.4.
-local function has(events, bit)
-  return events % (2 * bit) >= bit
-end
 
 ---@class agentwire.Connection
 ---@field peer string? address or command of the other end
@@ -353,8 +349,7 @@ local function poll_channels(self)
     else
       local made = channels[slot]
       if made then
-        -- An ended scope concerns both sides: each finds out why it is over.
-        made:_wake(events ~= WRITABLE, events ~= 1)
+        made:_wake(events)
       end
     end
   end
@@ -516,7 +511,7 @@ function Connection:_finish()
   set_state(self, "closed", { reason = self._why, code = self._code })
   reconnect.end_absence(self)
   for _, made in pairs(self._channels) do
-    made:_wake(true, true)
+    made:_wake(events_of.channel.ENDED)
   end
   self:_lose_questions(self._why, "closed")
   self._host:unwatch(self._handle)

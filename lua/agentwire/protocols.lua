@@ -1,12 +1,11 @@
 --- The three protocols by kind, and what the core has to know of their types.
+local flags = require("agentwire.core").types
+
 local M = {
   provider = require("agentwire.provider.protocol"),
   agent = require("agentwire.agent.protocol"),
   tool = require("agentwire.tool.protocol"),
 }
-
--- Flags of csrc/core/mux/aw_types.h.
-local OPENS, ENDS, ZERO, FLOATS, STATE = 1, 2, 4, 8, 16
 
 -- Unsequenced whatever number they carry (docs/wire.md section 3).
 local FLOATING = { "ping", "pong", "goodbye", "sync", "sync_request" }
@@ -31,16 +30,16 @@ function M.define(loop)
   defined[loop] = true
   for _, kind in ipairs { "provider", "agent", "tool" } do
     local protocol = M[kind]
-    define_set(loop, kind, protocol.opens, OPENS)
-    define_set(loop, kind, protocol.ends, ENDS)
+    define_set(loop, kind, protocol.opens, flags.OPENS)
+    define_set(loop, kind, protocol.ends, flags.ENDS)
     for _, name in ipairs(ERRORS) do
-      loop:define(kind, name, ZERO)
+      loop:define(kind, name, flags.ZERO)
     end
     for _, name in ipairs(FLOATING) do
       -- A goodbye that ends a scope is one of its numbered messages.
-      loop:define(kind, name, protocol.ends[name] and ZERO or FLOATS)
+      loop:define(kind, name, protocol.ends[name] and flags.ZERO or flags.FLOATS)
     end
-    define_set(loop, kind, protocol.states, STATE)
+    define_set(loop, kind, protocol.states, flags.STATE)
     loop:restartable(kind, protocol.restart == true)
   end
 end

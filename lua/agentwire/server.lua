@@ -4,6 +4,7 @@ local class = require("agentwire._class")
 local access = require("agentwire.access")
 local admission = require("agentwire._admission")
 local connection = require("agentwire.connection")
+local events_of = require("agentwire._events")
 local is_loopback = require("agentwire.core").is_loopback
 local host = require("agentwire.host")
 local limits = require("agentwire._limits")
@@ -17,9 +18,6 @@ local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
 local M = {}
-
--- Bits of the core's events (csrc/lua/aw_lua_hub.c).
-local ACCEPTED, REQUESTED, WITHDRAWN = 1, 2, 8
 
 local COUNT = limits.COUNT
 
@@ -64,10 +62,6 @@ M.OPTIONS = options_of.spec("listen", {
   out_fd = COUNT,
   base = options_of.boolean,
 }, access.OPTIONS, listening.OPTIONS, limits.MUX)
-
-local function has(events, bit)
-  return events % (2 * bit) >= bit
-end
 
 ---@class agentwire.ListenOptions: agentwire.AccessOptions, agentwire.PlaceOptions, agentwire.Limits
 ---@field protocols string? subprotocols, picked in this order
@@ -141,13 +135,14 @@ local function accept_all(self)
 end
 
 local function on_ready(self, events)
-  if has(events, ACCEPTED) then
+  local has, hub = events_of.has, events_of.hub
+  if has(events, hub.ACCEPTED) then
     accept_all(self)
   end
-  if has(events, WITHDRAWN) then
+  if has(events, hub.WITHDRAWN) then
     self._admission:withdraw()
   end
-  if has(events, REQUESTED) then
+  if has(events, hub.REQUESTED) then
     self._admission:take(self._keeper)
   end
 end

@@ -1,0 +1,25 @@
+--- What has happened, as the core tells it: a set of bits for each object that
+--- has news, named here as in the core's headers. `host` hands on the sets of a
+--- connection or a hub, a connection those of its channels. Nobody writes a bit
+--- as a number.
+local events = require("agentwire.core").events
+
+local M = {
+  ---@type { UP: integer, DOWN: integer, NEWS: integer, CLOSED: integer }
+  conn = events.conn,
+  ---@type { READABLE: integer, WRITABLE: integer, ENDED: integer, OPENED: integer }
+  channel = events.channel,
+  ---@type { ACCEPTED: integer, REQUESTED: integer, FAILED: integer, WITHDRAWN: integer }
+  hub = events.hub,
+}
+
+--- Whether a set has a bit. LuaJIT has no bit operators, and its bit library is
+--- not in Lua 5.4.
+---@param set integer
+---@param bit integer
+---@return boolean
+function M.has(set, bit)
+  return set % (2 * bit) >= bit
+end
+
+return M
