@@ -121,7 +121,7 @@ describe("a connection", function()
         for _ = 1, 500 do
           assert(channel:send("agent_message", {}))
         end
-        local sent = select(4, channel._core:state())
+        local sent = select(4, channel[1]:state())
         link.eventually(function()
           return got == sent
         end)

@@ -9,8 +9,8 @@ local DELTA = require("wire.job").DELTA
 local function read_stream(conn, index)
   local channel = assert(conn:open("provider"))
   assert(channel:send("stream_request", { index = index, count = events }))
-  local expected, pieces, next_event = 1, {}, channel._core.next
-  local core, n = channel._core, 0
+  local expected, pieces, next_event = 1, {}, channel[1].next
+  local core, n = channel[1], 0
   while true do
     local event = next_event(core)
     if event == nil then

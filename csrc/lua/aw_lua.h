@@ -11,11 +11,9 @@
 #include "aw_websocket.h"
 #include <lua.h>
 
-#define AW_LUA_LOOP "agentwire.core.loop"
-#define AW_LUA_CONN "agentwire.core.conn"
-#define AW_LUA_CHANNEL "agentwire.core.channel"
-#define AW_LUA_HUB "agentwire.core.hub"
-#define AW_LUA_UPGRADE "agentwire.core.upgrade"
+/* Names of classes, told apart by address. */
+extern const char aw_lua_loop_class[], aw_lua_conn_class[],
+    aw_lua_channel_class[];
 
 typedef struct loop_box loop_box;
 typedef struct member_box member_box;
@@ -25,12 +23,14 @@ typedef struct hub_box hub_box;
 
 /* What a loop frees when it is closed first: the head of conn_box, hub_box. */
 struct member_box {
-  aw_node node; /* in loop_box.members */
+  const char *name; /* of the class, first in every box: see aw_lua_self */
+  aw_node node;     /* in loop_box.members */
   loop_box *loop;
   void (*close)(member_box *box); /* frees the C object, idempotent */
 };
 
 struct loop_box {
+  const char *name;
   aw_loop *loop;
   aw_types types[AW_KIND_SCOPES];
   aw_queue members;
@@ -44,6 +44,7 @@ struct conn_box {
 };
 
 struct channel_box {
+  const char *name;
   conn_box *owner; /* alive: the box is linked to it */
   aw_channel *channel;
 };
@@ -70,9 +71,13 @@ void aw_lua_link(lua_State *L, int box, int target);
 void aw_lua_class(lua_State *L, const char *name, const luaL_Reg *methods,
                   lua_CFunction gc);
 
-/* The box at `arg`, which has to be of class `name`; raises. Inside a method of
- * that class, whose upvalue is the metatable, the registry is not asked: a
- * third of what a call from Lua costs. */
+/* Pushes a box of a class: `size` bytes, zero but for the name. */
+void *aw_lua_box(lua_State *L, size_t size, const char *name);
+
+/* The box at `arg` if it is of class `name`, else NULL or an error. What is in
+ * the box tells, at a fifth of what a comparison of metatables costs; no other
+ * userdata holds the address of a name of ours. */
+void *aw_lua_test(lua_State *L, int arg, const char *name);
 void *aw_lua_self(lua_State *L, int arg, const char *name);
 
 /* Boxes by argument; raise for a wrong type. The _open form returns NULL

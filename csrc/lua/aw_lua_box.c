@@ -38,25 +38,34 @@ void aw_lua_class(lua_State *L, const char *name, const luaL_Reg *methods,
   lua_pushstring(L, name);
   lua_setfield(L, -2, "__name");
   lua_newtable(L);
-  for (; methods->name != NULL; methods++) {
-    lua_pushvalue(L, -2); /* the upvalue that aw_lua_self compares with */
-    lua_pushcclosure(L, methods->func, 1);
-    lua_setfield(L, -2, methods->name);
-  }
+  luaL_setfuncs(L, methods, 0);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
 }
 
+void *aw_lua_box(lua_State *L, size_t size, const char *name) {
+  const char **box = lua_newuserdata(L, size);
+  memset(box, 0, size);
+  *box = name;
+  luaL_getmetatable(L, name);
+  lua_setmetatable(L, -2);
+  return box;
+}
+
+void *aw_lua_test(lua_State *L, int arg, const char *name) {
+  const char **box = lua_touserdata(L, arg);
+  /* A light userdata has no length. */
+  bool is_box = box != NULL && lua_rawlen(L, arg) >= sizeof *box;
+  return is_box && *box == name ? box : NULL;
+}
+
 void *aw_lua_self(lua_State *L, int arg, const char *name) {
-  void *box = lua_touserdata(L, arg);
-  if (box != NULL && lua_getmetatable(L, arg)) {
-    bool is_own = lua_rawequal(L, -1, lua_upvalueindex(1));
-    lua_pop(L, 1);
-    if (is_own) {
-      return box;
-    }
+  void *box = aw_lua_test(L, arg, name);
+  if (box == NULL) {
+    luaL_checkudata(L, arg, name);
+    luaL_argerror(L, arg, name); /* has been given our metatable */
   }
-  return luaL_checkudata(L, arg, name);
+  return box;
 }
 
 void aw_lua_join(loop_box *loop, member_box *box,

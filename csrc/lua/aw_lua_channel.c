@@ -3,47 +3,70 @@
 #include "aw_lua_json.h"
 #include <lauxlib.h>
 
+const char aw_lua_channel_class[] = "agentwire.core.channel";
+
 void aw_lua_push_channel(lua_State *L, int conn, aw_channel *channel) {
-  channel_box *box = lua_newuserdata(L, sizeof *box);
-  box->owner = NULL;
+  channel_box *box = aw_lua_box(L, sizeof *box, aw_lua_channel_class);
   box->channel = channel;
-  luaL_getmetatable(L, AW_LUA_CHANNEL);
-  lua_setmetatable(L, -2);
   aw_lua_link(L, lua_gettop(L), conn);
   box->owner = lua_touserdata(L, conn);
 }
 
 /* The channel, or NULL when it was released or its connection is freed. */
+static aw_channel *channel_of(const channel_box *box) {
+  return box->owner == NULL || box->owner->conn == NULL ? NULL : box->channel;
+}
+
 static aw_channel *check_channel(lua_State *L, channel_box **out) {
-  channel_box *box = aw_lua_self(L, 1, AW_LUA_CHANNEL);
+  channel_box *box = aw_lua_self(L, 1, aw_lua_channel_class);
   if (out != NULL) {
     *out = box;
   }
-  if (box->owner == NULL || box->owner->conn == NULL) {
-    return NULL;
-  }
-  return box->channel;
+  return channel_of(box);
 }
 
-/* send(type, payload?, in_reply_to?, urgent?) -> true | nil, message, code.
- * "would_block": the window is full, WRITABLE will come. */
-static int channel_send(lua_State *L) {
-  channel_box *box = NULL;
-  aw_channel *channel = check_channel(L, &box);
-  size_t len = 0;
-  const char *type = luaL_checklstring(L, 2, &len);
-  aw_uuid reply;
-  bool has_reply = !lua_isnoneornil(L, 4);
-  if (has_reply) {
-    aw_lua_check_uuid(L, 4, &reply);
+/* The box, or that of Lua's channel, a table that has it in slot 1. Pushes what
+ * that slot has; NULL: it is neither. */
+static channel_box *find_box(lua_State *L) {
+  if (lua_istable(L, 1)) {
+    lua_rawgeti(L, 1, 1);
+    return aw_lua_test(L, -1, aw_lua_channel_class);
   }
+  return aw_lua_test(L, 1, aw_lua_channel_class);
+}
+
+/* An argument that may be nil. */
+static bool read_reply(lua_State *L, int arg, aw_uuid *out) {
+  size_t len = 0;
+  const char *text = NULL;
+  if (lua_type(L, arg) == LUA_TSTRING) {
+    text = lua_tolstring(L, arg, &len);
+  }
+  return text != NULL && aw_uuid_parse(out, text, len) == AW_OK;
+}
+
+/* send(type, payload?, in_reply_to?) -> true | nil, message, code; false: it
+ * was called wrongly, and Lua has the words for that. "would_block": the window
+ * is full, WRITABLE will come. */
+static int channel_send(lua_State *L) {
+  lua_settop(L, 4);
+  channel_box *box = find_box(L);
+  aw_uuid reply;
+  bool has_reply = !lua_isnil(L, 4);
+  if (box == NULL || lua_type(L, 2) != LUA_TSTRING ||
+      (has_reply && !read_reply(L, 4, &reply))) {
+    lua_pushboolean(L, 0);
+    return 1;
+  }
+  aw_channel *channel = channel_of(box);
+  size_t len = 0;
+  const char *type = lua_tolstring(L, 2, &len);
   if (channel == NULL) {
     return aw_lua_closed(L);
   }
   aw_conn_clock(box->owner->conn);
   aw_draft draft;
-  int rc = aw_mux_begin(channel, type, len, has_reply ? &reply : NULL,
-                        lua_toboolean(L, 5), &draft);
+  int rc = aw_mux_begin(channel, type, len, has_reply ? &reply : NULL, &draft);
   if (rc != AW_OK) {
     return aw_lua_fail(L, rc, NULL);
   }
@@ -110,13 +133,17 @@ static void set_refused(lua_State *L, const aw_message *message) {
   set_string(L, "message", message->why);
 }
 
-/* next() -> event | nil: the oldest message as one flat table. The header's
- * fields are set last, so that no payload member can pose as one. A message
- * that could not be taken is {type = "refused", refused_type, sequence, code,
- * message}. */
+/* next() -> event | nil | false (as send): the oldest message as one flat
+ * table. The header's fields are set last, so that no payload member can pose
+ * as one. A message that could not be taken is {type = "refused", refused_type,
+ * sequence, code, message}. */
 static int channel_next(lua_State *L) {
-  channel_box *box = NULL;
-  aw_channel *channel = check_channel(L, &box);
+  channel_box *box = find_box(L);
+  if (box == NULL) {
+    lua_pushboolean(L, 0);
+    return 1;
+  }
+  aw_channel *channel = channel_of(box);
   const aw_message *message = channel == NULL ? NULL : aw_channel_peek(channel);
   if (message == NULL) {
     lua_pushnil(L);
@@ -229,6 +256,16 @@ static const luaL_Reg methods[] = {
     {NULL, NULL},
 };
 
+/* For whoever has Lua's channel: neither it nor its box is asked for what it is
+ * to call. */
+static const luaL_Reg functions[] = {
+    {"send", channel_send},
+    {"next", channel_next},
+    {NULL, NULL},
+};
+
 void aw_lua_open_channel(lua_State *L) {
-  aw_lua_class(L, AW_LUA_CHANNEL, methods, channel_close);
+  aw_lua_class(L, aw_lua_channel_class, methods, channel_close);
+  luaL_newlib(L, functions);
+  lua_setfield(L, -2, "channel");
 }

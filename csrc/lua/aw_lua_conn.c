@@ -4,6 +4,8 @@
 #include <lauxlib.h>
 #include <string.h>
 
+const char aw_lua_conn_class[] = "agentwire.core.conn";
+
 static void close_member(member_box *member) {
   conn_box *box = AW_CONTAINER(member, conn_box, member);
   aw_conn_free(box->conn);
@@ -12,10 +14,7 @@ static void close_member(member_box *member) {
 
 conn_box *aw_lua_new_conn(lua_State *L, int loop) {
   loop_box *owner = aw_lua_check_loop(L, loop);
-  conn_box *box = lua_newuserdata(L, sizeof *box);
-  memset(box, 0, sizeof *box);
-  luaL_getmetatable(L, AW_LUA_CONN);
-  lua_setmetatable(L, -2);
+  conn_box *box = aw_lua_box(L, sizeof *box, aw_lua_conn_class);
   aw_lua_link(L, lua_gettop(L), loop);
   box->handle = ++owner->last_handle;
   box->member.loop = owner;
@@ -29,7 +28,7 @@ void aw_lua_hold_conn(conn_box *box, aw_conn *conn) {
 }
 
 conn_box *aw_lua_check_conn(lua_State *L, int arg) {
-  return aw_lua_self(L, arg, AW_LUA_CONN);
+  return aw_lua_self(L, arg, aw_lua_conn_class);
 }
 
 static int conn_gc(lua_State *L) {
@@ -571,5 +570,5 @@ static const luaL_Reg methods[] = {
 };
 
 void aw_lua_open_conn(lua_State *L) {
-  aw_lua_class(L, AW_LUA_CONN, methods, conn_gc);
+  aw_lua_class(L, aw_lua_conn_class, methods, conn_gc);
 }

@@ -64,10 +64,13 @@ static const bit_name hub_events[] = {{"ACCEPTED", AW_LUA_HUB_ACCEPTED},
                                       {"WITHDRAWN", AW_LUA_HUB_WITHDRAWN},
                                       {NULL, 0}};
 
-static const bit_name type_flags[] = {
-    {"OPENS", AW_TYPE_OPENS}, {"ENDS", AW_TYPE_ENDS},
-    {"ZERO", AW_TYPE_ZERO},   {"FLOATS", AW_TYPE_FLOATS},
-    {"STATE", AW_TYPE_STATE}, {NULL, 0}};
+static const bit_name type_flags[] = {{"OPENS", AW_TYPE_OPENS},
+                                      {"ENDS", AW_TYPE_ENDS},
+                                      {"ZERO", AW_TYPE_ZERO},
+                                      {"FLOATS", AW_TYPE_FLOATS},
+                                      {"STATE", AW_TYPE_STATE},
+                                      {"URGENT", AW_TYPE_URGENT},
+                                      {NULL, 0}};
 
 /* Sets a table of names in the table at the top. */
 static void set_bits(lua_State *L, const char *key, const bit_name *bits) {

@@ -3,6 +3,9 @@
 #include <lauxlib.h>
 #include <string.h>
 
+static const char hub_class[] = "agentwire.core.hub";
+static const char upgrade_class[] = "agentwire.core.upgrade";
+
 /* What waits for Lua to take it. */
 typedef struct pending_conn {
   aw_node node;
@@ -15,11 +18,12 @@ typedef struct pending_request {
 } pending_request;
 
 typedef struct upgrade_box {
+  const char *name;
   aw_upgrade *upgrade;
 } upgrade_box;
 
 static hub_box *check_hub(lua_State *L) {
-  return aw_lua_self(L, 1, AW_LUA_HUB);
+  return aw_lua_self(L, 1, hub_class);
 }
 
 static void close_member(member_box *member) {
@@ -80,12 +84,9 @@ static int loop_hub(lua_State *L) {
   if (loop->loop == NULL) {
     return aw_lua_closed(L);
   }
-  hub_box *box = lua_newuserdata(L, sizeof *box);
-  memset(box, 0, sizeof *box);
+  hub_box *box = aw_lua_box(L, sizeof *box, hub_class);
   aw_queue_init(&box->accepted);
   aw_queue_init(&box->requests);
-  luaL_getmetatable(L, AW_LUA_HUB);
-  lua_setmetatable(L, -2);
   aw_lua_link(L, 3, 1);
   box->handle = ++loop->last_handle;
   int rc = aw_hub_new(&box->hub, loop->loop, &options, on_accepted, box);
@@ -285,7 +286,7 @@ static int hub_sessions(lua_State *L) {
 }
 
 static upgrade_box *check_upgrade(lua_State *L) {
-  return aw_lua_self(L, 1, AW_LUA_UPGRADE);
+  return aw_lua_self(L, 1, upgrade_class);
 }
 
 /* hub:request() -> upgrade | nil */
@@ -296,10 +297,7 @@ static int hub_request(lua_State *L) {
     lua_pushnil(L);
     return 1;
   }
-  upgrade_box *made = lua_newuserdata(L, sizeof *made);
-  made->upgrade = NULL;
-  luaL_getmetatable(L, AW_LUA_UPGRADE);
-  lua_setmetatable(L, -2);
+  upgrade_box *made = aw_lua_box(L, sizeof *made, upgrade_class);
   pending_request *pending = AW_CONTAINER(node, pending_request, node);
   aw_queue_pop(&box->requests);
   made->upgrade = pending->upgrade;
@@ -408,9 +406,9 @@ static const luaL_Reg upgrade_methods[] = {
 };
 
 void aw_lua_open_hub(lua_State *L) {
-  aw_lua_class(L, AW_LUA_HUB, hub_methods, hub_close);
-  aw_lua_class(L, AW_LUA_UPGRADE, upgrade_methods, upgrade_close);
-  luaL_getmetatable(L, AW_LUA_LOOP);
+  aw_lua_class(L, hub_class, hub_methods, hub_close);
+  aw_lua_class(L, upgrade_class, upgrade_methods, upgrade_close);
+  luaL_getmetatable(L, aw_lua_loop_class);
   lua_getfield(L, -1, "__index");
   lua_pushcfunction(L, loop_hub);
   lua_setfield(L, -2, "hub");

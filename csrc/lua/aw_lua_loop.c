@@ -3,8 +3,10 @@
 #include <lauxlib.h>
 #include <string.h>
 
+const char aw_lua_loop_class[] = "agentwire.core.loop";
+
 loop_box *aw_lua_check_loop(lua_State *L, int arg) {
-  return aw_lua_self(L, arg, AW_LUA_LOOP);
+  return aw_lua_self(L, arg, aw_lua_loop_class);
 }
 
 static loop_box *check_open(lua_State *L) {
@@ -17,11 +19,8 @@ static loop_box *check_open(lua_State *L) {
 
 /* core.loop() -> loop | nil, message, code */
 static int new_loop(lua_State *L) {
-  loop_box *box = lua_newuserdata(L, sizeof *box);
-  memset(box, 0, sizeof *box);
+  loop_box *box = aw_lua_box(L, sizeof *box, aw_lua_loop_class);
   aw_queue_init(&box->members);
-  luaL_getmetatable(L, AW_LUA_LOOP);
-  lua_setmetatable(L, -2);
   const aw_mem *mem = aw_mem_default();
   for (int kind = 0; kind < AW_KIND_SCOPES; kind++) {
     aw_types_init(&box->types[kind], mem);
@@ -210,7 +209,7 @@ static const luaL_Reg methods[] = {
 };
 
 void aw_lua_open_loop(lua_State *L) {
-  aw_lua_class(L, AW_LUA_LOOP, methods, loop_close);
+  aw_lua_class(L, aw_lua_loop_class, methods, loop_close);
   lua_pushcfunction(L, new_loop);
   lua_setfield(L, -2, "loop");
 }

@@ -7,8 +7,8 @@
 #include <signal.h>
 #include <string.h>
 
-#define AW_LUA_SIGNAL "agentwire.core.signal"
-#define AW_LUA_INPUT "agentwire.core.input"
+static const char signal_class[] = "agentwire.core.signal";
+static const char input_class[] = "agentwire.core.input";
 
 /* One read hands over this much at most. */
 #define READ_SIZE (64u << 10)
@@ -52,7 +52,7 @@ static void close_signal(member_box *member) {
 }
 
 static int signal_close(lua_State *L) {
-  signal_box *box = aw_lua_self(L, 1, AW_LUA_SIGNAL);
+  signal_box *box = aw_lua_self(L, 1, signal_class);
   if (box->signal != NULL) {
     aw_lua_leave(&box->member);
     close_signal(&box->member);
@@ -61,7 +61,7 @@ static int signal_close(lua_State *L) {
 }
 
 static int signal_handle(lua_State *L) {
-  signal_box *box = aw_lua_self(L, 1, AW_LUA_SIGNAL);
+  signal_box *box = aw_lua_self(L, 1, signal_class);
   lua_pushinteger(L, box->handle);
   return 1;
 }
@@ -76,10 +76,7 @@ static int loop_signal(lua_State *L) {
   if (loop->loop == NULL) {
     return aw_lua_closed(L);
   }
-  signal_box *box = lua_newuserdata(L, sizeof *box);
-  memset(box, 0, sizeof *box);
-  luaL_getmetatable(L, AW_LUA_SIGNAL);
-  lua_setmetatable(L, -2);
+  signal_box *box = aw_lua_box(L, sizeof *box, signal_class);
   aw_lua_link(L, lua_gettop(L), 1);
   box->handle = ++loop->last_handle;
   int rc = aw_signal_new(&box->signal, loop->loop, number, mode, &box->handle);
@@ -97,7 +94,7 @@ static void close_input(member_box *member) {
 }
 
 static int input_close(lua_State *L) {
-  input_box *box = aw_lua_self(L, 1, AW_LUA_INPUT);
+  input_box *box = aw_lua_self(L, 1, input_class);
   if (box->input != NULL) {
     aw_lua_leave(&box->member);
     close_input(&box->member);
@@ -106,7 +103,7 @@ static int input_close(lua_State *L) {
 }
 
 static int input_handle(lua_State *L) {
-  input_box *box = aw_lua_self(L, 1, AW_LUA_INPUT);
+  input_box *box = aw_lua_self(L, 1, input_class);
   lua_pushinteger(L, box->handle);
   return 1;
 }
@@ -114,7 +111,7 @@ static int input_handle(lua_State *L) {
 /* read() -> string | nil, message, code: what is there; "would_block", and the
  * handle gets ready when that has changed; "closed" at the end */
 static int input_read(lua_State *L) {
-  input_box *box = aw_lua_self(L, 1, AW_LUA_INPUT);
+  input_box *box = aw_lua_self(L, 1, input_class);
   if (box->input == NULL) {
     return aw_lua_closed(L);
   }
@@ -132,7 +129,7 @@ static int input_read(lua_State *L) {
 
 /* set_raw(boolean) -> true | nil, message, code */
 static int input_set_raw(lua_State *L) {
-  input_box *box = aw_lua_self(L, 1, AW_LUA_INPUT);
+  input_box *box = aw_lua_self(L, 1, input_class);
   if (box->input == NULL) {
     return aw_lua_closed(L);
   }
@@ -151,10 +148,7 @@ static int loop_input(lua_State *L) {
   if (loop->loop == NULL) {
     return aw_lua_closed(L);
   }
-  input_box *box = lua_newuserdata(L, sizeof *box);
-  memset(box, 0, sizeof *box);
-  luaL_getmetatable(L, AW_LUA_INPUT);
-  lua_setmetatable(L, -2);
+  input_box *box = aw_lua_box(L, sizeof *box, input_class);
   aw_lua_link(L, lua_gettop(L), 1);
   box->handle = ++loop->last_handle;
   int rc = aw_input_new(&box->input, loop->loop, fd, &box->handle);
@@ -177,9 +171,9 @@ static const luaL_Reg input_methods[] = {
 };
 
 void aw_lua_open_process(lua_State *L) {
-  aw_lua_class(L, AW_LUA_SIGNAL, signal_methods, signal_close);
-  aw_lua_class(L, AW_LUA_INPUT, input_methods, input_close);
-  luaL_getmetatable(L, AW_LUA_LOOP);
+  aw_lua_class(L, signal_class, signal_methods, signal_close);
+  aw_lua_class(L, input_class, input_methods, input_close);
+  luaL_getmetatable(L, aw_lua_loop_class);
   lua_getfield(L, -1, "__index");
   lua_pushcfunction(L, loop_signal);
   lua_setfield(L, -2, "signal");

@@ -1,6 +1,7 @@
 --- One scope of a connection, as a script sees it: send, receive, close. The
 --- numbering, the queues and the credit are C (`agentwire.core`).
 local class = require("agentwire._class")
+local core = require("agentwire.core")
 local events_of = require("agentwire._events")
 local guard = require("agentwire._guard")
 local misuse = require("agentwire._misuse")
@@ -12,9 +13,9 @@ local WRITABLE = events_of.channel.WRITABLE
 
 local M = {}
 
--- By channel: in place of a field, because a receiver that is no channel, as in
--- channel.receive(5000), has none, whatever it is.
-local cores = setmetatable({}, { __mode = "k" })
+-- They look at their receiver themselves, because as in channel.receive(5000) it
+-- can be anything.
+local send_message, next_message = core.channel.send, core.channel.next
 
 ---@class agentwire.Channel
 ---@field id string UUID of the scope
@@ -27,24 +28,6 @@ function Channel:__tostring()
   return string.format("%s scope %s", self.kind, self.id)
 end
 
--- By protocol: the types it knows, each with whether it is urgent.
-local urgencies = setmetatable({}, { __mode = "k" })
-
-local function urgency_of(protocol)
-  local known = urgencies[protocol]
-  if not known then
-    known = {}
-    for name in pairs(protocol.messages) do
-      known[name] = false
-    end
-    for name in pairs(protocol.urgent) do
-      known[name] = true
-    end
-    urgencies[protocol] = known
-  end
-  return known
-end
-
 -- Ends that are no word of the peer's, and what they say.
 local OWN_ENDS = {
   lost = "the peer no longer has this scope",
@@ -55,18 +38,17 @@ local OWN_ENDS = {
 --- Made by a connection alone.
 ---@param connection agentwire.Connection
 ---@param protocol table the kind's protocol module
----@param core userdata
+---@param handle userdata the core's channel
 ---@param slot integer
 ---@param id string
 ---@return agentwire.Channel
-function M.new(connection, protocol, core, slot, id)
+function M.new(connection, protocol, handle, slot, id)
   local self = setmetatable({
+    handle, -- where the core's functions find it
     id = id,
     kind = protocol.kind,
     connection = connection,
-    _core = core,
     _slot = slot,
-    _urgency = urgency_of(protocol),
     _overflow = nil, -- what to do about a full log
     _readers = nil,
     _writers = nil,
@@ -76,9 +58,8 @@ function M.new(connection, protocol, core, slot, id)
     _refusal = nil, -- the peer's word that it has no such scope
   }, Channel)
   self._anchor, self._guard = guard.new(function()
-    connection:_abandon(core, slot, protocol.kind, id)
+    connection:_abandon(handle, slot, protocol.kind, id)
   end)
-  cores[self] = core
   self._readers = wait.signal("a message of", self)
   self._writers = wait.signal("room to send on", self)
   return self
@@ -103,25 +84,27 @@ end
 -- Tries to make room in a full log; true when there is some, and whether the
 -- message of this type has gone with it.
 local function make_room(self, kind)
-  local core, how = self._core, self._overflow
-  if not how or not core:may_fold() then
+  local handle, how = self[1], self._overflow
+  if not how or not handle:may_fold() then
     return false
   elseif how == "fail" then
-    core:give_up()
+    handle:give_up()
     return true
   end
   local state, payload, covers = how(kind)
-  return core:fold(state, payload) == true, covers
+  return handle:fold(state, payload) == true, covers
 end
 
--- Asked for what is not plainly right: this is the hot path of all sending.
-local function check_message(title, type_name, in_reply_to)
-  if type(type_name) ~= "string" then
+--- Raises for what the core would not look at: its `false`.
+local function explain(title, self, type_name, in_reply_to)
+  if getmetatable(self) ~= Channel then
+    class.raise_dot("channel", title)
+  elseif type(type_name) ~= "string" then
     misuse.raise("%s: type: expected a string, got %s", title,
       misuse.describe(type_name))
-  elseif in_reply_to ~= nil then
-    options.argument(title, "in_reply_to", options.uuid, in_reply_to)
   end
+  options.optional(title, "in_reply_to", options.uuid, in_reply_to)
+  class.raise_dot("channel", title)
 end
 
 --- Sends the next message of the scope; waits while its window is full.
@@ -134,18 +117,13 @@ end
 ---@return string? code "closed", "ended", "lost", "undeliverable", "json_*", and
 --- "limit": the message is more than the peer takes, and nothing was sent
 function Channel:send(type, payload, in_reply_to)
-  local core = cores[self]
-  if not core then
-    class.raise_dot("channel", "send")
-  end
-  local urgent = self._urgency[type]
-  if urgent == nil or in_reply_to ~= nil then
-    check_message("send", type, in_reply_to)
-  end
   while true do
-    local ok, message, code =
-      core:send(type, payload, in_reply_to, urgent)
-    if code ~= "would_block" then
+    local ok, message, code = send_message(self, type, payload, in_reply_to)
+    if ok then
+      return ok
+    elseif ok == false then
+      explain("send", self, type, in_reply_to)
+    elseif code ~= "would_block" then
       return ok, message, code
     end
     local made, covered = make_room(self, type)
@@ -165,15 +143,11 @@ end
 ---@return string? message
 ---@return string? code as send, and "would_block"
 function Channel:try_send(type, payload, in_reply_to)
-  local core = cores[self]
-  if not core then
-    class.raise_dot("channel", "try_send")
+  local ok, message, code = send_message(self, type, payload, in_reply_to)
+  if ok == false then
+    explain("try_send", self, type, in_reply_to)
   end
-  local urgent = self._urgency[type]
-  if urgent == nil or in_reply_to ~= nil then
-    check_message("try_send", type, in_reply_to)
-  end
-  return core:send(type, payload, in_reply_to, urgent)
+  return ok, message, code
 end
 
 --- The next message, or nil when none waits: `type`, `sequence` and the
@@ -182,11 +156,11 @@ end
 --- refused_type, sequence, code, message}`; the peer has been told.
 ---@return table? event
 function Channel:next()
-  local core = cores[self]
-  if not core then
+  local event = next_message(self)
+  if event == false then
     class.raise_dot("channel", "next")
   end
-  return core:next()
+  return event
 end
 
 --- Why nothing more will come, or nil while something may.
@@ -199,7 +173,7 @@ function Channel:why_over()
   elseif self._refusal then
     return self._refusal.message, self._refusal.code
   end
-  local state, code = self._core:state()
+  local state, code = self[1]:state()
   if state ~= "over" then
     return nil
   elseif code == nil then
@@ -218,16 +192,15 @@ end
 ---@return string? message
 ---@return string? code "ended", "lost", "closed" or "timeout"
 function Channel:receive(timeout_ms)
-  local core = cores[self]
-  if not core then
-    class.raise_dot("channel", "receive")
-  elseif timeout_ms ~= nil then
+  if timeout_ms ~= nil then
     options.timeout("receive", timeout_ms)
   end
   while true do
-    local event = core:next()
+    local event = next_message(self)
     if event then
       return event
+    elseif event == false then
+      class.raise_dot("channel", "receive")
     end
     local message, code = self:why_over()
     if code then
@@ -245,31 +218,31 @@ end
 --- called: until then the peer keeps it in its log, and sends no more than the
 --- credit beyond what was confirmed (64 messages or 256 KiB of them).
 function Channel:confirm_manually()
-  self._core:confirm_manually()
+  self[1]:confirm_manually()
 end
 
 --- Confirms every message that was received so far.
 function Channel:confirm()
-  self._core:confirm()
+  self[1]:confirm()
 end
 
 --- Message id of the message received last.
 ---@return string?
 function Channel:message_id()
-  return (self._core:header())
+  return (self[1]:header())
 end
 
 --- Message id that the message received last answers.
 ---@return string?
 function Channel:reply_to()
-  local id, reply = self._core:header()
+  local id, reply = self[1]:header()
   return id and reply
 end
 
 --- Message id of the message sent last.
 ---@return string?
 function Channel:sent_id()
-  return self._core:sent_id()
+  return self[1]:sent_id()
 end
 
 ---@return boolean
@@ -314,7 +287,7 @@ function Channel:close()
   self._closed = true
   self._guard:dismiss()
   self.connection:_forget(self._slot, self.kind, self.id)
-  self._core:close()
+  self[1]:close()
   self._readers:wake_all()
   self._writers:wake_all()
 end

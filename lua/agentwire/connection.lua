@@ -208,7 +208,7 @@ function Connection:_abandon(core, slot, kind, id)
   local _, _, _, sent = core:state()
   if sent and sent > 0 then
     local type, payload = protocols[kind].abandon(id)
-    core:send(type, payload, nil, true)
+    core:send(type, payload)
   end
   self:_forget(slot, kind, id)
   core:close()

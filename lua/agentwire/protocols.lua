@@ -40,6 +40,7 @@ function M.define(loop)
       loop:define(kind, name, protocol.ends[name] and flags.ZERO or flags.FLOATS)
     end
     define_set(loop, kind, protocol.states, flags.STATE)
+    define_set(loop, kind, protocol.urgent, flags.URGENT)
     loop:restartable(kind, protocol.restart == true)
   end
 end

@@ -40,6 +40,13 @@ local INSIDE = {
   { function(t) t.channel.send("ack") end, "write channel:send" },
   { function(t) t.channel.try_send({}) end, "write channel:try_send" },
   { function(t) t.channel.next(true) end, "write channel:next" },
+  { function(t) t.channel.receive({ t.conn._core }) end, "write channel:receive" },
+  { function(t) t.channel.send(t.conn, "ack") end, "write channel:send" },
+  { function(t)
+    t.channel.send(setmetatable({}, getmetatable(t.channel)), "ack")
+  end, "write channel:send" },
+  { function(t) t.channel:send({}) end, "send: type: expected a string" },
+  { function(t) t.channel:send("ack", {}, "x") end, "in_reply_to: expected a UUID" },
   -- what is not there
   { function(t) t.conn:send("x") end, "did you mean send_control?" },
   { function(t) t.conn:pnig() end, "did you mean ping?" },

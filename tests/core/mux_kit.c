@@ -15,6 +15,7 @@ void kit_init(kit *k, const aw_mem *mem) {
     add_type(types, "end", AW_TYPE_ENDS);
     add_type(types, "error", AW_TYPE_ZERO);
     add_type(types, "ping", AW_TYPE_FLOATS);
+    add_type(types, "stop", AW_TYPE_URGENT);
     add_type(types, "sync", AW_TYPE_FLOATS | AW_TYPE_STATE);
     types->restart = kind != AW_KIND_PROVIDER;
   }
@@ -142,19 +143,14 @@ static int finish(aw_draft *draft, const char *payload) {
   return aw_draft_commit(draft);
 }
 
-static int send_any(aw_channel *channel, const char *type, const char *payload,
-                    bool urgent) {
+int kit_send(aw_channel *channel, const char *type, const char *payload) {
   aw_draft draft;
-  int rc = aw_mux_begin(channel, type, strlen(type), NULL, urgent, &draft);
+  int rc = aw_mux_begin(channel, type, strlen(type), NULL, &draft);
   return rc == AW_OK ? finish(&draft, payload) : rc;
 }
 
-int kit_send(aw_channel *channel, const char *type, const char *payload) {
-  return send_any(channel, type, payload, false);
-}
-
-int kit_send_urgent(aw_channel *channel, const char *type) {
-  return send_any(channel, type, "{}", true);
+int kit_send_urgent(aw_channel *channel) {
+  return kit_send(channel, "stop", "{}");
 }
 
 int kit_send_control(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,

@@ -54,7 +54,7 @@ int kit_accept(aw_mux *server, wire *in, const char *epoch,
 
 /* Sends a payload; 0 or begin's or commit's error. */
 int kit_send(aw_channel *channel, const char *type, const char *payload);
-int kit_send_urgent(aw_channel *channel, const char *type);
+int kit_send_urgent(aw_channel *channel);
 int kit_send_control(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
                      const char *type);
 void kit_sends(aw_channel *channel, const char *type, unsigned count);

@@ -143,10 +143,10 @@ static void draft_that_is_cancelled_uses_no_number(void **state) {
   aw_channel *channel = kit_open(f->mux, AW_KIND_AGENT, NULL);
   aw_draft draft;
 
-  assert_int_equal(aw_mux_begin(channel, "note", 4, NULL, false, &draft), 0);
+  assert_int_equal(aw_mux_begin(channel, "note", 4, NULL, &draft), 0);
   assert_int_equal(aw_buf_append(draft.out, "{\"half", 6), 0);
   aw_draft_cancel(&draft);
-  assert_int_equal(aw_mux_begin(channel, "no\"te", 5, NULL, false, &draft),
+  assert_int_equal(aw_mux_begin(channel, "no\"te", 5, NULL, &draft),
                    AW_E_INVALID);
   assert_int_equal(
       aw_mux_begin_control(f->mux, AW_KIND_AGENT, &f->id, "", 0, NULL, &draft),
@@ -234,7 +234,7 @@ static void terminal_ends_the_scope_both_ways(void **state) {
                    AW_CHANNEL_OPENED | AW_CHANNEL_READABLE | AW_CHANNEL_ENDED);
   assert_int_equal(channel->error, 0);
   assert_int_equal(kit_send(channel, "note", "{}"), AW_E_ENDED);
-  assert_int_equal(kit_send_urgent(channel, "note"), AW_E_ENDED);
+  assert_int_equal(kit_send_urgent(channel), AW_E_ENDED);
   /* What it brought can still be read. */
   assert_int_equal(kit_consume_all(channel), 2);
 }

@@ -47,7 +47,7 @@ static aw_channel *open_at_both(enum aw_kind kind) {
 /* Sends with what an encoder would have told; the draft's verdict is left. */
 static int send_counted(aw_channel *channel, unsigned depth, unsigned values,
                         aw_draft *draft) {
-  assert_int_equal(aw_mux_begin(channel, "note", 4, NULL, false, draft), 0);
+  assert_int_equal(aw_mux_begin(channel, "note", 4, NULL, draft), 0);
   draft->depth = depth;
   draft->values = values;
   assert_int_equal(aw_buf_append(draft->out, "{}", 2), 0);

@@ -330,7 +330,7 @@ static void abort_passes_a_window_that_is_used_up(void **state) {
   assert_int_equal(theirs->in.last, 64);
   assert_int_equal(kit_send(mine, "note", "{}"), AW_E_AGAIN);
   assert_false(aw_mux_writable(p.client));
-  assert_int_equal(kit_send_urgent(mine, "stop"), 0);
+  assert_int_equal(kit_send_urgent(mine), 0);
   assert_true(aw_mux_writable(p.client));
   pair_settle(&p);
   /* Order is not given up for it. */
@@ -347,7 +347,7 @@ static void abort_finds_no_log_too_full(void **state) {
   aw_channel *mine = open_at_both(AW_KIND_AGENT);
   assert_int_equal(kit_send(mine, "note", payload), 0);
   assert_int_equal(kit_send(mine, "note", "{}"), AW_E_AGAIN);
-  assert_int_equal(kit_send_urgent(mine, "stop"), 0);
+  assert_int_equal(kit_send_urgent(mine), 0);
   pair_settle(&p);
   assert_int_equal(pair_at_server(&p, mine)->in.last, 3);
 }
@@ -381,7 +381,7 @@ static void connection_credit_bounds_what_nobody_reads(void **state) {
   }
   /* An abort passes this credit as well. */
   aw_channel *held = theirs[7];
-  assert_int_equal(kit_send_urgent(held, "stop"), 0);
+  assert_int_equal(kit_send_urgent(held), 0);
   assert_true(aw_mux_writable(p.server));
   pair_settle(&p);
   assert_int_equal(pair_at_client(&p, held)->in.last, 42);

@@ -131,13 +131,12 @@ static void note_flavour(world *w, enum side side, life *l, const scope *s,
   }
 }
 
-static bool send_one(world *w, enum side side, scope *s, const char *type,
-                     bool urgent) {
+static bool send_one(world *w, enum side side, scope *s, const char *type) {
   life *l = &w->lives[s->life];
   aw_draft draft = {.over = AW_LIMIT_NONE};
   bool floats = strcmp(type, "ping") == 0;
   enum flavour flavour = floats ? GOOD : choose_flavour(w, side, l);
-  int rc = aw_mux_begin(s->channel, type, strlen(type), NULL, urgent, &draft);
+  int rc = aw_mux_begin(s->channel, type, strlen(type), NULL, &draft);
   if (rc == AW_OK) {
     put_payload(w, side, s, draft.out, flavour);
     rc = aw_draft_commit(&draft);
@@ -151,7 +150,7 @@ static bool send_one(world *w, enum side side, scope *s, const char *type,
   }
   world_demand(w, rc == AW_OK, "a send to an open scope failed");
   l->last[side] = ++l->sent[side];
-  l->urgent[side] |= urgent;
+  l->urgent[side] |= strcmp(type, "stop") == 0;
   note_flavour(w, side, l, s, flavour);
   return true;
 }
@@ -182,7 +181,7 @@ void app_open(world *w, enum side side) {
   channel->user = s;
   world_note(w, "%s opens %s %02x%02x: life %d", names[side],
              aw_kind_name(kind), id.bytes[14], id.bytes[15], s->life);
-  if (!send_one(w, side, s, "open", false)) {
+  if (!send_one(w, side, s, "open")) {
     s->blocked = false; /* not even opened: the life does not count */
   }
 }
@@ -195,8 +194,7 @@ void app_send(world *w, enum side side) {
   unsigned count = 1 + world_dice(w, world_dice(w, 4) == 0 ? 60 : 6), sent = 0;
   bool opened =
       w->lives[s->life].opener != side || w->lives[s->life].sent[side] > 0;
-  while (sent < count &&
-         send_one(w, side, s, opened ? "note" : "open", false)) {
+  while (sent < count && send_one(w, side, s, opened ? "note" : "open")) {
     sent++;
     opened = true;
   }
@@ -210,7 +208,7 @@ void app_finish(world *w, enum side side) {
       (w->lives[s->life].opener == side && w->lives[s->life].sent[side] == 0)) {
     return;
   }
-  if (send_one(w, side, s, "end", false)) {
+  if (send_one(w, side, s, "end")) {
     w->lives[s->life].ended[side] = w->lives[s->life].closed = true;
     s->over = true;
     world_note(w, "%s ends life %d", names[side], s->life);
@@ -223,7 +221,7 @@ void app_abort(world *w, enum side side) {
       (w->lives[s->life].opener == side && w->lives[s->life].sent[side] == 0)) {
     return;
   }
-  bool aborted = send_one(w, side, s, "abort", true);
+  bool aborted = send_one(w, side, s, "stop");
   world_demand(w, aborted || may_refuse(w, side),
                "a scope could not be aborted");
   world_note(w, "%s aborts in life %d", names[side], s->life);
@@ -237,7 +235,7 @@ void app_float(world *w, enum side side) {
     return;
   }
   unsigned last = w->lives[s->life].last[side];
-  if (send_one(w, side, s, "ping", false)) {
+  if (send_one(w, side, s, "ping")) {
     w->lives[s->life].last[side] = last;
     world_note(w, "%s floats in life %d", names[side], s->life);
   }

@@ -31,6 +31,7 @@ static void define_types(aw_types types[AW_KIND_SCOPES]) {
              {"agent_stopped", AW_TYPE_ENDS},
              {"goodbye", AW_TYPE_ENDS},
              {"nack", AW_TYPE_ZERO},
+             {"abort", AW_TYPE_URGENT},
              {"ping", AW_TYPE_FLOATS},
              {"sync", AW_TYPE_FLOATS | AW_TYPE_STATE}};
 
@@ -117,10 +118,10 @@ static void check_counters(const aw_mux *mux) {
   demand(mux_grantable(mux) >= mux->conn_granted || !mux->extended);
 }
 
-static void send_one(aw_channel *channel, const char *type, bool urgent) {
+static void send_one(aw_channel *channel, const char *type) {
   aw_draft draft;
 
-  if (aw_mux_begin(channel, type, strlen(type), NULL, urgent, &draft) == 0) {
+  if (aw_mux_begin(channel, type, strlen(type), NULL, &draft) == 0) {
     demand(aw_buf_append(draft.out, "{}", 2) == 0);
     (void)aw_draft_commit(&draft);
   }
@@ -154,7 +155,7 @@ static void touch(aw_mux *mux, char letter) {
     aw_mux_consume(channel);
     break;
   case 'e':
-    send_one(channel, "result", false);
+    send_one(channel, "result");
     break;
   case 'f':
     fold(channel);
@@ -166,10 +167,10 @@ static void touch(aw_mux *mux, char letter) {
     aw_mux_release(channel);
     break;
   case 's':
-    send_one(channel, "note", false);
+    send_one(channel, "note");
     break;
   default:
-    send_one(channel, "abort", true);
+    send_one(channel, "abort");
   }
 }
 
@@ -201,7 +202,7 @@ static void act(subject *s, char letter) {
   switch (letter) {
   case 'o':
     if (aw_mux_open(s->mux, AW_KIND_AGENT, &id, &channel) == 0) {
-      send_one(channel, "agent_start", false);
+      send_one(channel, "agent_start");
     }
     break;
   case 'd':

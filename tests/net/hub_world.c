@@ -92,7 +92,7 @@ static void send_one(aw_conn *conn, aw_channel *channel, unsigned count) {
   aw_draft draft;
 
   for (unsigned i = 0; i < count; i++) {
-    if (aw_mux_begin(channel, "note", 4, NULL, false, &draft) != 0) {
+    if (aw_mux_begin(channel, "note", 4, NULL, &draft) != 0) {
       break;
     }
     char text[300];

@@ -19,7 +19,7 @@ static void burden(aw_conn *conn, size_t bytes) {
       assert_int_equal(
           aw_mux_open(aw_conn_mux(conn), AW_KIND_PROVIDER, NULL, &channel), 0);
     }
-    assert_int_equal(aw_mux_begin(channel, "note", 4, NULL, false, &draft), 0);
+    assert_int_equal(aw_mux_begin(channel, "note", 4, NULL, &draft), 0);
     assert_int_equal(aw_buf_append(draft.out, text, (size_t)len), 0);
     assert_int_equal(aw_draft_commit(&draft), 0);
   }

@@ -218,8 +218,8 @@ void aw_mux_release(aw_channel *channel);
  * begin, append the payload object to draft->out, then commit or cancel.
  * begin: AW_E_AGAIN (window full: AW_CHANNEL_WRITABLE will come), AW_E_ENDED,
  * AW_E_CLOSED (abandoned), AW_E_INVALID (type), AW_E_LIMIT (numbers used up),
- * AW_E_UNDELIVERABLE (given up after connections ended at its messages).
- * urgent: outside the credit, for aborts and cancellations. */
+ * AW_E_UNDELIVERABLE (given up after connections ended at its messages). A type
+ * that is AW_TYPE_URGENT needs no credit. */
 struct aw_draft {
   aw_mux *mux;
   aw_channel *channel; /* NULL: unsequenced */
@@ -236,7 +236,7 @@ struct aw_draft {
   uint64_t has, most;
 };
 int aw_mux_begin(aw_channel *channel, const char *type, size_t type_len,
-                 const aw_uuid *in_reply_to, bool urgent, aw_draft *draft);
+                 const aw_uuid *in_reply_to, aw_draft *draft);
 
 /* While the peer is away, a server's full log need not stop its sender: a type
  * that is a state (AW_TYPE_STATE) takes the next number and the place of the

@@ -114,8 +114,6 @@ static int begin_entry(aw_draft *draft, const char *type, size_t type_len,
   aw_channel *channel = draft->channel;
   aw_mux *mux = draft->mux = channel->mux;
   draft->out = &channel->log;
-  draft->flags =
-      aw_types_flags(mux->options.types[channel->kind], type, type_len);
   int rc = aw_channel_log_begin(channel, &draft->mark);
   if (rc != AW_OK) {
     return rc;
@@ -136,13 +134,20 @@ static int begin_entry(aw_draft *draft, const char *type, size_t type_len,
   return rc;
 }
 
+static unsigned flags_of(const aw_channel *channel, const char *type,
+                         size_t len) {
+  return aw_types_flags(channel->mux->options.types[channel->kind], type, len);
+}
+
 int aw_mux_begin(aw_channel *channel, const char *type, size_t type_len,
-                 const aw_uuid *in_reply_to, bool urgent, aw_draft *draft) {
+                 const aw_uuid *in_reply_to, aw_draft *draft) {
+  unsigned flags = flags_of(channel, type, type_len);
+  bool urgent = (flags & AW_TYPE_URGENT) != 0;
   int rc = check_sendable(channel->mux, channel, urgent);
   if (rc != AW_OK) {
     return rc;
   }
-  *draft = (aw_draft){.channel = channel, .urgent = urgent};
+  *draft = (aw_draft){.channel = channel, .flags = flags, .urgent = urgent};
   return begin_entry(draft, type, type_len, in_reply_to);
 }
 
@@ -155,7 +160,8 @@ int aw_mux_begin_fold(aw_channel *channel, const char *type, size_t type_len,
   if (!aw_mux_may_fold(channel)) {
     return AW_E_AGAIN;
   }
-  *draft = (aw_draft){.channel = channel, .folds = true};
+  unsigned flags = flags_of(channel, type, type_len);
+  *draft = (aw_draft){.channel = channel, .flags = flags, .folds = true};
   rc = begin_entry(draft, type, type_len, NULL);
   if (rc == AW_OK && (draft->flags & AW_TYPE_STATE) == 0) {
     aw_draft_cancel(draft);

@@ -15,7 +15,8 @@ enum aw_type_flag {
   AW_TYPE_ENDS = 2,   /* ends the scope, in both directions */
   AW_TYPE_ZERO = 4,   /* may carry sequence 0: an error about no scope */
   AW_TYPE_FLOATS = 8, /* unsequenced whatever number it carries (ping) */
-  AW_TYPE_STATE = 16  /* with a number it stands for all before it (sync) */
+  AW_TYPE_STATE = 16, /* with a number it stands for all before it (sync) */
+  AW_TYPE_URGENT = 32 /* sent outside the credit: aborts and cancellations */
 };
 
 typedef struct aw_types aw_types;

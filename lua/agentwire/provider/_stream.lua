@@ -137,7 +137,7 @@ local function replay(stream, events)
       if events[at] then
         return events[at]
       end
-      stream._source = stream._channel._core
+      stream._source = stream._channel[1]
       return stream._source:next()
     end,
   }
@@ -510,7 +510,7 @@ function M.new(channel, given)
     model = given.model,
     unknown = 0,
     _channel = channel,
-    _source = channel._core, -- what Channel:next asks, or what came to replay
+    _source = channel[1], -- what Channel:next asks, or what came to replay
     _on_end = given.on_end,
     _request_id = channel:sent_id(),
     _rec = rec,
