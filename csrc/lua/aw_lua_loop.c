@@ -91,9 +91,7 @@ static int loop_ring(lua_State *L) {
 
 /* now() -> milliseconds, monotonic */
 static int loop_now(lua_State *L) {
-  uv_loop_t *uv = aw_loop_uv(check_open(L)->loop);
-  uv_update_time(uv);
-  lua_pushinteger(L, (lua_Integer)uv_now(uv));
+  lua_pushinteger(L, (lua_Integer)aw_loop_clock(check_open(L)->loop));
   return 1;
 }
 

@@ -250,6 +250,26 @@ static void timeout_counts_from_now_not_from_the_last_turn(void **state) {
   assert_in_range(aw_loop_timeout_ms(loop), 0, 971);
 }
 
+/* A host that was away for longer than the timer takes. */
+static void timer_that_starts_after_an_absence_is_not_due_yet(void **state) {
+  static counter c;
+  static uv_timer_t timer;
+  uint64_t start;
+
+  (void)state;
+  c = new_counter();
+  uv_timer_init(aw_loop_uv(loop), &timer);
+  timer.data = &c;
+  aw_loop_step(loop);
+  start = now_ms();
+  while (now_ms() - start < 600) {
+  }
+  aw_loop_arm(loop, &timer, mark_in_timer, 500);
+  aw_loop_step(loop);
+  assert_int_equal(c.runs, 0);
+  uv_timer_stop(&timer);
+}
+
 static bool is_readable(void) {
   struct pollfd fd = {aw_loop_fd(loop), POLLIN, 0};
 
@@ -594,6 +614,7 @@ int main(void) {
       WITH_LOOP(turn_that_leaves_work_rings_at_its_end),
       WITH_LOOP(bell_is_nothing_to_wait_for),
       WITH_LOOP(timeout_counts_from_now_not_from_the_last_turn),
+      WITH_LOOP(timer_that_starts_after_an_absence_is_not_due_yet),
       WITH_LOOP(wait_ends_although_a_flush_took_longer),
       cmocka_unit_test(free_runs_what_was_registered_for_it),
       cmocka_unit_test(free_closes_handles_that_are_open),

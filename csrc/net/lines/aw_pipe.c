@@ -295,7 +295,8 @@ static void on_timer(uv_timer_t *timer) {
 static void start_linger(aw_pipe *pipe) {
   if (!pipe->lingering && (pipe->in_done || wants_input(pipe))) {
     pipe->lingering = true;
-    uv_timer_start(&pipe->timer, on_timer, AW_TRANSPORT_LINGER_MS, 0);
+    aw_loop_arm(pipe->base.loop, &pipe->timer, on_timer,
+                AW_TRANSPORT_LINGER_MS);
   }
 }
 
@@ -413,8 +414,7 @@ static void start_timer(aw_pipe *pipe) {
   pipe->has_timer = true;
   aw_transport_hold(&pipe->base);
   if (!pipe->base.info.is_server) {
-    uv_update_time(aw_loop_uv(pipe->base.loop));
-    uv_timer_start(&pipe->timer, on_timer, AW_PIPE_READY_MS, 0);
+    aw_loop_arm(pipe->base.loop, &pipe->timer, on_timer, AW_PIPE_READY_MS);
   }
 }
 

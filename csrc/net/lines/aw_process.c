@@ -62,7 +62,8 @@ static void on_killer(uv_timer_t *timer) {
 static void doom(process *p, unsigned first_ms) {
   if (!p->doomed && p->running) {
     p->doomed = true;
-    uv_timer_start(&p->killer, on_killer, first_ms, p->kill_after_ms);
+    aw_loop_arm(p->pipe.base.loop, &p->killer, on_killer, first_ms);
+    uv_timer_set_repeat(&p->killer, p->kill_after_ms);
   }
 }
 

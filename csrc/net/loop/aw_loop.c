@@ -190,6 +190,17 @@ uint64_t aw_loop_now(const aw_loop *loop) {
   return uv_now(&loop->uv);
 }
 
+uint64_t aw_loop_clock(aw_loop *loop) {
+  uv_update_time(&loop->uv);
+  return uv_now(&loop->uv);
+}
+
+void aw_loop_arm(aw_loop *loop, uv_timer_t *timer, uv_timer_cb run,
+                 uint64_t delay_ms) {
+  uv_update_time(&loop->uv);
+  uv_timer_start(timer, run, delay_ms, 0);
+}
+
 int aw_loop_fd(const aw_loop *loop) {
   return uv_backend_fd(&loop->uv);
 }

@@ -58,8 +58,15 @@ void aw_loop_free(aw_loop *loop);
 const aw_mem *aw_loop_mem(const aw_loop *loop);
 uv_loop_t *aw_loop_uv(aw_loop *loop);
 
-/* Milliseconds, monotonic, cached at the start of the turn. */
+/* Milliseconds, monotonic: as of the start of the turn, and as of this moment,
+ * which is what counts for whoever waits from here on. The host may have been
+ * away from the loop for long, and a task may have had its turn to itself. */
 uint64_t aw_loop_now(const aw_loop *loop);
+uint64_t aw_loop_clock(aw_loop *loop);
+
+/* Starts a timer, from this moment on. */
+void aw_loop_arm(aw_loop *loop, uv_timer_t *timer, uv_timer_cb run,
+                 uint64_t delay_ms);
 
 int aw_loop_fd(const aw_loop *loop);
 

@@ -57,9 +57,9 @@ static void arm_timer(aw_conn *conn) {
       uv_is_active((uv_handle_t *)conn->timer)) {
     return;
   }
-  uint64_t now = uv_now(aw_loop_uv(conn->loop));
-  uv_timer_start(conn->timer, on_deadline, deadline > now ? deadline - now : 0,
-                 0);
+  uint64_t now = aw_loop_now(conn->loop);
+  aw_loop_arm(conn->loop, conn->timer, on_deadline,
+              deadline > now ? deadline - now : 0);
 }
 
 static void set_paused(aw_conn *conn, bool paused) {

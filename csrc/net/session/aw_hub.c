@@ -99,7 +99,7 @@ static void detach_session(session *s) {
   aw_node_remove(&s->node);
   aw_queue_push(&hub->detached, &s->node);
   s->is_detached = true;
-  s->deadline = aw_loop_now(hub->loop) + (window ? window : AW_MUX_WINDOW_MS);
+  s->deadline = aw_loop_clock(hub->loop) + (window ? window : AW_MUX_WINDOW_MS);
 }
 
 /* Brings the sessions in line with their connections: those that are over are
@@ -302,8 +302,8 @@ static void arm_timer(aw_hub *hub) {
     uv_timer_stop(hub->timer);
     return;
   }
-  uint64_t now = aw_loop_now(hub->loop);
-  uv_timer_start(hub->timer, on_timer, next > now ? next - now : 0, 0);
+  uint64_t now = aw_loop_clock(hub->loop);
+  aw_loop_arm(hub->loop, hub->timer, on_timer, next > now ? next - now : 0);
 }
 
 /* ----------------------------------------------------------- greetings -- */
@@ -488,7 +488,7 @@ void aw_hub_take(aw_hub *hub, aw_transport *transport) {
   }
   g->hub = hub;
   g->transport = transport;
-  g->deadline = aw_loop_now(hub->loop) + hub->options.greeting_ms;
+  g->deadline = aw_loop_clock(hub->loop) + hub->options.greeting_ms;
   aw_hello_init(&g->hello, hub->mem,
                 hub->options.mux.scopes_max ? hub->options.mux.scopes_max
                                             : AW_MUX_SCOPES_MAX);

@@ -93,7 +93,7 @@ static void start_linger(memory *m) {
   m->linger.data = m;
   m->has_timer = true;
   aw_transport_hold(&m->base);
-  uv_timer_start(&m->linger, on_linger, AW_TRANSPORT_LINGER_MS, 0);
+  aw_loop_arm(m->base.loop, &m->linger, on_linger, AW_TRANSPORT_LINGER_MS);
 }
 
 static void memory_close(aw_transport *t, int code, const char *reason) {

@@ -46,7 +46,7 @@ void aw_transport_init(aw_transport *t, const aw_transport_ops *ops,
   t->state = AW_TRANSPORT_OPENING;
   t->refs = 1;
   t->release = release;
-  t->last_in_ms = aw_loop_now(loop);
+  t->last_in_ms = aw_loop_clock(loop);
 }
 
 void aw_transport_hold(aw_transport *t) {

@@ -129,7 +129,7 @@ static void try_next(dial *d) {
     if (rc == 0) {
       d->live++;
       if (d->next < d->count) {
-        uv_timer_start(&d->timer, on_timer, STAGGER_MS, 0);
+        aw_loop_arm(d->loop, &d->timer, on_timer, STAGGER_MS);
       }
       return;
     }
@@ -382,7 +382,7 @@ static void await_body(dial *d, const aw_http_head *head, size_t used) {
     end_refused(d);
   } else if (!d->refused) {
     d->refused = true;
-    uv_timer_start(&d->timer, on_timer, BODY_WAIT_MS, 0);
+    aw_loop_arm(d->loop, &d->timer, on_timer, BODY_WAIT_MS);
   }
 }
 
@@ -679,7 +679,7 @@ static int start_later(dial *d, const aw_websocket_options *o) {
   uv_timer_init(aw_loop_uv(d->loop), &d->timer);
   d->timer.data = d;
   d->holds++;
-  uv_timer_start(&d->timer, on_timer, 0, 0);
+  aw_loop_arm(d->loop, &d->timer, on_timer, 0);
   return AW_OK;
 }
 

@@ -61,7 +61,7 @@ static void on_rested(uv_timer_t *timer) {
 
 static void rest(aw_listener *l) {
   uv_poll_stop(&l->poll);
-  uv_timer_start(&l->rest, on_rested, REST_MS, 0);
+  aw_loop_arm(l->host.loop, &l->rest, on_rested, REST_MS);
 }
 
 /* Without a descriptor the connection could only be left in the backlog, where

@@ -23,7 +23,7 @@ bool aw_socket_copy(const aw_mem *mem, char **out, const char *bytes,
 }
 
 static void arm(aw_socket *s, uint64_t delay_ms) {
-  uv_timer_start(&s->timer, on_timer, delay_ms, 0);
+  aw_loop_arm(s->base.loop, &s->timer, on_timer, delay_ms);
 }
 
 static void on_handle_closed(uv_handle_t *handle) {
@@ -469,8 +469,7 @@ static void socket_pause(aw_transport *t, bool paused) {
     aw_stream_read(s->stream, false);
   } else {
     /* The silence was ours. */
-    uv_update_time(aw_loop_uv(t->loop));
-    t->last_in_ms = aw_loop_now(t->loop);
+    t->last_in_ms = aw_loop_clock(t->loop);
     guard(s, false);
     aw_socket_soon(s);
   }
@@ -481,14 +480,12 @@ static int legal_code(int code) {
   return legal ? code : 1000;
 }
 
-/* The host may have been away from the loop for long: its clock is stale. */
 static void socket_close(aw_transport *t, int code, const char *reason) {
   aw_socket *s = (aw_socket *)t;
   size_t len = reason != NULL ? strlen(reason) : 0;
   if (t->state >= AW_TRANSPORT_CLOSING) {
     return;
   }
-  uv_update_time(aw_loop_uv(t->loop));
   decide(s, AW_OK, code, reason, len);
   if (t->state == AW_TRANSPORT_OPENING) {
     s->draining = true;
@@ -587,7 +584,6 @@ int aw_socket_new(aw_socket **out, aw_loop *loop,
   s->flush.run = run_flush;
   aw_ws_init(&s->ws, mem, &options);
   aw_buf_init(&s->early, mem);
-  uv_update_time(aw_loop_uv(loop));
   uv_timer_init(aw_loop_uv(loop), &s->timer);
   s->timer.data = s;
   uv_idle_init(aw_loop_uv(loop), &s->soon);
@@ -624,7 +620,7 @@ void aw_socket_agree(aw_socket *s, aw_http_span protocol) {
 
 void aw_socket_open(aw_socket *s) {
   s->greeter = NULL;
-  s->base.last_in_ms = aw_loop_now(s->base.loop);
+  s->base.last_in_ms = aw_loop_clock(s->base.loop);
   aw_stream_read(s->stream, false);
   if (s->settings.is_server) {
     s->base.state = AW_TRANSPORT_OPEN;
