@@ -69,6 +69,24 @@ describe("agentwire.json", function()
       assert.equal(json.null, value.b[2])
     end)
 
+    it("tells names apart that are alike, of any length and number", function()
+      for round = 1, 2 do
+        local parts, names = {}, {}
+        for length = 1, 40 do
+          for _, letter in ipairs { "a", "b", "q", "\n" } do
+            local name = "x" .. letter:rep(length) .. "y"
+            names[#names + 1] = name
+            parts[#parts + 1] = ("%s:%d"):format(encode(name), #names + round)
+          end
+        end
+        local value = decode("{" .. table.concat(parts, ",") .. "}")
+        for i, name in ipairs(names) do
+          assert.equal(i + round, value[name])
+        end
+      end
+      assert.equal(1, decode('{"":1}')[""])
+    end)
+
     it("lets the last of duplicate keys win below the top level", function()
       assert.same({ a = { b = 2 } }, decode('{"a":{"b":1,"b":2}}'))
     end)

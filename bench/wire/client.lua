@@ -3,16 +3,17 @@
 local aw = require("agentwire")
 local usage = require("wire.usage")
 
+local next_event = require("agentwire.core").channel.next
+
 local url, streams, events = arg[1], tonumber(arg[2]), tonumber(arg[3])
 local DELTA = require("wire.job").DELTA
 
 local function read_stream(conn, index)
   local channel = assert(conn:open("provider"))
   assert(channel:send("stream_request", { index = index, count = events }))
-  local expected, pieces, next_event = 1, {}, channel[1].next
-  local core, n = channel[1], 0
+  local expected, pieces, n = 1, {}, 0
   while true do
-    local event = next_event(core)
+    local event = next_event(channel)
     if event == nil then
       local message, code
       event, message, code = channel:receive()

@@ -112,11 +112,18 @@ static int channel_give_up(lua_State *L) {
   return 0;
 }
 
-static void set_header(lua_State *L, const aw_message *message) {
-  lua_pushlstring(L, aw_message_type(message), message->type_len);
-  lua_setfield(L, -2, "type");
+/* Upvalues of channel_next: the names, and strings that are set in each event,
+ * as making them costs more than all else of it. */
+enum next_upvalue { UP_NAMES = 1, UP_TYPE = 3, UP_SEQUENCE };
+
+static void set_header(lua_State *L, const aw_message *message,
+                       const aw_lua_names *names) {
+  lua_pushvalue(L, lua_upvalueindex(UP_TYPE));
+  aw_lua_names_push(L, names, aw_message_type(message), message->type_len);
+  lua_rawset(L, -3);
+  lua_pushvalue(L, lua_upvalueindex(UP_SEQUENCE));
   lua_pushinteger(L, (lua_Integer)message->sequence);
-  lua_setfield(L, -2, "sequence");
+  lua_rawset(L, -3);
 }
 
 static void set_string(lua_State *L, const char *key, const char *value) {
@@ -151,8 +158,10 @@ static int channel_next(lua_State *L) {
   }
   const aw_json_token *tokens = aw_message_tokens(message);
   lua_createtable(L, 0, (int)(tokens[0].count < 64 ? tokens[0].count + 2 : 64));
-  aw_lua_json_push_members(L, tokens, 0, aw_message_payload(message));
-  set_header(L, message);
+  aw_lua_names names = aw_lua_names_here(L, UP_NAMES);
+  aw_lua_json_text payload = {tokens, aw_message_payload(message), &names};
+  aw_lua_json_push_members(L, &payload, 0);
+  set_header(L, message, &names);
   if (message->refused != AW_OK) {
     set_refused(L, message);
   }
@@ -246,7 +255,6 @@ static const luaL_Reg methods[] = {
     {"may_fold", channel_may_fold},
     {"fold", channel_fold},
     {"give_up", channel_give_up},
-    {"next", channel_next},
     {"header", channel_header},
     {"confirm_manually", channel_confirm_manually},
     {"confirm", channel_confirm},
@@ -256,16 +264,21 @@ static const luaL_Reg methods[] = {
     {NULL, NULL},
 };
 
-/* For whoever has Lua's channel: neither it nor its box is asked for what it is
- * to call. */
-static const luaL_Reg functions[] = {
-    {"send", channel_send},
-    {"next", channel_next},
-    {NULL, NULL},
-};
+/* send and next are called for each message: Lua has them as functions, not to
+ * ask a channel each time for what it is to call. */
+static void push_functions(lua_State *L) {
+  lua_createtable(L, 0, 2);
+  lua_pushcfunction(L, channel_send);
+  lua_setfield(L, -2, "send");
+  aw_lua_names_new(L);
+  lua_pushliteral(L, "type");
+  lua_pushliteral(L, "sequence");
+  lua_pushcclosure(L, channel_next, UP_SEQUENCE);
+  lua_setfield(L, -2, "next");
+}
 
 void aw_lua_open_channel(lua_State *L) {
   aw_lua_class(L, aw_lua_channel_class, methods, channel_close);
-  luaL_newlib(L, functions);
+  push_functions(L);
   lua_setfield(L, -2, "channel");
 }

@@ -209,9 +209,10 @@ static int conn_control(lua_State *L) {
     return 1;
   }
   const aw_message *message = control.message;
-  const aw_json_token *tokens = aw_message_tokens(message);
   lua_newtable(L);
-  aw_lua_json_push_members(L, tokens, 0, aw_message_payload(message));
+  aw_lua_json_text payload = {aw_message_tokens(message),
+                              aw_message_payload(message), NULL};
+  aw_lua_json_push_members(L, &payload, 0);
   lua_pushlstring(L, aw_message_type(message), message->type_len);
   lua_setfield(L, -2, "type");
   lua_pushinteger(L, (lua_Integer)message->sequence);

@@ -17,6 +17,10 @@
 #define KEEP_BYTES ((size_t)64 * 1024)
 #define KEEP_TOKENS 4096
 
+/* Room on the Lua stack that each container makes sure of for itself, its
+ * members and what a scalar needs. */
+#define STACK 8
+
 /* Strings up to here are unescaped on the C stack. */
 #define UNESCAPE_LOCAL 512
 
@@ -70,14 +74,16 @@ static void push_string(lua_State *L, const aw_json_token *token,
   }
 }
 
-static void push_array(lua_State *L, const aw_json_token *tokens,
-                       uint32_t array, const char *text) {
+static void push_array(lua_State *L, const aw_lua_json_text *from,
+                       uint32_t array) {
+  const aw_json_token *tokens = from->tokens;
   uint32_t end = tokens[array].next, at;
   int i = 0;
 
+  luaL_checkstack(L, STACK, "JSON nested too deeply");
   lua_createtable(L, (int)tokens[array].count, 0);
   for (at = array + 1; at < end; at = tokens[at].next) {
-    aw_lua_json_push(L, tokens, at, text);
+    aw_lua_json_push(L, from, at);
     lua_rawseti(L, -2, ++i);
   }
   if (i == 0) {
@@ -88,24 +94,30 @@ static void push_array(lua_State *L, const aw_json_token *tokens,
   }
 }
 
-void aw_lua_json_push_members(lua_State *L, const aw_json_token *tokens,
-                              uint32_t object, const char *text) {
+void aw_lua_json_push_members(lua_State *L, const aw_lua_json_text *from,
+                              uint32_t object) {
+  const aw_json_token *tokens = from->tokens;
   uint32_t end = tokens[object].next, at;
 
-  luaL_checkstack(L, 3, "JSON nested too deeply");
+  luaL_checkstack(L, STACK, "JSON nested too deeply");
   for (at = object + 1; at < end; at = tokens[at + 1].next) {
-    push_string(L, &tokens[at], text);
-    aw_lua_json_push(L, tokens, at + 1, text);
+    const aw_json_token *key = &tokens[at];
+
+    if (from->names == NULL || key->escaped) {
+      push_string(L, key, from->text);
+    } else {
+      aw_lua_names_push(L, from->names, from->text + key->start, key->len);
+    }
+    aw_lua_json_push(L, from, at + 1);
     lua_rawset(L, -3);
   }
 }
 
 /* Recursion is bounded by the scanner: AW_JSON_DEPTH_MAX small frames. */
-void aw_lua_json_push(lua_State *L, const aw_json_token *tokens, uint32_t index,
-                      const char *text) {
-  const aw_json_token *token = &tokens[index];
+void aw_lua_json_push(lua_State *L, const aw_lua_json_text *from,
+                      uint32_t index) {
+  const aw_json_token *token = &from->tokens[index];
 
-  luaL_checkstack(L, 4, "JSON nested too deeply");
   switch ((enum aw_json_kind)token->kind) {
   case AW_JSON_NULL:
     lua_pushlightuserdata(L, NULL);
@@ -115,20 +127,20 @@ void aw_lua_json_push(lua_State *L, const aw_json_token *tokens, uint32_t index,
     lua_pushboolean(L, token->kind == AW_JSON_TRUE);
     break;
   case AW_JSON_INTEGER:
-    push_integer(L, token, text);
+    push_integer(L, token, from->text);
     break;
   case AW_JSON_REAL:
-    lua_pushnumber(L, aw_json_double(token, text));
+    lua_pushnumber(L, aw_json_double(token, from->text));
     break;
   case AW_JSON_STRING:
-    push_string(L, token, text);
+    push_string(L, token, from->text);
     break;
   case AW_JSON_ARRAY:
-    push_array(L, tokens, index, text);
+    push_array(L, from, index);
     break;
   case AW_JSON_OBJECT:
     lua_createtable(L, 0, (int)token->count);
-    aw_lua_json_push_members(L, tokens, index, text);
+    aw_lua_json_push_members(L, from, index);
     break;
   }
 }
@@ -609,7 +621,10 @@ static int json_decode(lua_State *L) {
   s->tape.max = most;
   rc = aw_json_scan(&s->tape, text, len, AW_JSON_DEPTH, &error);
   if (rc == 0) {
-    aw_lua_json_push(L, s->tape.tokens, 0, text);
+    aw_lua_names names = aw_lua_names_here(L, 2);
+    aw_lua_json_text from = {s->tape.tokens, text, &names};
+
+    aw_lua_json_push(L, &from, 0);
   }
   put_back_scratch(s);
   if (rc != 0) {
@@ -713,7 +728,8 @@ int aw_lua_json_open(lua_State *L) {
   lua_pop(L, 1);
   luaL_newlib(L, functions);
   lua_pushnil(L);
-  luaL_setfuncs(L, scratch_functions, 1);
+  aw_lua_names_new(L);
+  luaL_setfuncs(L, scratch_functions, 3);
   lua_pushlightuserdata(L, NULL);
   lua_setfield(L, -2, "null");
   luaL_getmetatable(L, ARRAY_MARK);

@@ -5,27 +5,35 @@
 
 #include "aw_compat.h"
 #include "aw_json.h"
+#include "aw_lua_names.h"
 
 /* Of a text that was written: levels of containers; values and names. */
 typedef struct aw_lua_json_size {
   unsigned depth, values;
 } aw_lua_json_size;
 
-/* Pushes the value at tokens[index]. [-0, +1, may raise: the tape and the
- * text must be anchored in the Lua state]
+/* What is read: the tape's tokens and their text, which must be anchored in the
+ * Lua state, and where names are kept (may be NULL). */
+typedef struct aw_lua_json_text {
+  const aw_json_token *tokens;
+  const char *text;
+  const aw_lua_names *names;
+} aw_lua_json_text;
+
+/* Pushes the value at tokens[index]. [-0, +1, may raise]
  *
  * null is the NULL light userdata (lua-cjson's null). Integers are exact: Lua
  * integers on 5.4 as long as they fit, floats beyond; on the 5.1 ABI numbers,
  * hence exact up to 2^53 and rounded beyond. Reals are floats. An empty array
  * carries the array mark, so that it stays one; others need none. The last of
  * duplicate keys wins. */
-void aw_lua_json_push(lua_State *L, const aw_json_token *tokens, uint32_t index,
-                      const char *text);
+void aw_lua_json_push(lua_State *L, const aw_lua_json_text *from,
+                      uint32_t index);
 
 /* Sets the members of the object at tokens[object] in the table on top of the
- * stack, without metamethods. [-0, +0, may raise as above] */
-void aw_lua_json_push_members(lua_State *L, const aw_json_token *tokens,
-                              uint32_t object, const char *text);
+ * stack, without metamethods. [-0, +0, may raise] */
+void aw_lua_json_push_members(lua_State *L, const aw_lua_json_text *from,
+                              uint32_t object);
 
 /* Appends the value at `index` as compact JSON. [-0, +0, raises nothing but
  * what lua_checkstack does when memory ends; no metamethod is called]

@@ -6,6 +6,8 @@ local reconstruct = require("agentwire.provider.reconstruct")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
+local next_message = require("agentwire.core").channel.next
+
 local FOLD = reconstruct.FOLD
 local protocol_events = protocol.events
 local type = type -- asked for each delta
@@ -62,7 +64,7 @@ local function finish(stream, message, text, code)
   stream._usage = stream:usage()
   stream._blocks, stream._rec = NO_BLOCKS, nil
   local channel = stream._channel
-  stream._channel, stream._source = NO_CHANNEL, NO_CHANNEL
+  stream._channel, stream._take = NO_CHANNEL, NO_CHANNEL.next
   channel:close()
   stream._on_end(stream)
   if stream._latch then
@@ -131,16 +133,14 @@ end
 -- Gives events as if they had come, then goes on with the channel.
 local function replay(stream, events)
   local at = 0
-  stream._source = {
-    next = function()
-      at = at + 1
-      if events[at] then
-        return events[at]
-      end
-      stream._source = stream._channel[1]
-      return stream._source:next()
-    end,
-  }
+  stream._take = function(channel)
+    at = at + 1
+    if events[at] then
+      return events[at]
+    end
+    stream._take = next_message
+    return next_message(channel)
+  end
 end
 
 -- The server has folded what was sent while we were away. The reader gets what
@@ -236,7 +236,7 @@ end
 
 local function wait_event(stream, timeout_ms)
   while not stream._ended do
-    local event, text, code = stream._source:next()
+    local event, text, code = stream._take(stream._channel)
     if not event then
       event, text, code = receive(stream, timeout_ms)
     end
@@ -257,7 +257,7 @@ end
 -- The read loop's step: no closure, no table, and for a delta no call but the
 -- core's. It does Channel:next's and Reconstructor:push's work in place.
 local function advance(stream)
-  local event = stream._source:next()
+  local event = stream._take(stream._channel)
   if not event then
     return (wait_event(stream))
   end
@@ -281,7 +281,7 @@ end
 
 -- The same where nothing is reconstructed.
 local function advance_plain(stream)
-  local event = stream._source:next()
+  local event = stream._take(stream._channel)
   if event and type(event.delta) == "string"
     and protocol_events[event.type] then
     return event
@@ -305,7 +305,7 @@ local function advance_coalesced(stream)
   end
   local kind, index, pieces = event.type, event.content_index, nil
   local sequence = event.sequence
-  local following = stream._source:next()
+  local following = stream._take(stream._channel)
   while following do
     following = settle(stream, following)
     if following then
@@ -318,7 +318,7 @@ local function advance_coalesced(stream)
       pieces[#pieces + 1] = following.delta
       sequence = following.sequence
     end
-    following = stream._source:next()
+    following = stream._take(stream._channel)
   end
   if pieces then
     event.delta = table.concat(pieces)
@@ -371,7 +371,7 @@ end
 ---@return string|nil message
 ---@return string|nil code
 function Stream:next(timeout_ms)
-  if type(self) ~= "table" or not self._source then
+  if type(self) ~= "table" or not self._take then
     class.raise_dot("stream", "next")
   elseif timeout_ms ~= nil then
     options.timeout("stream:next", timeout_ms)
@@ -381,7 +381,7 @@ function Stream:next(timeout_ms)
     self._held = nil
     return event
   end
-  event = self._source:next()
+  event = self._take(self._channel)
   if event then
     event = settle(self, event)
     if event then
@@ -394,7 +394,7 @@ end
 local function drain(stream)
   stream._held = nil
   while not stream._ended do
-    local event = stream._source:next()
+    local event = stream._take(stream._channel)
     if event then
       settle(stream, event)
     else
@@ -510,7 +510,7 @@ function M.new(channel, given)
     model = given.model,
     unknown = 0,
     _channel = channel,
-    _source = channel[1], -- what Channel:next asks, or what came to replay
+    _take = next_message, -- the channel's next, or what came to replay
     _on_end = given.on_end,
     _request_id = channel:sent_id(),
     _rec = rec,
