@@ -454,19 +454,23 @@ static const char *check_keys(struct scan *s) {
   return s->end;
 }
 
-static const char *scan_text(struct scan *s) {
-  const char *p = s->text;
-
+/* To the end of the outermost value, which starts at p. */
+static const char *scan_whole(struct scan *s, const char *p) {
   do {
     p = scan_value(s, p);
-    if (p == NULL) {
-      return NULL;
+    if (p != NULL) {
+      p = scan_after(s, p);
     }
-    p = scan_after(s, p);
-    if (p == NULL) {
-      return NULL;
-    }
-  } while (s->open != NONE);
+  } while (p != NULL && s->open != NONE);
+  return p;
+}
+
+static const char *scan_text(struct scan *s) {
+  const char *p = scan_whole(s, s->text);
+
+  if (p == NULL) {
+    return NULL;
+  }
   p = skip_space(p, s->end);
   if (p < s->end) {
     return fail(s, AW_E_JSON_TRAILING, p, "text after the value");
@@ -474,15 +478,38 @@ static const char *scan_text(struct scan *s) {
   return s->tape->tokens[0].kind == AW_JSON_OBJECT ? check_keys(s) : p;
 }
 
+static void rewind_tape(aw_json_tape *tape) {
+  tape->count = 0;
+  if (tape->max != 0 && tape->size > tape->max) {
+    aw_json_tape_fini(tape); /* the check of keys has made it larger */
+  }
+}
+
+int aw_json_scan_part(aw_json_tape *tape, uint32_t first, const char *text,
+                      size_t len, size_t at, unsigned max_depth, size_t *end) {
+  aw_json_error error = {0};
+  struct scan s = {tape, &error, text, text + len, NONE, 0, max_depth};
+  const char *p;
+
+  rewind_tape(tape);
+  if (len > UINT32_MAX || (tape->max != 0 && first > tape->max)) {
+    return AW_E_INVALID;
+  }
+  if (aw_json_tape_reserve(tape, first) != 0) {
+    return AW_E_NOMEM;
+  }
+  tape->count = first;
+  p = scan_whole(&s, text + at);
+  *end = p == NULL ? at : (size_t)(p - text);
+  return error.code;
+}
+
 int aw_json_scan(aw_json_tape *tape, const char *text, size_t len,
                  unsigned max_depth, aw_json_error *error) {
   struct scan s = {tape, error, len == 0 ? "" : text, NULL, NONE, 0, max_depth};
 
   s.end = s.text + len;
-  tape->count = 0;
-  if (tape->max != 0 && tape->size > tape->max) {
-    aw_json_tape_fini(tape); /* the check of keys has made it larger */
-  }
+  rewind_tape(tape);
   error->code = 0;
   error->offset = 0;
   error->what = "";

@@ -69,6 +69,13 @@ void aw_json_tape_fini(aw_json_tape *tape);
 int aw_json_scan(aw_json_tape *tape, const char *text, size_t len,
                  unsigned max_depth, aw_json_error *error);
 
+/* Scans the value that starts at text[at], as part of a text whose other tokens
+ * have the indices below `first`: fills the tape from there on. *end is the
+ * offset behind the value; what follows is not looked at, duplicate keys are
+ * the reader's affair. AW_E_*, with no word of why. */
+int aw_json_scan_part(aw_json_tape *tape, uint32_t first, const char *text,
+                      size_t len, size_t at, unsigned max_depth, size_t *end);
+
 /* Finds a member of the object at tokens[object]; returns the index of its
  * value or 0 when absent (0 is never a member's value). Keys are compared
  * unescaped; the last of duplicates wins. */

@@ -1,4 +1,5 @@
 #include "aw_envelope.h"
+#include "aw_envelope_plain.h"
 #include "aw_error.h"
 #include "aw_seq.h"
 #include "aw_types.h"
@@ -294,8 +295,15 @@ static int read_refused(aw_envelope *out, const aw_json_tape *tape, char *text,
 
 int aw_envelope_read(aw_envelope *out, aw_json_tape *tape, char *text,
                      size_t len, unsigned max_depth, aw_envelope_error *error) {
-  *out = (aw_envelope){0};
   *error = (aw_envelope_error){0};
+  int plain = envelope_read_plain(out, tape, text, len, max_depth);
+  if (plain == AW_OK) {
+    return AW_OK;
+  }
+  if (plain == AW_E_NOMEM) {
+    return refuse(error, plain, NULL, "out of memory");
+  }
+  *out = (aw_envelope){0};
   aw_json_error json = {0};
   if (aw_json_scan(tape, text, len, max_depth, &json) != AW_OK) {
     error->offset = json.offset;
