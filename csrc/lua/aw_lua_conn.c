@@ -1,6 +1,7 @@
 #include "aw_error.h"
 #include "aw_lua.h"
 #include "aw_lua_json.h"
+#include "aw_process.h"
 #include <lauxlib.h>
 #include <string.h>
 

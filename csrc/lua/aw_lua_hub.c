@@ -1,5 +1,6 @@
 #include "aw_error.h"
 #include "aw_lua.h"
+#include "aw_stdio.h"
 #include <lauxlib.h>
 #include <string.h>
 

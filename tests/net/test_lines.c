@@ -131,80 +131,10 @@ static void line_without_memory_is_reported_once_and_dropped(void **state) {
   aw_lines_fini(&lines);
 }
 
-static void ready_line_is_parsed_leniently(void **state) {
-  static const struct {
-    const char *text;
-    int rc;
-    bool extended;
-  } lines[] = {
-      {"{\"type\":\"ready\",\"protocol_version\":\"1\"}", AW_OK, false},
-      {"{\"protocol_version\":\"1\", \"x\":[{}], \"type\":\"ready\"}", AW_OK,
-       false},
-      {"{\"type\":\"ready\",\"protocol_version\":1}", AW_OK, false},
-      {"{\"type\":\"ready\"}", AW_OK, false},
-      {"{\"type\":\"ready\",\"extensions\":[\"x\",\"agentwire.v1\"]}", AW_OK,
-       true},
-      {"{\"type\":\"ready\",\"extensions\":[[\"agentwire.v1\"]]}", AW_OK,
-       false},
-      {"{\"type\":\"ready\",\"extensions\":\"agentwire.v1\"}", AW_OK, false},
-      {"{\"type\":\"ready\",\"extensions\":[]}", AW_OK, false},
-      {"{\"type\":\"ready\",\"protocol_version\":\"2\"}", AW_E_VERSION_MISMATCH,
-       false},
-      {"{\"type\":\"ready\",\"protocol_version\":2}", AW_E_VERSION_MISMATCH,
-       false},
-      {"{\"type\":\"ready\",\"protocol_version\":[]}", AW_E_VERSION_MISMATCH,
-       false},
-      {"{\"type\":\"steady\"}", AW_E_INVALID_REQUEST, false},
-      {"{\"type\":1}", AW_E_INVALID_REQUEST, false},
-      {"{}", AW_E_INVALID_REQUEST, false},
-      {"[\"ready\"]", AW_E_INVALID_REQUEST, false},
-      {"\"ready\"", AW_E_INVALID_REQUEST, false},
-      {"ready", AW_E_INVALID_REQUEST, false},
-      {"{\"type\":\"ready\"", AW_E_INVALID_REQUEST, false},
-  };
-  size_t i;
-
-  (void)state;
-  for (i = 0; i < sizeof lines / sizeof lines[0]; i++) {
-    const char *text = lines[i].text;
-    bool extended = true;
-    int rc = aw_ready_parse(aw_mem_default(), text, strlen(text), &extended);
-    assert_int_equal(rc, lines[i].rc);
-    assert_int_equal(extended, lines[i].extended);
-  }
-}
-
-static void own_ready_line_is_the_protocols(void **state) {
-  aw_buf out;
-  bool extended;
-  size_t len;
-
-  (void)state;
-  aw_buf_init(&out, aw_mem_default());
-  assert_int_equal(aw_ready_put(&out, false), AW_OK);
-  len = aw_buf_len(&out);
-  assert_memory_equal(aw_buf_bytes(&out),
-                      "{\"type\":\"ready\",\"protocol_version\":\"1\"}\n", len);
-  aw_buf_consume(&out, len);
-  assert_int_equal(aw_ready_put(&out, true), AW_OK);
-  len = aw_buf_len(&out);
-  assert_memory_equal(aw_buf_bytes(&out),
-                      "{\"type\":\"ready\",\"protocol_version\":\"1\","
-                      "\"extensions\":[\"agentwire.v1\"]}\n",
-                      len);
-  assert_int_equal(
-      aw_ready_parse(aw_mem_default(), aw_buf_bytes(&out), len - 1, &extended),
-      AW_OK);
-  assert_true(extended);
-  aw_buf_fini(&out);
-}
-
 int main(void) {
   static const struct CMUnitTest tests[] = {
       cmocka_unit_test(lines_are_the_same_however_they_are_cut),
       cmocka_unit_test(line_without_memory_is_reported_once_and_dropped),
-      cmocka_unit_test(ready_line_is_parsed_leniently),
-      cmocka_unit_test(own_ready_line_is_the_protocols),
   };
 
   return cmocka_run_group_tests_name("lines", tests, NULL, NULL);

@@ -1,3 +1,5 @@
+#include "aw_memory.h"
+#include "aw_stdio.h"
 #include "transport_suite.h"
 #include <poll.h>
 #include <stdlib.h>

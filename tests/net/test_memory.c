@@ -1,3 +1,4 @@
+#include "aw_memory.h"
 #include "transport_suite.h"
 
 static void make(suite_pair *pair) {

@@ -1,3 +1,5 @@
+#include "aw_process.h"
+#include "aw_stdio.h"
 #include "transport_suite.h"
 #include <errno.h>
 #include <pthread.h>

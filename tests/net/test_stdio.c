@@ -1,3 +1,4 @@
+#include "aw_stdio.h"
 #include "transport_suite.h"
 #include <fcntl.h>
 #include <signal.h>

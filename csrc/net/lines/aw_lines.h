@@ -1,14 +1,16 @@
-/* Messages as lines: the splitter, and the ready line that opens a link.
- * Private to the transports that carry lines (docs/wire.md section 1). */
+/* Cuts a byte stream into lines. */
 #ifndef AW_LINES_H
 #define AW_LINES_H
 
 #include "aw_buf.h"
-#include "aw_envelope.h"
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef struct aw_lines aw_lines;
 typedef struct aw_line aw_line;
+
+/* What is kept of a line that is too long: enough to say whose it was. */
+#define AW_LINE_HEAD_MAX 512
 
 /* Embedded; fields are private. Holds at most max + 1 bytes. */
 struct aw_lines {
@@ -18,8 +20,8 @@ struct aw_lines {
   bool skipping; /* the rest of a line that is too long */
   bool told;     /* ... and that was told already */
   size_t head_len;
-  uint64_t skipped;         /* bytes of that line */
-  char head[AW_HEADER_MAX]; /* its start */
+  uint64_t skipped;            /* bytes of that line */
+  char head[AW_LINE_HEAD_MAX]; /* its start */
 };
 
 struct aw_line {
@@ -37,21 +39,12 @@ void aw_lines_fini(aw_lines *lines);
  * the splitter and lives until the next call; it may be changed.
  * AW_E_AGAIN: all used, no line is complete.
  * AW_E_LIMIT: a line was longer than max; said at its end, with its start in
- * `line` (at most AW_HEADER_MAX bytes); the rest is dropped.
+ * `line` (at most AW_LINE_HEAD_MAX bytes); the rest is dropped.
  * AW_E_NOMEM: a line could not be stored; said once, the line is dropped. */
 int aw_lines_next(aw_lines *lines, char *bytes, size_t len, size_t *used,
                   aw_line *line);
 
 /* The input has ended: gives a last line that lacks its LF, or AW_E_AGAIN. */
 int aw_lines_last(aw_lines *lines, aw_line *line);
-
-/* Appends the ready line of a server. AW_E_NOMEM leaves `out` as it was. */
-int aw_ready_put(aw_buf *out, bool extended);
-
-/* Is this line a ready line? Unknown keys are ignored, an absent version reads
- * as 1. 0: yes; *extended: the server offers agentwire.v1. AW_E_INVALID_REQUEST
- * when it is something else. AW_E_VERSION_MISMATCH. AW_E_NOMEM. */
-int aw_ready_parse(const aw_mem *mem, const char *bytes, size_t len,
-                   bool *extended);
 
 #endif

@@ -1,5 +1,6 @@
 #include "aw_conn.h"
 #include "aw_error.h"
+#include "aw_retire.h"
 #include "aw_trace.h"
 #include <stdio.h>
 #include <string.h>

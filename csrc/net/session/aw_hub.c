@@ -1,6 +1,7 @@
 #include "aw_hub.h"
 #include "aw_error.h"
 #include "aw_map.h"
+#include "aw_retire.h"
 #include "aw_share.h"
 #include <openssl/crypto.h>
 #include <openssl/sha.h>

@@ -1,3 +1,4 @@
+#include "aw_memory.h"
 #include "aw_buf.h"
 #include "aw_error.h"
 #include "aw_transport_impl.h"

@@ -1,5 +1,5 @@
+#include "aw_retire.h"
 #include "aw_error.h"
-#include "aw_transport.h"
 
 /* The owner of a transport that has lost its own. */
 typedef struct retired {

@@ -124,39 +124,4 @@ void aw_transport_close(aw_transport *t, int code, const char *reason);
  */
 void aw_transport_free(aw_transport *t);
 
-/* Closes in order a transport that nobody owns any more, and frees it when it
- * has closed, or with the loop. */
-void aw_transport_retire(aw_transport *t, int code, const char *reason);
-
-/* Two connected ends in one process; `open` comes in the next turn. */
-int aw_memory_pair(aw_loop *loop, bool extended, aw_transport **client,
-                   aw_transport **server);
-
-typedef struct aw_stdio_options aw_stdio_options;
-struct aw_stdio_options {
-  int in_fd, out_fd; /* owned from now on, also on failure; may be one socket
-                      */
-  bool is_server;    /* writes the ready line; a client waits for it */
-  bool extended;     /* offer (server) or accept (client) agentwire.v1 */
-  size_t line_max;   /* 0: AW_TRANSPORT_MESSAGE_MAX */
-};
-int aw_stdio_new(aw_loop *loop, const aw_stdio_options *options,
-                 aw_transport **out);
-
-typedef struct aw_process_options aw_process_options;
-struct aw_process_options {
-  const char *const *argv; /* NULL-terminated; argv[0] looked up in PATH */
-  const char *const *env;  /* NULL: inherited */
-  const char *cwd;         /* NULL: inherited */
-  bool extended;
-  size_t line_max;
-  unsigned kill_after_ms; /* after stdin was closed: TERM, then KILL; 0: 2000 */
-};
-/* A child that speaks on its stdin and stdout; stderr is inherited, and no
- * other descriptor of this process is. Closing closes its stdin, waits,
- * terminates. The child is always reaped. A command that cannot be started
- * gives AW_E_IO and *why (static). */
-int aw_process_new(aw_loop *loop, const aw_process_options *options,
-                   aw_transport **out, const char **why);
-
 #endif

@@ -1,11 +1,15 @@
 #include "aw_pipe.h"
+#include "aw_envelope.h"
 #include "aw_error.h"
+#include "aw_ready.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
 /* What stays allocated after a burst. */
 #define KEEP_BYTES (64u << 10)
+
+_Static_assert(AW_LINE_HEAD_MAX <= AW_HEADER_MAX, "the head of a skipped line");
 
 static void on_handle_closed(uv_handle_t *handle) {
   aw_pipe *pipe = handle->data;

@@ -2,6 +2,7 @@
  * of libuv's is installed, which serves every loop of the process and goes
  * with the last child. A host that reaps foreign children itself (waitpid of
  * -1) takes the exit status away. */
+#include "aw_process.h"
 #include "aw_error.h"
 #include "aw_pipe.h"
 #include <dirent.h>

@@ -1,3 +1,4 @@
+#include "aw_stdio.h"
 #include "aw_error.h"
 #include "aw_pipe.h"
 #include <fcntl.h>

@@ -5,6 +5,7 @@
 
 #include "aw_fd.h"
 #include "aw_lines.h"
+#include "aw_stdio.h"
 #include "aw_transport_impl.h"
 
 #define AW_PIPE_REASON_MAX 128
