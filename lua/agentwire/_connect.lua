@@ -1,15 +1,19 @@
---- Connecting: what `aw.connect` and `aw.pair` take, and one attempt of it.
+--- Opening a connection: `aw.connect` and `aw.pair`, what they take, and the wait
+--- for the first opening. Whoever does not get a connection in the end leaves none
+--- behind. What starts a transport is `_dialer`, what happens after a loss
+--- `_reconnect`.
 local connection = require("agentwire.connection")
-local core = require("agentwire.core")
+local dialers = require("agentwire._dialer")
 local host = require("agentwire.host")
 local limits = require("agentwire._limits")
 local liveness = require("agentwire._liveness")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
 local protocols = require("agentwire.protocols")
+local reconnect = require("agentwire._reconnect")
 local request = require("agentwire._request")
+local tables = require("agentwire._tables")
 local task = require("agentwire.task")
-local wait = require("agentwire._wait")
 
 local M = {}
 
@@ -140,18 +144,8 @@ local function merge(target, given)
     misuse.raise("connect: options: expected a table, got %s",
       misuse.describe(given))
   end
-  local merged = {}
-  for key, value in pairs(given or {}) do
-    merged[key] = value
-  end
-  if type(target) == "table" then
-    for key, value in pairs(target) do
-      merged[key] = value
-    end
-  else
-    merged.url = target
-  end
-  return merged
+  return tables.over(given, type(target) == "table" and target
+    or { url = target })
 end
 
 local function read_options(target, given)
@@ -168,119 +162,83 @@ local function read_options(target, given)
   return merged
 end
 
---- What starts each transport of a connection. `url` is the one that was used
---- last; `refreshes` says that something is asked for before each attempt.
----@class agentwire.Dialer
-local Dialer = {}
-Dialer.__index = Dialer
-
--- What may be a function, asked before each attempt.
-local ASKED = { "url", "token", "headers" }
-
-local function new_dialer(merged)
-  local refreshes = false
-  for _, name in ipairs(ASKED) do
-    refreshes = refreshes or type(merged[name]) == "function"
+-- Waits for the first opening. A failure here is final: whoever calls knows best
+-- whether to try again.
+local function await_open(conn, policy, deadline)
+  while conn:state() == "connecting" do
+    local _, message, code =
+      conn._changed:wait(deadline and deadline - conn._host:now())
+    if code then
+      return nil, message, code
+    end
+    if conn._is_down then
+      break
+    end
   end
-  return setmetatable({
-    url = type(merged.url) == "string" and merged.url or nil,
-    refreshes = refreshes,
-    _options = merged,
-  }, Dialer)
+  if conn:is_open() then
+    conn._options.reconnect = policy
+    return conn
+  elseif conn:state() ~= "closed" then
+    conn:_note_end() -- else the end has noted it, and another may follow
+  end
+  return nil, conn._why, conn._error == "ok" and "refused" or conn._error
 end
 
---- The value of an option, or what its function gives.
-local function ask(value, name, refused)
-  if type(value) ~= "function" then
-    return value
+-- Undoes what a connect has begun that nobody will get.
+local function undo(conn, why)
+  conn._core:abandon(why)
+  conn:_finish()
+end
+
+-- What the first attempt needs, within the time that it has.
+local function ask(dialer, timeout_ms)
+  if timeout_ms and dialer.refreshes then
+    return task.timeout(timeout_ms, dialer.ask, dialer)
   end
-  local ok, given, why = pcall(value, { refused = refused })
-  if not ok and task.is_cancelled(given) then
-    error(given, 0)
+  return dialer:ask()
+end
+
+-- The core's connection, with the first attempt under way.
+local function dial(loop, dialer, given)
+  local asked, message, code = ask(dialer, given.timeout_ms)
+  if not asked then
+    return nil, message, code
+  end
+  local made, ok
+  made, message, code = loop:conn(given)
+  if not made then
+    return nil, message, code
+  end
+  ok, message, code = dialer:dial(made, asked)
+  if not ok then
+    made:free()
+    return nil, message, code
+  end
+  return made
+end
+
+local function open(loop, given)
+  local began = host.current():now()
+  local dialer = dialers.new(given)
+  local made, message, code = dial(loop, dialer, given)
+  if not made then
+    return nil, message, code
+  end
+  local conn = connection.new(made, tables.over(given, {
+    dialer = dialer, reconnect = false, -- until it is open
+    peer = dialer.url and reconnect.shown(dialer.url),
+  }))
+  local returned, ok
+  returned, ok, message, code = pcall(await_open, conn,
+    reconnect.policy(given.reconnect),
+    given.timeout_ms and began + given.timeout_ms)
+  if not returned then
+    undo(conn, "the caller was cancelled")
+    error(ok, 0)
   elseif not ok then
-    return nil, ("option %s: its function failed: %s"):format(name,
-      wait.error_text(given))
-  elseif given == nil then
-    return nil, ("option %s: its function gave nothing: %s"):format(name,
-      wait.error_text(why or "no reason given"))
+    undo(conn, message)
   end
-  return given
-end
-
--- What a function gave is judged as what is given outright, but nobody is there
--- to blame.
-local function problem_of(asked)
-  if type(asked.url) ~= "string" or asked.url:find("%z") then
-    return "option url: its function has to give a URL"
-  elseif asked.token ~= nil and type(asked.token) ~= "string" then
-    return "option token: its function has to give a string"
-  elseif asked.headers ~= nil and type(asked.headers) ~= "table" then
-    return "option headers: its function has to give a table"
-  elseif asked.tls and asked.url:match("^[Ww][Ss][:+]") then
-    return "option tls: a ws:// URL is plain text"
-  end
-  return core.header_problem { token = asked.token, headers = asked.headers }
-end
-
---- What an attempt needs, asked where it is a function.
----@async
----@param url string? instead of the one that was given
----@param refused boolean? the last attempt was refused for its credentials
----@return table? asked
----@return string? message
----@return string? code
-function Dialer:ask(url, refused)
-  local given = self._options
-  if given.argv then
-    return given
-  end
-  local asked = setmetatable({}, { __index = given })
-  for _, name in ipairs(ASKED) do
-    local value, problem = given[name], nil
-    if name == "url" and url then
-      value = url
-    elseif value ~= nil then
-      value, problem = ask(value, name, refused or false)
-    end
-    if problem then
-      return nil, problem, "no_credentials"
-    end
-    asked[name] = value
-  end
-  local problem = problem_of(asked)
-  if problem then
-    return nil, problem, "invalid_argument"
-  end
-  return asked
-end
-
--- As the core takes it: "NAME=text" for each.
-local function list_environment(env)
-  local list = {}
-  for name, given in pairs(env) do
-    local text = given == true and os.getenv(name) or given
-    if text ~= true then -- what this process does not have either
-      table.insert(list, name .. "=" .. text)
-    end
-  end
-  table.sort(list)
-  return list
-end
-
---- Starts a transport. Does not wait.
----@param conn userdata
----@param asked table
----@return boolean|nil ok
----@return string? message
----@return string? code
-function Dialer:dial(conn, asked)
-  if asked.argv then
-    asked.environment = asked.env and list_environment(asked.env)
-    return conn:spawn(asked)
-  end
-  self.url = asked.url
-  asked.proxy = request.proxy_for(asked.proxy, asked.url)
-  return conn:connect(asked)
+  return ok, message, code
 end
 
 --- Connects to `ws://` or `wss://`, or to a child process: `{argv = {...}}`.
@@ -299,10 +257,7 @@ function M.connect(target, given)
   if merged.argv then
     merged.reconnect = false
   end
-  local loop = M.loop()
-  local conn, message, code = connection.dial(function()
-    return loop:conn(merged)
-  end, new_dialer(merged), merged)
+  local conn, message, code = open(M.loop(), merged)
   if conn and merged.argv then
     liveness.keep(conn, merged)
   end

@@ -3,6 +3,7 @@
 --- connection finds it as `conn.identity`.
 local json = require("agentwire.json")
 local shares = require("agentwire._shares")
+local tables = require("agentwire._tables")
 
 local M = {}
 
@@ -50,15 +51,8 @@ function M.read(value, subject)
     end
     value = subject
   end
-  local members = {}
-  if type(value) == "table" then
-    for name, member in pairs(value) do
-      members[name] = member
-    end
-  else
-    members.id = value
-  end
-  make(members)
+  local members = make(type(value) == "table" and tables.copy(value)
+    or { id = value })
   local problem = check_id(members.id)
   if problem then
     return nil, problem

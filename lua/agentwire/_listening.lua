@@ -4,6 +4,7 @@ local core = require("agentwire.core")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
 local request = require("agentwire._request")
+local tables = require("agentwire._tables")
 
 local M = {}
 
@@ -66,10 +67,7 @@ end
 ---@param options table
 ---@return table
 function M.to_core(options)
-  local given = {}
-  for name, value in pairs(options) do
-    given[name] = value
-  end
+  local given = tables.copy(options)
   given.any_path = options.path == "*"
   given.trusted_proxies = options.trusted_proxies
     and table.concat(options.trusted_proxies, ",")

@@ -207,6 +207,18 @@ function Spec:names()
   return self._names
 end
 
+--- Of a table of options those that this spec knows: what is handed on, without
+--- a list of names that one could be missing from.
+---@param given table
+---@return table picked a new one
+function Spec:pick(given)
+  local picked = {}
+  for _, name in ipairs(self._names) do
+    picked[name] = given[name]
+  end
+  return picked
+end
+
 local function spec_of(each)
   return each.problem and each or each.spec
 end

@@ -5,6 +5,7 @@ local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
 local provider_server = require("agentwire.provider.server")
 local server = require("agentwire.server")
+local tables = require("agentwire._tables")
 
 local M = {}
 
@@ -29,17 +30,9 @@ local SERVED = {
 local OPTIONS = options_of.spec("serve", SERVED, server.OPTIONS, options_of.spec(
   "serve", { listen = options_of.string }))
 
-local function copy(from)
-  local to = {}
-  for name, value in pairs(from) do
-    to[name] = value
-  end
-  return to
-end
-
 --- The options of `listen` among those of `serve`.
 local function listen_options(options)
-  local listen = copy(options)
+  local listen = tables.copy(options)
   for name in pairs(SERVED) do
     listen[name] = nil
   end
@@ -100,7 +93,7 @@ local function make_agent(given)
   if agent_server.SERVICE.accepts(given) then
     return given
   end
-  local options = copy(given)
+  local options = tables.copy(given)
   if options.provider and not options.provider.start_stream then
     options.provider = require("agentwire.provider").loopback(options.provider)
   end
@@ -122,9 +115,8 @@ function Parts:attach(conn)
     agent_server.attach(conn, self._agent)
   end
   if options.tools or options.pool then
-    local settings = copy(options.tool_options or {})
-    settings.pool = options.pool
-    executor.attach(conn, options.tools, settings)
+    executor.attach(conn, options.tools,
+      tables.over(options.tool_options, { pool = options.pool }))
   end
   if options.on_connection then
     options.on_connection(conn)

@@ -155,8 +155,8 @@ end
 ---@param resumed boolean
 function M.came_back(self, resumed)
   M.end_absence(self)
-  self._refreshed, self._moved_failures = false, 0
-  if self._options.dialer and (self._attempt or 0) > 0 then
+  self._has_refreshed, self._moved_failures = false, 0
+  if self._options.dialer and self._attempt > 0 then
     tell(self, "info", "reconnected", resumed and "it is back"
       or "it is back, with a new session",
       { attempts = self._attempt, resumed = resumed })
@@ -181,8 +181,8 @@ end
 --- asked for once more.
 local function is_final(self)
   local status = refusal_status(self)
-  if status == 401 and self._options.dialer.refreshes and not self._refreshed then
-    self._refreshed = true
+  if status == 401 and self._options.dialer.refreshes and not self._has_refreshed then
+    self._has_refreshed = true
     return false
   end
   return FINAL_CODES[self._code]
@@ -191,7 +191,7 @@ end
 
 local function may_return(self)
   local policy = self._options.reconnect
-  return policy and not self._leaving and self._attempt < policy.attempts
+  return policy and not self._is_leaving and self._attempt < policy.attempts
     and not is_final(self)
 end
 
@@ -240,15 +240,15 @@ local function try_again(self)
     return
   end
   local url = destination(self)
-  self._dialling = true
+  self._is_dialling = true
   local ok, message, code = dial(self, url)
-  self._dialling = false
+  self._is_dialling = false
   if url then
     self._moved_failures = self._moved_failures + 1 -- until it is open
   end
   if not ok and self._state ~= "closed" then
     self._why, self._error, self._code = message, code, nil
-    self._down = true
+    self._is_down = true
   end
 end
 
@@ -265,7 +265,7 @@ local function await_return(self)
 end
 
 local function give_up(self)
-  if self._options.reconnect and not self._leaving then
+  if self._options.reconnect and not self._is_leaving then
     tell(self, "warn", "gone", ("%s; not tried again"):format(self._why),
       { reason = self._why, code = self._code })
   end
@@ -291,8 +291,8 @@ end
 ---@param self agentwire.Connection
 function M.keep(self)
   while self._state ~= "closed" do
-    if self._down then
-      self._down = false
+    if self._is_down then
+      self._is_down = false
       if may_return(self) then
         M.begin_absence(self)
         try_again(self)

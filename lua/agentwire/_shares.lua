@@ -2,6 +2,7 @@
 --- connection, and by identity over all of its connections. Peers that are
 --- nobody in particular only have what their connection may have.
 local options = require("agentwire._options")
+local tables = require("agentwire._tables")
 
 local M = {}
 
@@ -50,24 +51,13 @@ local PER_IDENTITY = {
 local Shares = {}
 Shares.__index = Shares
 
-local function over(defaults, given)
-  local limits = {}
-  for name, limit in pairs(defaults) do
-    limits[name] = limit
-  end
-  for name, limit in pairs(given or {}) do
-    limits[name] = limit
-  end
-  return limits
-end
-
 ---@param given agentwire.ShareOptions? checked
 ---@return agentwire.Shares
 function M.new(given)
   given = given or {}
   return setmetatable({
-    _per_connection = over(PER_CONNECTION, given.per_connection),
-    _per_identity = over(PER_IDENTITY, given.per_identity),
+    _per_connection = tables.over(PER_CONNECTION, given.per_connection),
+    _per_identity = tables.over(PER_IDENTITY, given.per_identity),
     _by_connection = setmetatable({}, { __mode = "k" }),
     _by_identity = {},
   }, Shares)
@@ -132,7 +122,7 @@ local function identity_account(self, connection)
     return nil
   end
   local of = self._by_identity[who.id] or new_account()
-  return of, who.shares and over(self._per_identity, who.shares)
+  return of, who.shares and tables.over(self._per_identity, who.shares)
     or self._per_identity
 end
 
@@ -216,7 +206,7 @@ end
 function Shares:stats()
   local stats = {}
   for id, of in pairs(self._by_identity) do
-    stats[id] = over(of.counts)
+    stats[id] = tables.copy(of.counts)
   end
   return stats
 end

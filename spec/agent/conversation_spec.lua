@@ -339,7 +339,7 @@ describe("a run", function()
         for what, count in pairs(open) do
           assert.equal(0, count, what)
         end
-        assert.equal(1, #agent._listeners)
+        assert.equal(1, agent._listeners:count())
         assert(agent:prompt("again"))
       end)
     end)

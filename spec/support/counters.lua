@@ -64,7 +64,7 @@ function M.take(parts)
     numbers[name .. "scopes"] = conn:stats().open_scopes
     numbers[name .. "channels"] = count(conn._cores)
     numbers[name .. "questions"] = count(conn._questions) + count(conn._pings)
-    numbers[name .. "listeners"] = #conn._listeners
+    numbers[name .. "listeners"] = conn._state_listeners:count()
     numbers[name .. "streams"] = conn:provider():stats().active
     numbers[name .. "sessions"] = conn:agent():stats().known
       - conn:agent():stats().ended

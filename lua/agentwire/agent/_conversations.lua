@@ -5,6 +5,7 @@ local history = require("agentwire.agent._history")
 local identity = require("agentwire._identity")
 local log = require("agentwire.log")
 local shares = require("agentwire._shares")
+local tables = require("agentwire._tables")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
@@ -51,14 +52,6 @@ local function key_of(owner, id)
   end) .. "." .. id
 end
 
-local function copy(messages)
-  local list = {}
-  for index, message in ipairs(messages) do
-    list[index] = message
-  end
-  return list
-end
-
 local function ask(self, method, ...)
   local store = self._store
   local results = { pcall(task.timeout, self._timeout_ms, store[method], store,
@@ -103,7 +96,7 @@ local function load(self, made)
     return nil, "the conversation cannot be loaded: the store has failed",
       "internal_error"
   end
-  return copy(messages)
+  return tables.copy(messages)
 end
 
 --- Opens a conversation for the current task's session: the one that the store
@@ -194,7 +187,7 @@ function Conversation:save(messages)
     return true
   end
   self._changed = false
-  local ok, why = ask(conversations, "save", self.key, copy(messages),
+  local ok, why = ask(conversations, "save", self.key, tables.copy(messages),
     self.connection.identity)
   if ok == false or not ok and why ~= nil then
     self._changed = true

@@ -6,6 +6,7 @@ local json = require("agentwire.json")
 local misuse = require("agentwire._misuse")
 local protocol = require("agentwire.agent.protocol")
 local provider_protocol = require("agentwire.provider.protocol")
+local tables = require("agentwire._tables")
 
 local M = {}
 
@@ -305,10 +306,7 @@ local NOTE = "[%d bytes were left out here: the conversation is larger than "
   .. "what can be sent to the model]"
 
 local function shortened(message, size)
-  local note = {}
-  for name, value in pairs(message) do
-    note[name] = value
-  end
+  local note = tables.copy(message)
   note.details_json = nil
   note.content = json.array { { type = "text", text = NOTE:format(size) } }
   return note
@@ -330,10 +328,7 @@ function M.shorten(messages, count)
   table.sort(large, function(a, b)
     return a.size > b.size or a.size == b.size and a.index < b.index
   end)
-  local shorter, ids = {}, {}
-  for index, message in ipairs(messages) do
-    shorter[index] = message
-  end
+  local shorter, ids = tables.copy(messages), {}
   for rank = 1, math.min(count, #large) do
     local index = large[rank].index
     shorter[index] = shortened(messages[index], large[rank].size)

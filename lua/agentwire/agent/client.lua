@@ -5,6 +5,7 @@ local json = require("agentwire.json")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
 local session = require("agentwire.agent._session")
+local tables = require("agentwire._tables")
 local undo = require("agentwire._undo")
 local sources = require("agentwire.agent._sources")
 
@@ -130,10 +131,7 @@ local function offered_tools(given)
 end
 
 local function build_start(given, tools)
-  local config = {}
-  for name, value in pairs(given.config or {}) do
-    config[name] = value
-  end
+  local config = tables.copy(given.config)
   config.model = given.model or config.model
   if #tools > 0 then
     config.tools = json.array(tools)

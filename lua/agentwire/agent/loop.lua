@@ -4,6 +4,7 @@
 
 local class = require("agentwire._class")
 local history = require("agentwire.agent._history")
+local listeners = require("agentwire._listeners")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
 local runs = require("agentwire.agent._run")
@@ -87,7 +88,7 @@ function M.new(options)
   elseif options.messages then
     history.mend(options.messages)
   end
-  return setmetatable({
+  local self = setmetatable({
     messages = options.messages or {},
     model = options.model,
     _provider = options.provider,
@@ -103,10 +104,14 @@ function M.new(options)
     _modes = {
       steering = options.steering_mode, follow_up = options.follow_up_mode,
     },
-    _listeners = { options.on_event },
+    _listeners = listeners.new(),
     _telling = {}, -- the listener that each task is in
     _run = nil,
   }, Loop)
+  if options.on_event then
+    self._listeners:add(options.on_event)
+  end
+  return self
 end
 
 --- The model's name, for people.
@@ -132,15 +137,14 @@ end
 --- Drops a listener that failed; that goes to the host like the error of a task
 --- that nobody joins.
 local function drop_listener(self, listener, message)
-  self:_unsubscribe(listener)
+  self._listeners:drop(listener)
   task.current()._scheduler:report(message, "a listener of an agent")
 end
 
 --- Tells the listeners.
 function Loop:_tell(event)
-  local listeners, current = self._listeners, task.current()
-  for index = 1, #listeners do
-    local listener = listeners[index]
+  local current = task.current()
+  for _, listener in self._listeners:each() do
     self._telling[current] = listener
     local ok, problem = xpcall(listener, debug.traceback, event)
     if not ok then
@@ -166,26 +170,7 @@ end
 ---@return fun() unsubscribe
 function Loop:subscribe(listener)
   options_of.argument("subscribe", "listener", options_of.func, listener)
-  local listeners = {}
-  for index, other in ipairs(self._listeners) do
-    listeners[index] = other
-  end
-  listeners[#listeners + 1] = listener
-  self._listeners = listeners
-  return function()
-    self:_unsubscribe(listener)
-  end
-end
-
---- The list is replaced, never changed: an event may be on its way through it.
-function Loop:_unsubscribe(listener)
-  local listeners = {}
-  for _, other in ipairs(self._listeners) do
-    if other ~= listener then
-      listeners[#listeners + 1] = other
-    end
-  end
-  self._listeners = listeners
+  return self._listeners:add(listener)
 end
 
 --- Makes the next run without starting it, so that it can be cancelled from

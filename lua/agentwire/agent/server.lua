@@ -13,6 +13,7 @@ local options_of = require("agentwire._options")
 local protocol = require("agentwire.agent.protocol")
 local provider_protocol = require("agentwire.provider.protocol")
 local shares = require("agentwire._shares")
+local tables = require("agentwire._tables")
 local task = require("agentwire.task")
 
 local M = {}
@@ -127,10 +128,7 @@ function Session:_refuse(reply_to, code, message)
 end
 
 local function merged(base, over)
-  local options = {}
-  for name, value in pairs(base or {}) do
-    options[name] = value
-  end
+  local options = tables.copy(base)
   for name, value in pairs(over or {}) do
     if value ~= json.null then
       options[name] = value

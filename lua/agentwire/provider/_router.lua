@@ -4,6 +4,7 @@ local log = require("agentwire.log")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
 local survey = require("agentwire._survey")
+local tables = require("agentwire._tables")
 
 local M = {}
 
@@ -33,13 +34,9 @@ local function serves(adapter, model)
 end
 
 local function filled_in(adapter, model)
-  local descriptor = {
+  return tables.over({
     provider_id = not model.provider and adapter.name or nil, api = adapter.api,
-  }
-  for name, value in pairs(model) do
-    descriptor[name] = value
-  end
-  return descriptor
+  }, model)
 end
 
 -- What one adapter lists, with the members that it shares with its models.

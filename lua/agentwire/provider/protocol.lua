@@ -7,6 +7,7 @@ local json = require("agentwire.json")
 local model_ref = require("agentwire.provider.model_ref")
 local schema = require("agentwire.provider._schema")
 local shape = require("agentwire._shape")
+local tables = require("agentwire._tables")
 
 local M = { kind = "provider", key = "stream_id", restart = false }
 
@@ -327,14 +328,6 @@ local function text_part(text)
   return { type = "text", text = text }
 end
 
-local function copy(source)
-  local target = {}
-  for key, value in pairs(source) do
-    target[key] = value
-  end
-  return target
-end
-
 local function build_parts(content)
   if type(content) == "string" then
     return json.array { text_part(content) }
@@ -344,7 +337,7 @@ local function build_parts(content)
     if type(part) == "string" then
       part = text_part(part)
     elseif type(part) == "table" and not part.type and part.text then
-      part = copy(part)
+      part = tables.copy(part)
       part.type = "text"
     end
     parts[index] = part
@@ -392,7 +385,7 @@ function M.build_message(message)
   if type(content) ~= "string" and type(content) ~= "table" then
     return nil, "a message needs content"
   end
-  local built = copy(message)
+  local built = tables.copy(message)
   built.timestamp = built.timestamp or clock.now_ms()
   build(built)
   return built
@@ -471,7 +464,7 @@ local INTEGER_OPTIONS = {
 }
 
 local function build_options(options)
-  local built = copy(options)
+  local built = tables.copy(options)
   for _, name in ipairs(INTEGER_OPTIONS) do
     built[name] = whole(built[name])
   end
@@ -547,7 +540,7 @@ end
 ---@param model table needs `model_id` (or `id`), `provider_id`, `api`
 ---@return table descriptor
 function M.build_descriptor(model)
-  local built = copy(model)
+  local built = tables.copy(model)
   built.id = nil
   built.model_id = model.model_id or model.id
   built.provider_id = model.provider_id or model.provider

@@ -9,6 +9,7 @@ local protocol = require("agentwire.provider.protocol")
 local reconstruct = require("agentwire.provider.reconstruct")
 local router = require("agentwire.provider._router")
 local shares = require("agentwire._shares")
+local tables = require("agentwire._tables")
 local task = require("agentwire.task")
 
 local M = { router = router.new }
@@ -322,10 +323,7 @@ local function complete_content(run, content)
 end
 
 local function complete_message(run, given)
-  local message = run.rec:message(defaults_of(run))
-  for key, value in pairs(given or {}) do
-    message[key] = value
-  end
+  local message = tables.over(run.rec:message(defaults_of(run)), given)
   if given and given.content then
     message.content = complete_content(run, given.content)
   end

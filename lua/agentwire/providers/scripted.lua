@@ -5,6 +5,7 @@ local facts = require("agentwire.providers._scripted_facts")
 local options_of = require("agentwire._options")
 local protocol = require("agentwire.provider.protocol")
 local rules = require("agentwire.providers._scripted_rules")
+local tables = require("agentwire._tables")
 local task = require("agentwire.task")
 
 local M = {}
@@ -222,15 +223,11 @@ end
 function Scripted:models()
   local models = {}
   for index, model in ipairs(self._models) do
-    local descriptor = {
+    models[index] = protocol.build_descriptor(tables.over({
       provider_id = self.name, api = self.api, auth_status = "authenticated",
       context_window = CONTEXT_WINDOW,
       capabilities = { "chat", "streaming", "tools", "reasoning" },
-    }
-    for key, value in pairs(model) do
-      descriptor[key] = value
-    end
-    models[index] = protocol.build_descriptor(descriptor)
+    }, model))
   end
   return models
 end

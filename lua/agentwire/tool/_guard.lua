@@ -2,6 +2,7 @@
 --- `authorize` denies it, and with its identity in each call.
 
 local host = require("agentwire.host")
+local tables = require("agentwire._tables")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
@@ -79,11 +80,8 @@ function Guard:execute(call)
     return nil, why or "this tool is not for you: " .. tostring(call.name),
       "permission_denied"
   end
-  local own = {}
-  for key, value in pairs(call) do
-    own[key] = value
-  end
-  own.identity = self._connection.identity
+  local own = tables.copy(call)
+  own.identity = self._connection.identity -- nil in place of any other, too
   return self._source:execute(own)
 end
 
