@@ -14,6 +14,18 @@ for name in ([[assert ctype errno float inttypes limits locale math stdalign
   CORE_SYSTEM[name .. ".h"] = true
 end
 
+-- What the net may have besides: the loop, TLS, and the numbers of signals.
+local NET_SYSTEM = { ["uv.h"] = true, ["signal.h"] = true }
+
+-- What differs between systems, or is the host's to lose: net/os alone calls
+-- it. uv.h brings the declarations of most of these along.
+local SYSTEM_CALLS = [[accept accept4 bind chmod clock_gettime close connect dup
+  dup2 execve fchmod fcntl fdopen fork fstat getpeername getsockname getsockopt
+  gettimeofday inet_ntop inet_pton ioctl isatty kill listen lstat open opendir
+  pipe pipe2 poll pthread_sigmask raise read readdir recv recvmsg select send
+  sendmsg setsockopt shutdown sigaction signal sigprocmask sigtimedwait sigwait
+  socket socketpair stat tcgetattr tcsetattr unlink waitpid write writev]]
+
 local function find(folders)
   local files = {}
   local pipe = assert(io.popen("find " .. folders ..
@@ -79,14 +91,16 @@ local BELOW = {
   ["core/json"] = { "core/base" },
   ["core/websocket"] = { "core/base" },
   ["core/mux"] = { "core/json", "core/base" },
-  ["net/loop"] = { "core/base" },
-  ["net/lines"] = { "net/loop", "core/base" },
-  ["net/transport"] = { "net/loop", "core/mux", "core/base" },
-  ["net/stdio"] = { "net/transport", "net/lines", "net/loop", "core/mux",
-    "core/json", "core/base" },
-  ["net/websocket"] = { "net/transport", "net/loop", "core/websocket",
-    "core/mux", "core/base" },
-  ["net/session"] = { "net/transport", "net/loop", "core/mux", "core/base" },
+  ["net/os"] = { "core/base" },
+  ["net/loop"] = { "net/os", "core/base" },
+  ["net/lines"] = { "net/loop", "net/os", "core/base" },
+  ["net/transport"] = { "net/loop", "net/os", "core/mux", "core/base" },
+  ["net/stdio"] = { "net/transport", "net/lines", "net/loop", "net/os",
+    "core/mux", "core/json", "core/base" },
+  ["net/websocket"] = { "net/transport", "net/loop", "net/os",
+    "core/websocket", "core/mux", "core/base" },
+  ["net/session"] = { "net/transport", "net/loop", "net/os", "core/mux",
+    "core/base" },
 }
 
 local function headers_seen_by(folder)
@@ -127,6 +141,34 @@ add_check("core includes only libc's headers of the system",
       end
     end)
   end)
+
+local function in_net_above_os(path)
+  return path:find("csrc/net/", 1, true) == 1
+    and path:find("csrc/net/os/", 1, true) ~= 1
+end
+
+add_check("only net/os includes the system's headers", function(sources, fail)
+  each_include(sources, "csrc/net/", function(path, mark, name)
+    if mark == "<" and in_net_above_os(path) and not CORE_SYSTEM[name]
+      and not NET_SYSTEM[name] and not name:find("^openssl/") then
+      fail(path .. " includes " .. name)
+    end
+  end)
+end)
+
+-- A name that is a member's, or another word's end, is no call.
+add_check("only net/os calls the system", function(sources, fail)
+  for _, source in ipairs(sources) do
+    if in_net_above_os(source.path) then
+      local text = source.text:gsub("/%*.-%*/", ""):gsub('"[^"\n]*"', "")
+      for name in SYSTEM_CALLS:gmatch("%S+") do
+        if text:find("[^%w_.>]" .. name .. "%(") then
+          fail(source.path .. " calls " .. name)
+        end
+      end
+    end
+  end
+end)
 
 -- The tests may embed a Lua; the layers may not.
 add_check("only csrc/lua includes Lua's headers", function(sources, fail)

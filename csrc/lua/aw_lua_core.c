@@ -3,18 +3,15 @@
 #include "aw_error.h"
 #include "aw_lua.h"
 #include "aw_lua_json.h"
+#include "aw_os_clock.h"
+#include "aw_os_file.h"
 #include <lauxlib.h>
-#include <time.h>
-#include <unistd.h>
 
 __attribute__((visibility("default"))) int luaopen_agentwire_core(lua_State *L);
 
 /* wall_ms() -> milliseconds since the epoch */
 static int wall_ms(lua_State *L) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  lua_pushinteger(L, (lua_Integer)now.tv_sec * 1000 +
-                         (lua_Integer)(now.tv_nsec / 1000000));
+  lua_pushinteger(L, (lua_Integer)aw_os_wall_ms());
   return 1;
 }
 
@@ -26,7 +23,7 @@ static int monotonic_us(lua_State *L) {
 
 /* is_terminal(fd) -> boolean */
 static int is_terminal(lua_State *L) {
-  lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+  lua_pushboolean(L, aw_os_is_terminal((int)luaL_checkinteger(L, 1)));
   return 1;
 }
 

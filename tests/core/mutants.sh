@@ -10,7 +10,7 @@ core=$here/../../csrc/core
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cc=${CC:-cc}
-flags="-std=c11 -D_GNU_SOURCE= -O1 -g -I$work/core -I$here"
+flags="-std=c11 -O1 -g -I$work/core -I$here"
 libs=$(pkg-config --libs cmocka 2>/dev/null || echo -lcmocka)
 AW_WALKS=${AW_WALKS:-3000}
 export AW_WALKS

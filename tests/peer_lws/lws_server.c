@@ -1,4 +1,3 @@
-#define _GNU_SOURCE /* accept4 */
 #include "aw_http.h"
 #include "lws_tls.h"
 #include "lws_transport.h"

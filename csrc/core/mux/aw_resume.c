@@ -544,7 +544,8 @@ static void forget_awaiting(aw_mux *mux) {
 
 static void make_epoch(aw_mux *mux, const char *server) {
   static const char digits[] = "0123456789abcdef";
-  size_t len = strnlen(server, AW_EPOCH_TEXT / 2);
+  size_t len = strlen(server);
+  len = len < AW_EPOCH_TEXT / 2 ? len : AW_EPOCH_TEXT / 2;
   memcpy(mux->epoch, server, len);
   for (uint64_t own = aw_random_next(&mux->random); len < AW_EPOCH_TEXT;
        own = own >> 4 | own << 60) {

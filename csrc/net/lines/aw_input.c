@@ -1,11 +1,10 @@
 #include "aw_input.h"
 #include "aw_error.h"
 #include "aw_fd.h"
+#include "aw_os_file.h"
+#include "aw_os_terminal.h"
 #include "aw_signal.h"
-#include <fcntl.h>
 #include <stdlib.h>
-#include <termios.h>
-#include <unistd.h>
 
 struct aw_input {
   aw_source source;
@@ -13,20 +12,6 @@ struct aw_input {
   aw_fd end;
   bool raw;
 };
-
-/* The one terminal that is raw, and how it was: for exits that nobody sees. */
-static struct {
-  volatile int fd;
-  struct termios as_found;
-} terminal = {.fd = -1};
-
-static void restore_terminal(void) {
-  int fd = terminal.fd;
-  if (fd >= 0) {
-    tcsetattr(fd, TCSANOW, &terminal.as_found);
-    terminal.fd = -1;
-  }
-}
 
 static void on_readable(uv_poll_t *poll, int status, int events) {
   aw_input *input = poll->data;
@@ -38,13 +23,13 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
 
 int aw_input_new(aw_input **out, aw_loop *loop, int fd, void *user) {
   const aw_mem *mem = aw_loop_mem(loop);
-  int own = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  int own = aw_os_copy(fd);
   if (own < 0) {
     return AW_E_INVALID;
   }
   aw_input *input = aw_mem_zero(mem, 1, sizeof *input);
   if (input == NULL) {
-    close(own);
+    aw_os_close(own);
     return AW_E_NOMEM;
   }
   input->loop = loop;
@@ -94,34 +79,25 @@ int aw_input_read(aw_input *input, char *bytes, size_t size, size_t *got) {
   return rc;
 }
 
-static int make_raw(const aw_input *input) {
+/* For exits that nobody sees. */
+static void restore_at_exit(void) {
   static bool registered;
-  struct termios raw;
-  if (tcgetattr(input->end.fd, &terminal.as_found) != 0) {
-    return AW_E_IO;
-  }
-  raw = terminal.as_found;
-  raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
-  raw.c_iflag &= ~(tcflag_t)ICRNL;
-  raw.c_cc[VMIN] = 1;
-  raw.c_cc[VTIME] = 0;
   if (!registered) {
     registered = true;
-    atexit(restore_terminal);
-    aw_signal_at_last(restore_terminal);
+    atexit(aw_os_terminal_restore);
+    aw_signal_at_last(aw_os_terminal_restore);
   }
-  terminal.fd = input->end.fd;
-  return tcsetattr(input->end.fd, TCSANOW, &raw) == 0 ? AW_OK : AW_E_IO;
 }
 
 int aw_input_set_raw(aw_input *input, bool raw) {
-  if (!isatty(input->end.fd) || input->raw == raw) {
+  if (!aw_os_is_terminal(input->end.fd) || input->raw == raw) {
     return AW_OK;
   }
   input->raw = raw;
   if (raw) {
-    return make_raw(input);
+    restore_at_exit();
+    return aw_os_terminal_raw(input->end.fd);
   }
-  restore_terminal();
+  aw_os_terminal_restore();
   return AW_OK;
 }

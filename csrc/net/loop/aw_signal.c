@@ -1,6 +1,6 @@
 #include "aw_signal.h"
 #include "aw_error.h"
-#include <pthread.h>
+#include "aw_os_signal.h"
 #include <signal.h>
 
 struct aw_signal {
@@ -16,22 +16,17 @@ struct aw_signal {
  * lock held, so that it never meets half of one on this thread; on another one
  * a slot is a pointer, whole or NULL. */
 static aw_signal *volatile slots[AW_SIGNALS_MAX];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct sigaction before[NSIG]; /* as found, while it is taken */
-static int taken[NSIG];               /* watches of each */
+static int taken[AW_OS_SIGNALS]; /* watches of each */
 static void (*volatile restore)(void);
 
 static void end_process(int number) {
-  struct sigaction action = {0};
   if (restore != NULL) {
     restore();
   }
-  action.sa_handler = SIG_DFL;
-  sigaction(number, &action, NULL);
-  raise(number); /* pending until the handler returns */
+  aw_os_signal_die(number);
 }
 
-/* Only what is async-signal-safe: stores, uv_async_send, sigaction, raise. */
+/* Only what is async-signal-safe: stores, uv_async_send, aw_os_signal_die. */
 static void on_signal(int number) {
   bool waited = false;
   for (int i = 0; i < AW_SIGNALS_MAX; i++) {
@@ -61,33 +56,18 @@ static void on_async(uv_async_t *async) {
   }
 }
 
-static void block_all(sigset_t *old) {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, old);
-  pthread_mutex_lock(&lock);
-}
-
-static void unblock(const sigset_t *old) {
-  pthread_mutex_unlock(&lock);
-  pthread_sigmask(SIG_SETMASK, old, NULL);
-}
-
 static int take_handler(const aw_signal *signal) {
   int number = signal->number;
   if (taken[number] == 0) {
-    struct sigaction action = {0};
-    action.sa_handler = on_signal;
-    action.sa_flags = SA_RESTART;
-    sigfillset(&action.sa_mask);
-    if (sigaction(number, &action, &before[number]) != 0) {
-      return AW_E_INVALID;
+    int rc = aw_os_signal_take(number, on_signal);
+    if (rc != AW_OK) {
+      return rc;
     }
   }
   if (signal->mode == AW_SIGNAL_LAST_RESORT &&
-      before[number].sa_handler == SIG_IGN) {
+      aw_os_signal_was_ignored(number)) {
     if (taken[number] == 0) {
-      sigaction(number, &before[number], NULL);
+      aw_os_signal_give_back(number);
     }
     return AW_E_REFUSED;
   }
@@ -113,7 +93,7 @@ static void remove_slot(const aw_signal *signal) {
     if (slots[i] == signal) {
       slots[i] = NULL;
       if (--taken[signal->number] == 0) {
-        sigaction(signal->number, &before[signal->number], NULL);
+        aw_os_signal_give_back(signal->number);
       }
     }
   }
@@ -126,7 +106,7 @@ static void free_async(uv_handle_t *handle) {
 int aw_signal_new(aw_signal **out, aw_loop *loop, int number,
                   enum aw_signal_mode mode, void *user) {
   const aw_mem *mem = aw_loop_mem(loop);
-  if (number <= 0 || number >= NSIG) {
+  if (number <= 0 || number >= AW_OS_SIGNALS) {
     return AW_E_INVALID;
   }
   aw_signal *signal = aw_mem_zero(mem, 1, sizeof *signal);
@@ -149,10 +129,9 @@ int aw_signal_new(aw_signal **out, aw_loop *loop, int number,
   if (mode == AW_SIGNAL_LAST_RESORT) {
     uv_unref((uv_handle_t *)async);
   }
-  sigset_t old;
-  block_all(&old);
+  aw_os_signals_lock();
   rc = add_slot(signal);
-  unblock(&old);
+  aw_os_signals_unlock();
   if (rc != AW_OK) {
     aw_signal_free(signal);
     return rc;
@@ -165,10 +144,9 @@ void aw_signal_free(aw_signal *signal) {
   if (signal == NULL) {
     return;
   }
-  sigset_t old;
-  block_all(&old);
+  aw_os_signals_lock();
   remove_slot(signal);
-  unblock(&old);
+  aw_os_signals_unlock();
   aw_source_fini(&signal->source);
   signal->async->data = NULL;
   uv_close((uv_handle_t *)signal->async, free_async);

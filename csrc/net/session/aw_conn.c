@@ -1,10 +1,10 @@
 #include "aw_conn.h"
 #include "aw_error.h"
+#include "aw_os_clock.h"
 #include "aw_retire.h"
 #include "aw_trace.h"
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 struct aw_conn {
   aw_source source;
@@ -32,10 +32,7 @@ static void raise_events(aw_conn *conn, unsigned events) {
 }
 
 void aw_conn_clock(aw_conn *conn) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME_COARSE, &now);
-  aw_mux_clock(conn->mux, aw_loop_now(conn->loop),
-               (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+  aw_mux_clock(conn->mux, aw_loop_now(conn->loop), aw_os_wall_ms_cheap());
 }
 
 static int sink_message(void *user, const char *text, size_t len) {

@@ -1,7 +1,6 @@
 #include "aw_share.h"
 #include "aw_envelope.h"
 #include "aw_error.h"
-#include <arpa/inet.h>
 #include <openssl/sha.h>
 #include <string.h>
 
@@ -19,7 +18,7 @@ static size_t address_of(const char *peer, char out[ADDRESS_MAX]) {
   len = len < ADDRESS_MAX ? len : ADDRESS_MAX - 1;
   memcpy(out, peer, len);
   out[len] = '\0';
-  if (inet_pton(AF_INET6, out, &v6) == 1 && !IN6_IS_ADDR_V4MAPPED(&v6)) {
+  if (uv_inet_pton(AF_INET6, out, &v6) == 0 && !IN6_IS_ADDR_V4MAPPED(&v6)) {
     len = 8;
     memcpy(out, &v6, len);
   }

@@ -1,10 +1,9 @@
 #include "aw_pipe.h"
 #include "aw_envelope.h"
 #include "aw_error.h"
+#include "aw_os_file.h"
 #include "aw_ready.h"
-#include <fcntl.h>
 #include <stdio.h>
-#include <unistd.h>
 
 /* What stays allocated after a burst. */
 #define KEEP_BYTES (64u << 10)
@@ -396,7 +395,7 @@ static int open_ends(aw_pipe *pipe, int in_fd, int out_fd) {
   int rc, rc_out;
 
   if (in_fd == out_fd) {
-    out_fd = fcntl(in_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    out_fd = aw_os_copy(in_fd);
   }
   rc = aw_fd_open(&pipe->in, in_fd, false);
   rc_out = aw_fd_open(&pipe->out, out_fd, true);

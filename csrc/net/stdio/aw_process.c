@@ -4,16 +4,10 @@
  * -1) takes the exit status away. */
 #include "aw_process.h"
 #include "aw_error.h"
+#include "aw_os_child.h"
+#include "aw_os_file.h"
 #include "aw_pipe.h"
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define KILL_AFTER_MS 2000
 
@@ -115,13 +109,10 @@ static void on_child_exit(uv_process_t *child, int64_t status,
 /* The loop goes away before the child did: no more time to be polite. */
 static void reap_now(aw_teardown *teardown) {
   process *p = AW_CONTAINER(teardown, process, teardown);
-  pid_t pid = p->child.pid;
 
   if (p->running) {
     p->running = false;
-    kill(pid, SIGKILL);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
-    }
+    aw_os_reap(p->child.pid);
   }
   close_handles(p);
 }
@@ -184,53 +175,6 @@ static void inherit(uv_stdio_container_t *stdio, int fd) {
   stdio->data.fd = fd;
 }
 
-/* What the host has opened without FD_CLOEXEC is not the child's either. Marked
- * for as long as the fork takes, since other children of the host may want it.
- * Where there is no /proc it is left to the host. */
-typedef struct marked {
-  int *fds;
-  size_t count, size;
-} marked;
-
-static void mark(const aw_mem *mem, marked *list, int fd) {
-  int flags = fcntl(fd, F_GETFD);
-  if (flags < 0 || (flags & FD_CLOEXEC) != 0) {
-    return;
-  }
-  if (list->count == list->size) {
-    size_t size = list->size == 0 ? 16 : 2 * list->size;
-    int *fds = aw_mem_realloc(mem, list->fds, size * sizeof *fds);
-    if (fds == NULL) {
-      return;
-    }
-    list->fds = fds;
-    list->size = size;
-  }
-  list->fds[list->count++] = fd;
-  fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
-}
-
-static void mark_open_files(const aw_mem *mem, marked *list) {
-  DIR *folder = opendir("/proc/self/fd");
-  const struct dirent *entry;
-  while (folder != NULL && (entry = readdir(folder)) != NULL) {
-    int fd = atoi(entry->d_name);
-    if (fd > STDERR_FILENO) {
-      mark(mem, list, fd);
-    }
-  }
-  if (folder != NULL) {
-    closedir(folder);
-  }
-}
-
-static void unmark(const aw_mem *mem, marked *list) {
-  for (size_t i = 0; i < list->count; i++) {
-    fcntl(list->fds[i], F_SETFD, 0);
-  }
-  aw_mem_free(mem, list->fds);
-}
-
 /* The handle is initialised by uv_spawn in any case, also when it fails. */
 static int spawn(process *p, const aw_process_options *options, int in_fd,
                  int out_fd) {
@@ -249,13 +193,13 @@ static int spawn(process *p, const aw_process_options *options, int in_fd,
 
   inherit(&stdio[0], in_fd);
   inherit(&stdio[1], out_fd);
-  inherit(&stdio[2], STDERR_FILENO);
+  inherit(&stdio[2], AW_OS_STDERR);
   const aw_mem *mem = aw_loop_mem(p->pipe.base.loop);
-  marked list = {0};
+  aw_os_kept kept = {0};
   p->child.data = p;
-  mark_open_files(mem, &list);
+  aw_os_keep_files(&kept, mem);
   rc = uv_spawn(uv, &p->child, &spawn_options);
-  unmark(mem, &list);
+  aw_os_share_files(&kept, mem);
   p->child.data = p;
   p->has_child = true;
   aw_transport_hold(&p->pipe.base);
@@ -273,25 +217,25 @@ static int start(process *p, const aw_process_options *options,
                            .line_max = options->line_max};
   int to[2], from[2], rc;
 
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, to) != 0) {
+  if (!aw_os_pair(to)) {
     *why = "no socket for the child's stdin";
     return AW_E_IO;
   }
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, from) != 0) {
+  if (!aw_os_pair(from)) {
     *why = "no socket for the child's stdout";
-    close(to[0]);
-    close(to[1]);
+    aw_os_close(to[0]);
+    aw_os_close(to[1]);
     return AW_E_IO;
   }
   rc = spawn(p, options, to[1], from[1]);
-  close(to[1]);
-  close(from[1]);
+  aw_os_close(to[1]);
+  aw_os_close(from[1]);
   ends.in_fd = from[0];
   ends.out_fd = to[0];
   if (rc != 0) {
     *why = uv_strerror(rc);
-    close(ends.in_fd);
-    close(ends.out_fd);
+    aw_os_close(ends.in_fd);
+    aw_os_close(ends.out_fd);
     return AW_E_IO;
   }
   aw_loop_at_free(p->pipe.base.loop, &p->teardown);

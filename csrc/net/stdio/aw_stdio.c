@@ -1,8 +1,7 @@
 #include "aw_stdio.h"
 #include "aw_error.h"
+#include "aw_os_file.h"
 #include "aw_pipe.h"
-#include <fcntl.h>
-#include <unistd.h>
 
 static void stdio_free(aw_transport *t) {
   aw_transport_mute(t);
@@ -22,27 +21,23 @@ static const aw_transport_ops stdio_ops = {aw_pipe_send, aw_pipe_pause,
  * program's own code, and the children it starts, read and print must not be
  * the link's bytes. */
 static int take_aside(int fd, int replacement) {
-  int aside = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  int aside = aw_os_copy(fd);
   if (aside < 0) {
     return fd;
   }
-  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (replacement < 0 || dup2(replacement, fd) < 0) {
-    dup2(null, fd);
-  }
-  close(null);
+  aw_os_replace(fd, replacement);
   return aside;
 }
 
 static void guard_standard_files(aw_stdio_options *ends) {
   bool one_file = ends->in_fd == ends->out_fd;
-  if (ends->out_fd == STDOUT_FILENO) {
-    ends->out_fd = take_aside(STDOUT_FILENO, STDERR_FILENO);
+  if (ends->out_fd == AW_OS_STDOUT) {
+    ends->out_fd = take_aside(AW_OS_STDOUT, AW_OS_STDERR);
   }
   if (one_file) {
     ends->in_fd = ends->out_fd;
-  } else if (ends->in_fd == STDIN_FILENO) {
-    ends->in_fd = take_aside(STDIN_FILENO, -1);
+  } else if (ends->in_fd == AW_OS_STDIN) {
+    ends->in_fd = take_aside(AW_OS_STDIN, -1);
   }
 }
 
@@ -53,9 +48,9 @@ int aw_stdio_new(aw_loop *loop, const aw_stdio_options *options,
 
   *out = NULL;
   if (pipe == NULL) {
-    close(options->in_fd);
+    aw_os_close(options->in_fd);
     if (options->out_fd != options->in_fd) {
-      close(options->out_fd);
+      aw_os_close(options->out_fd);
     }
     return AW_E_NOMEM;
   }

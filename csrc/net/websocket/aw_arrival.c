@@ -1,7 +1,6 @@
 #include "aw_arrival.h"
 #include "aw_error.h"
-#include <netinet/in.h>
-#include <unistd.h>
+#include "aw_os_file.h"
 
 #define WHY_MAX 128
 
@@ -369,7 +368,7 @@ fail:
     aw_transport_free(&a->socket->base);
   }
   aw_tls_free(tls);
-  close(fd);
+  aw_os_close(fd);
   return AW_E_NOMEM;
 }
 

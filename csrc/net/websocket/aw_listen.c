@@ -1,10 +1,7 @@
 #include "aw_arrival.h"
 #include "aw_error.h"
-#include <netinet/in.h>
+#include "aw_os_file.h"
 #include <stdio.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #define BACKLOG 511
 #define SOCKET_MODE 0600 /* of a Unix socket's file: this user alone */
@@ -24,7 +21,7 @@ struct aw_listener {
   SSL_CTX *context;
   unsigned connections_max, port;
   struct sockaddr_storage bound;
-  struct stat file; /* of a Unix socket: ours to remove while it is this one */
+  aw_os_stamp file; /* of a Unix socket: ours to remove while it is this one */
   char address[AW_TCP_ADDRESS_TEXT];
 };
 
@@ -44,7 +41,7 @@ static int refusal_of(const aw_listener *l, const struct sockaddr *peer) {
 static void receive(aw_listener *l, int fd, const struct sockaddr *peer) {
   int refusal = refusal_of(l, peer);
   if (refusal != 0 && l->host.refusals >= AW_LISTENER_REFUSALS_MAX) {
-    close(fd);
+    aw_os_close(fd);
     return;
   }
   (void)aw_arrival_new(&l->host, fd, peer, l->context,
@@ -73,10 +70,10 @@ static bool shed(aw_listener *l) {
   if (l->reserve < 0) {
     return false;
   }
-  close(l->reserve);
+  aw_os_close(l->reserve);
   int rc = aw_tcp_accept(l->fd, &peer, &fd);
   if (rc == 0) {
-    close(fd);
+    aw_os_close(fd);
   }
   l->reserve = aw_tcp_reserve();
   return rc == 0 || rc == UV_EAGAIN;
@@ -164,18 +161,15 @@ static int look_up(aw_listener *l, const char *host, unsigned port,
 
 /* What the system made of the address: the port it picked for 0. */
 static void note_bound(aw_listener *l) {
-  struct sockaddr_storage address = {0};
-  socklen_t size = sizeof address;
-  if (l->bound.ss_family == AF_UNIX) {
-    const char *file = ((struct sockaddr_un *)&l->bound)->sun_path;
-    (void)lstat(file, &l->file);
+  struct sockaddr_storage address;
+  const char *file = aw_tcp_file((struct sockaddr *)&l->bound);
+  if (file != NULL) {
+    (void)aw_os_stamp_read(&l->file, file, false);
     aw_tcp_format((struct sockaddr *)&l->bound, false, l->address);
     return;
   }
-  if (getsockname(l->fd, (struct sockaddr *)&address, &size) == 0) {
-    l->port = ntohs(address.ss_family == AF_INET6
-                        ? ((struct sockaddr_in6 *)&address)->sin6_port
-                        : ((struct sockaddr_in *)&address)->sin_port);
+  if (aw_tcp_bound(l->fd, &address) == 0) {
+    l->port = aw_tcp_port((struct sockaddr *)&address);
   }
   aw_tcp_format((struct sockaddr *)&address, false, l->address);
 }
@@ -281,21 +275,21 @@ static int fill(aw_listener *l, const aw_listener_options *o,
 
 /* Unless another listener has put its own there meanwhile. */
 static void remove_file(aw_listener *l) {
-  const char *file = ((struct sockaddr_un *)&l->bound)->sun_path;
-  struct stat now;
-  if (l->bound.ss_family == AF_UNIX && lstat(file, &now) == 0 &&
-      now.st_ino == l->file.st_ino && now.st_dev == l->file.st_dev) {
-    (void)unlink(file);
+  const char *file = aw_tcp_file((struct sockaddr *)&l->bound);
+  aw_os_stamp now;
+  if (file != NULL && aw_os_stamp_read(&now, file, false) &&
+      now.inode == l->file.inode && now.device == l->file.device) {
+    aw_os_remove(file);
   }
 }
 
 static void free_parts(aw_listener *l) {
   if (l->fd >= 0) {
     remove_file(l);
-    close(l->fd);
+    aw_os_close(l->fd);
   }
   if (l->reserve >= 0) {
-    close(l->reserve);
+    aw_os_close(l->reserve);
   }
   l->fd = l->reserve = -1;
   if (l->roster != NULL) {

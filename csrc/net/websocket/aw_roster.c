@@ -1,5 +1,4 @@
 #include "aw_roster.h"
-#include <netinet/in.h>
 #include <string.h>
 
 /* Ten thousand connections give chains of forty; peers hardly choose their

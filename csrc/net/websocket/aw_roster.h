@@ -6,7 +6,7 @@
 #include "aw_mem.h"
 #include "aw_queue.h"
 #include <stdint.h>
-#include <sys/socket.h>
+#include <uv.h>
 
 typedef struct aw_roster aw_roster;
 typedef struct aw_seat aw_seat;

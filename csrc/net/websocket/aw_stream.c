@@ -1,8 +1,8 @@
 #include "aw_stream.h"
 #include "aw_error.h"
+#include "aw_os_file.h"
 #include "aw_tcp.h"
 #include "aw_transport.h"
-#include <unistd.h>
 
 /* Encrypted and written in one go: fits the second-level cache. */
 #define BATCH_MAX (256u << 10)
@@ -227,7 +227,7 @@ static void end_output(aw_stream *s) {
       return;
     }
   }
-  (void)shutdown(s->fd, SHUT_WR);
+  aw_tcp_end_output(s->fd);
 }
 
 void aw_stream_flush(aw_stream *s) {
@@ -313,7 +313,7 @@ int aw_stream_dial(aw_stream **out, aw_loop *loop,
   }
   rc = make(out, loop, fd, sink, user);
   if (rc != 0) {
-    close(fd);
+    aw_os_close(fd);
     return rc;
   }
   (*out)->state = CONNECTING;
@@ -346,7 +346,7 @@ void aw_stream_free(aw_stream *s) {
   s->state = ENDED;
   s->watched = 0;
   uv_close((uv_handle_t *)&s->poll, on_closed);
-  close(s->fd);
+  aw_os_close(s->fd);
 }
 
 void aw_stream_hand_over(aw_stream *s, const aw_stream_sink *sink, void *user) {

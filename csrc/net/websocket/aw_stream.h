@@ -5,7 +5,7 @@
 
 #include "aw_buf.h"
 #include "aw_tls.h"
-#include <sys/socket.h>
+#include <uv.h>
 
 typedef struct aw_stream aw_stream;
 typedef struct aw_stream_sink aw_stream_sink;

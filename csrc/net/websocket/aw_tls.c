@@ -1,6 +1,5 @@
 #include "aw_tls.h"
 #include "aw_error.h"
-#include <arpa/inet.h>
 #include <limits.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -223,8 +222,8 @@ static int attach_link(aw_tls *tls) {
 
 static bool is_address(const char *name) {
   unsigned char bytes[16];
-  return inet_pton(AF_INET, name, bytes) == 1 ||
-         inet_pton(AF_INET6, name, bytes) == 1;
+  return uv_inet_pton(AF_INET, name, bytes) == 0 ||
+         uv_inet_pton(AF_INET6, name, bytes) == 0;
 }
 
 static int expect_name(SSL *ssl, const char *name) {

@@ -1,26 +1,20 @@
 #include "aw_tls_cache.h"
 #include "aw_error.h"
+#include "aw_os_file.h"
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* ca_file, cert_file, key_file; without a ca_file the system's store, which is
  * a file and a folder. */
 #define FILES_MAX 5
 
-typedef struct stamp stamp;
 typedef struct entry entry;
 typedef struct cache cache;
-
-struct stamp {
-  int64_t seconds, nanoseconds, size;
-  uint64_t device, inode;
-};
 
 struct entry {
   SSL_CTX *context; /* NULL: free */
   char *files[FILES_MAX];
-  stamp stamps[FILES_MAX];
+  aw_os_stamp stamps[FILES_MAX];
   bool insecure;
   uint64_t used;
 };
@@ -80,29 +74,11 @@ static void name_files(const aw_tls_options *o, const char *files[FILES_MAX]) {
   }
 }
 
-static stamp stamp_of(const char *file) {
-  stamp made = {0};
-  struct stat info;
-  if (file == NULL || stat(file, &info) != 0) {
-    return made;
-  }
-  made.seconds = info.st_mtime;
-#ifdef __APPLE__
-  made.nanoseconds = info.st_mtimespec.tv_nsec;
-#else
-  made.nanoseconds = info.st_mtim.tv_nsec;
-#endif
-  made.size = info.st_size;
-  made.device = (uint64_t)info.st_dev;
-  made.inode = (uint64_t)info.st_ino;
-  return made;
-}
-
 static bool is_same_text(const char *a, const char *b) {
   return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static bool is_same_stamp(const stamp *a, const stamp *b) {
+static bool is_same_stamp(const aw_os_stamp *a, const aw_os_stamp *b) {
   return a->seconds == b->seconds && a->nanoseconds == b->nanoseconds &&
          a->size == b->size && a->device == b->device && a->inode == b->inode;
 }
@@ -120,7 +96,7 @@ static bool is_for(const entry *e, const char *const files[FILES_MAX],
   return true;
 }
 
-static bool is_fresh(const entry *e, const stamp stamps[FILES_MAX]) {
+static bool is_fresh(const entry *e, const aw_os_stamp stamps[FILES_MAX]) {
   for (int i = 0; i < FILES_MAX; i++) {
     if (!is_same_stamp(&e->stamps[i], &stamps[i])) {
       return false;
@@ -146,7 +122,7 @@ static entry *pick_entry(cache *c, const char *const files[FILES_MAX],
 /* Without memory for it nothing is kept, and nothing else is amiss. */
 static void keep(cache *c, entry *e, SSL_CTX *context,
                  const char *const files[FILES_MAX],
-                 const stamp stamps[FILES_MAX], bool insecure) {
+                 const aw_os_stamp stamps[FILES_MAX], bool insecure) {
   drop_entry(c, e);
   for (int i = 0; i < FILES_MAX; i++) {
     if (files[i] == NULL) {
@@ -171,7 +147,7 @@ int aw_tls_shared_context(SSL_CTX **out, aw_loop *loop,
   static const aw_tls_options defaults;
   const aw_tls_options *o = options == NULL ? &defaults : options;
   const char *files[FILES_MAX];
-  stamp stamps[FILES_MAX];
+  aw_os_stamp stamps[FILES_MAX];
   cache *c = cache_of(loop);
   if (c == NULL) {
     *why = "out of memory";
@@ -180,7 +156,7 @@ int aw_tls_shared_context(SSL_CTX **out, aw_loop *loop,
   name_files(o, files);
   /* Before the files are read: what changes meanwhile is read again. */
   for (int i = 0; i < FILES_MAX; i++) {
-    stamps[i] = stamp_of(files[i]);
+    (void)aw_os_stamp_read(&stamps[i], files[i], true);
   }
   entry *e = pick_entry(c, files, o->insecure);
   if (is_for(e, files, o->insecure) && is_fresh(e, stamps)) {

@@ -7,7 +7,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/socket.h>
 #include <uv.h>
 
 /* Why options of TLS beside a ws:// URL are refused. */
@@ -44,12 +43,22 @@ int aw_tcp_accept(int listener, struct sockaddr_storage *peer, int *fd);
 /* A descriptor that can be closed to make room when all others are in use. */
 int aw_tcp_reserve(void);
 
+/* What the system made of an address that was listened at. */
+int aw_tcp_bound(int fd, struct sockaddr_storage *address);
+
+/* 0 for a Unix socket; NULL for anything else. */
+unsigned aw_tcp_port(const struct sockaddr *address);
+const char *aw_tcp_file(const struct sockaddr *address);
+
 /* The error that waits on a socket, 0 when none does; clears it. */
 int aw_tcp_error(int fd);
 
 /* UV_EAGAIN when the socket is full or empty. got 0 is the end of input. */
 int aw_tcp_send(int fd, const char *bytes, size_t len, size_t *sent);
 int aw_tcp_receive(int fd, char *bytes, size_t len, size_t *got);
+
+/* FIN: nothing more will be sent. */
+void aw_tcp_end_output(int fd);
 
 /* TCP_NODELAY: a loop turn writes once and waits for nothing more. */
 void aw_tcp_tune(int fd);

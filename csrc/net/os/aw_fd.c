@@ -1,27 +1,33 @@
 #include "aw_fd.h"
 #include "aw_error.h"
+#include "aw_os_quiet.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 /* MSG_DONTWAIT: when both ends are one socket, closing the first has put its
  * flags back already. */
-#define SEND_FLAGS (MSG_NOSIGNAL | MSG_DONTWAIT)
+#define SEND_FLAGS (AW_OS_QUIET | MSG_DONTWAIT)
 
 /* O_NONBLOCK belongs to the open file, which a terminal or an inherited pipe
  * shares with other processes (a shell, our own stderr). A second open file of
- * our own does not. Sockets cannot be opened again. */
+ * our own does not. Sockets cannot be opened again; without /proc terminals
+ * alone can. */
 static int reopen(const aw_fd *end) {
-  char path[64];
-  int flags = end->writing ? O_WRONLY : O_RDONLY;
+  char path[128];
+  int flags =
+      (end->writing ? O_WRONLY : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 
   snprintf(path, sizeof path, "/proc/self/fd/%d", end->given);
-  return open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  int own = open(path, flags);
+  if (own < 0 && ttyname_r(end->given, path, sizeof path) == 0) {
+    own = open(path, flags);
+  }
+  return own;
 }
 
 static void close_given(aw_fd *end) {
@@ -48,6 +54,9 @@ int aw_fd_open(aw_fd *end, int fd, bool writing) {
     fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
   end->is_socket = S_ISSOCK(info.st_mode);
+  if (end->is_socket) {
+    aw_os_quiet(fd);
+  }
   end->has_peer = end->is_socket || S_ISFIFO(info.st_mode);
   if (S_ISDIR(info.st_mode)) {
     aw_fd_close(end);
@@ -125,10 +134,17 @@ int aw_fd_read(aw_fd *end, char *bytes, size_t size, size_t *got) {
 /* Takes away the signal that the write just made pending for this thread, but
  * not one that the host had kept pending before. */
 static void forget_sigpipe(const sigset_t *only_pipe) {
+#ifdef __APPLE__
+  sigset_t pending;
+  int number;
+  if (sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE)) {
+    sigwait(only_pipe, &number);
+  }
+#else
   static const struct timespec at_once = {0, 0};
-
   while (sigtimedwait(only_pipe, NULL, &at_once) < 0 && errno == EINTR) {
   }
+#endif
 }
 
 /* write() has no MSG_NOSIGNAL, and SIGPIPE's disposition is the host's. */

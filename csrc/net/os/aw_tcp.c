@@ -1,8 +1,5 @@
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* accept4; harmless elsewhere */
-#endif
-
 #include "aw_tcp.h"
+#include "aw_os_quiet.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -13,10 +10,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0 /* such systems have SO_NOSIGPIPE instead */
-#endif
-
 static int last_error(void) {
   return uv_translate_sys_error(errno);
 }
@@ -26,11 +19,7 @@ static void prepare(int fd) {
   (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
   (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 #endif
-#ifdef SO_NOSIGPIPE
-  int on = 1;
-  (void)setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
-#endif
-  (void)fd;
+  aw_os_quiet(fd);
 }
 
 static int open_socket(int family) {
@@ -178,6 +167,30 @@ int aw_tcp_reserve(void) {
   return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+int aw_tcp_bound(int fd, struct sockaddr_storage *address) {
+  socklen_t size = sizeof *address;
+  memset(address, 0, sizeof *address);
+  return getsockname(fd, (struct sockaddr *)address, &size) == 0 ? 0
+                                                                 : last_error();
+}
+
+unsigned aw_tcp_port(const struct sockaddr *address) {
+  switch (address->sa_family) {
+  case AF_INET6:
+    return ntohs(((const struct sockaddr_in6 *)address)->sin6_port);
+  case AF_INET:
+    return ntohs(((const struct sockaddr_in *)address)->sin_port);
+  default:
+    return 0;
+  }
+}
+
+const char *aw_tcp_file(const struct sockaddr *address) {
+  return address->sa_family == AF_UNIX
+             ? ((const struct sockaddr_un *)address)->sun_path
+             : NULL;
+}
+
 int aw_tcp_error(int fd) {
   int error = 0;
   socklen_t size = sizeof error;
@@ -190,7 +203,7 @@ int aw_tcp_error(int fd) {
 int aw_tcp_send(int fd, const char *bytes, size_t len, size_t *sent) {
   ssize_t n;
   do {
-    n = send(fd, bytes, len, MSG_NOSIGNAL);
+    n = send(fd, bytes, len, AW_OS_QUIET);
   } while (n < 0 && errno == EINTR);
   *sent = n > 0 ? (size_t)n : 0;
   if (n < 0) {
@@ -209,6 +222,10 @@ int aw_tcp_receive(int fd, char *bytes, size_t len, size_t *got) {
     return errno == EWOULDBLOCK ? UV_EAGAIN : last_error();
   }
   return 0;
+}
+
+void aw_tcp_end_output(int fd) {
+  (void)shutdown(fd, SHUT_WR);
 }
 
 void aw_tcp_tune(int fd) {
@@ -239,21 +256,16 @@ static void format_v6(const struct sockaddr_in6 *address, char *text,
 void aw_tcp_format(const struct sockaddr *address, bool port,
                    char text[AW_TCP_ADDRESS_TEXT]) {
   char name[AW_TCP_ADDRESS_TEXT - 10] = "?";
-  unsigned number = 0;
-  if (address->sa_family == AF_UNIX) {
-    const char *file = ((const struct sockaddr_un *)address)->sun_path;
+  const char *file = aw_tcp_file(address);
+  if (file != NULL) {
     (void)snprintf(text, AW_TCP_ADDRESS_TEXT, "unix%s%.108s",
                    file[0] != '\0' ? ":" : "", file);
     return;
   }
   if (address->sa_family == AF_INET6) {
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
-    format_v6(v6, name, sizeof name);
-    number = ntohs(v6->sin6_port);
+    format_v6((const struct sockaddr_in6 *)address, name, sizeof name);
   } else if (address->sa_family == AF_INET) {
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
-    (void)uv_ip4_name(v4, name, sizeof name);
-    number = ntohs(v4->sin_port);
+    (void)uv_ip4_name((const struct sockaddr_in *)address, name, sizeof name);
   }
   if (!port) {
     (void)snprintf(text, AW_TCP_ADDRESS_TEXT, "%s", name);
@@ -261,5 +273,5 @@ void aw_tcp_format(const struct sockaddr *address, bool port,
   }
   bool brackets = strchr(name, ':') != NULL;
   (void)snprintf(text, AW_TCP_ADDRESS_TEXT, brackets ? "[%s]:%u" : "%s:%u",
-                 name, number);
+                 name, aw_tcp_port(address));
 }

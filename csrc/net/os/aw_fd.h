@@ -1,7 +1,7 @@
 /* One direction of a byte stream on a file descriptor of any kind: pipe,
  * socket, terminal, regular file. Never blocks on the first three, raises no
  * SIGPIPE whatever its disposition is, and leaves a descriptor that others
- * share as it was. Private to the transports that carry lines. */
+ * share as it was. */
 #ifndef AW_FD_H
 #define AW_FD_H
 

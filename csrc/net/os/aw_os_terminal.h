@@ -1,0 +1,11 @@
+/* The modes of terminals, of which one at a time is raw. */
+#ifndef AW_OS_TERMINAL_H
+#define AW_OS_TERMINAL_H
+
+/* Each key at once and unechoed; its signals stay. AW_E_IO. */
+int aw_os_terminal_raw(int fd);
+
+/* Puts the one that is raw back as it was found. Async-signal-safe. */
+void aw_os_terminal_restore(void);
+
+#endif
