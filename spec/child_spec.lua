@@ -74,43 +74,6 @@ describe("a child process", function()
   end)
 end)
 
-describe("the liveness of a child", function()
-  local SERVES = { process.interpreter(), "-e", ([[
-    package.path, package.cpath = %q, %q
-    local aw = require("agentwire")
-    aw.run(function()
-      aw.serve { stdio = true, tools = aw.tool.registry() }:wait_closed()
-    end)]]):format(package.path, package.cpath) }
-
-  -- The one child that this process has, besides the shell that asks.
-  local function signal(name)
-    process.shell("pkill -" .. name .. " -P $PPID -f '[s]tdio = true'")
-  end
-
-  it("is noticed when it is stopped, and the calls end", function()
-    link.run(function()
-      local conn = assert(aw.connect { argv = SERVES, ping_interval_ms = 30,
-        ping_deadline_ms = 100, kill_after_ms = 50 })
-      aw.sleep(150)
-      assert.is_true(conn:is_open()) -- silence alone is no harm
-      signal("STOP")
-      assert.is_true((conn:wait_closed(10000)))
-      assert.truthy(conn:why_closed():find("no answer to a ping", 1, true))
-    end)
-  end)
-
-  it("is not asked unless that is wanted", function()
-    link.run(function()
-      local conn = assert(aw.connect { argv = SERVES })
-      aw.sleep(50)
-      local before = conn:stats().messages_out
-      aw.sleep(150)
-      assert.equal(before, conn:stats().messages_out)
-      conn:close()
-    end)
-  end)
-end)
-
 describe("a server on stdin and stdout", function()
   local PRINTS = {
     print = [[print("debug")]],

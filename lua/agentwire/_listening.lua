@@ -15,7 +15,6 @@ local M = {}
 ---@field trusted_proxies string[]? addresses, networks ("10.0.0.0/8"), "unix"
 ---@field reuse_port boolean? several processes share the port
 ---@field socket_mode string? of a Unix socket's file, octal; "600"
----@field drain_ms integer? what is under way may take so long after a TERM, 5000
 ---@field backlog integer? connections that the system holds for us, 511
 
 local proxy = options_of.kind("an address, a network such as 10.0.0.0/8 without "
@@ -36,7 +35,6 @@ M.OPTIONS = options_of.spec("listen", {
   trusted_proxies = options_of.list_of(proxy),
   reuse_port = options_of.boolean,
   socket_mode = mode,
-  drain_ms = options_of.integer(0, 2 ^ 31 - 1),
   backlog = options_of.integer(0, 2 ^ 31 - 1),
 })
 

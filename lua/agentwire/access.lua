@@ -1,5 +1,6 @@
 --- Who may connect: bearer tokens, the browser's Origin, a hook of one's own.
 local identity = require("agentwire._identity")
+local log = require("agentwire.log")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
 local origin = require("agentwire._origin")
@@ -165,19 +166,19 @@ function M.new(options, place)
   end
 end
 
---- Says on stderr when anybody who can reach the address may come in.
+--- Tells the log when anybody who can reach the address may come in: of a service
+--- in the background too, whose stderr is no terminal.
 ---@param options table
 ---@param is_local boolean reached from this machine alone
----@return boolean warned
 function M.warn(options, is_local)
   local open = not is_local
     and not options.authenticate and not options.tokens
     and not (options.tls and options.tls.verify_peer)
   if open and not options.quiet then
-    io.stderr:write("agentwire: warning: ", options.url,
-      " listens beyond loopback without authentication\n")
+    log.write("error", "unguarded", options.url
+      .. " listens beyond loopback without authentication",
+      { url = options.url })
   end
-  return open == true
 end
 
 return M

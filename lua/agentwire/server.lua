@@ -42,26 +42,34 @@ local DRAIN = options_of.spec("server:drain", {
   url = options_of.filled,
 })
 
-M.OPTIONS = options_of.spec("listen", {
+-- Of a server with a socket alone, and of one on stdio alone.
+local SOCKET = options_of.spec("listen", {
   protocols = options_of.filled,
+  connections_max = COUNT,
+  per_address_max = COUNT,
+  head_max = limits.SIZE,
+}, listening.OPTIONS)
+
+local STDIO = options_of.spec("listen", {
+  in_fd = COUNT,
+  out_fd = COUNT,
+  base = options_of.boolean,
+})
+
+M.OPTIONS = options_of.spec("listen", {
+  stdio = options_of.boolean,
   tls = TLS,
   handshake_ms = COUNT,
   ping_interval_ms = COUNT,
   ping_deadline_ms = COUNT,
-  connections_max = COUNT,
-  per_address_max = COUNT,
+  drain_ms = COUNT,
   sessions_max = COUNT,
   sessions_per_peer_max = COUNT,
-  head_max = limits.SIZE,
   process_bytes = limits.SIZE,
   inbound_process_bytes = limits.SIZE,
   shares = shares.OPTIONS,
   trace = options_of.either(options_of.boolean, options_of.func),
-  stdio = options_of.boolean,
-  in_fd = COUNT,
-  out_fd = COUNT,
-  base = options_of.boolean,
-}, access.OPTIONS, listening.OPTIONS, limits.MUX)
+}, SOCKET, STDIO, access.OPTIONS, limits.MUX)
 
 ---@class agentwire.ListenOptions: agentwire.AccessOptions, agentwire.PlaceOptions, agentwire.Limits
 ---@field protocols string? subprotocols, picked in this order
@@ -76,6 +84,7 @@ M.OPTIONS = options_of.spec("listen", {
 ---@field head_max integer? bytes of a request's head, 8 KiB
 ---@field process_bytes integer? logs of all sessions together, 256 MiB
 ---@field inbound_process_bytes integer? what came in for all, 256 MiB
+---@field drain_ms integer? what is under way may take so long after a TERM, 5000
 ---@field shares agentwire.ShareOptions? what one peer may have at once
 ---@field trace boolean|fun(line: string)|nil as `conn:trace`
 ---@field stdio boolean? serve this process's stdin and stdout instead
@@ -170,18 +179,13 @@ local function keep(self)
   self._keeper.name = tostring(self)
 end
 
---- Options of a socket mean nothing on stdio, and the other way round.
-local function check_lines(title, options)
-  for _, name in ipairs { "in_fd", "out_fd", "base" } do
-    if options[name] ~= nil and not options.stdio then
-      misuse.raise("%s: option %s: only with stdio = true", title, name)
-    end
-  end
-  for _, name in ipairs { "protocols", "path", "host", "trusted_proxies",
-    "reuse_port", "socket_mode", "backlog", "connections_max",
-    "per_address_max", "head_max" } do
-    if options[name] ~= nil and options.stdio then
-      misuse.raise("%s: option %s: not with stdio", title, name)
+-- Options of a socket mean nothing on stdio, and the other way round.
+local function check_kind(title, options)
+  local others = options.stdio and SOCKET or STDIO
+  for _, name in ipairs(others:names()) do
+    if options[name] ~= nil then
+      misuse.raise("%s: option %s: %s", title, name,
+        options.stdio and "not with stdio" or "only with stdio = true")
     end
   end
 end
@@ -199,7 +203,7 @@ function M.check(title, options)
     misuse.raise("%s: a URL and stdio contradict each other: there is one peer "
       .. "on stdio; call %s twice", title, title)
   end
-  check_lines(title, options)
+  check_kind(title, options)
   if options.url then
     listening.check(title, options)
   end

@@ -1,6 +1,7 @@
 local access = require("agentwire.access")
 local aw = require("agentwire")
 local link = require("spec.support.link")
+local log = require("agentwire.log")
 
 local function echo(conn)
   conn:serve("provider", function(channel)
@@ -120,15 +121,28 @@ describe("access to a server", function()
 
   it("warns when anybody who reaches the address may come in", function()
     for options, warned in pairs {
-      [{ quiet = true }] = true,
-      [{ quiet = true, tls = {} }] = true,
+      [{}] = true,
+      [{ tls = {} }] = true,
+      [{ quiet = true }] = false,
       [{ tokens = "x" }] = false,
       [{ authenticate = function() end }] = false,
       [{ tls = { verify_peer = true } }] = false,
     } do
       options.url = "ws://0.0.0.0:1"
-      assert.equal(warned, access.warn(options, false))
-      assert.is_false(access.warn(options, true))
+      local told = {}
+      log.set(function(entry)
+        table.insert(told, entry)
+      end)
+      access.warn(options, true)
+      assert.same({}, told)
+      access.warn(options, false)
+      log.set(nil)
+      assert.equal(warned and 1 or 0, #told)
+      if warned then
+        assert.equal("unguarded", told[1].event)
+        assert.equal("ws://0.0.0.0:1", told[1].url)
+        assert.truthy(told[1].message:find("without authentication", 1, true))
+      end
     end
   end)
 

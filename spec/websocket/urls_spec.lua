@@ -1,8 +1,8 @@
 -- Where to listen and where to connect to: what is wrong with it is said, by
 -- both ends, before anything is begun.
-local access = require("agentwire.access")
 local aw = require("agentwire")
 local link = require("spec.support.link")
+local log = require("agentwire.log")
 
 local TLS = { cert_file = "c.pem", key_file = "k.pem", ca_file = "ca.pem" }
 
@@ -32,10 +32,10 @@ describe("a URL", function()
   it("that cannot be listened at is named, and no warning comes first",
     function()
       link.run(function()
-        local warnings, warn = 0, access.warn
-        access.warn = function()
+        local warnings = 0
+        log.set(function()
           warnings = warnings + 1
-        end
+        end)
         local results = {}
         for _, url in ipairs {
           "ws://0.0.0.0:x", "http://0.0.0.0:1", "ws://0.0.0.0:0 x",
@@ -43,7 +43,7 @@ describe("a URL", function()
         } do
           results[url] = { pcall(aw.listen, url, function() end) }
         end
-        access.warn = warn
+        log.set(nil)
         for url, result in pairs(results) do
           assert.is_true(result[1])
           assert.is_nil(result[2])

@@ -26,6 +26,14 @@ local MAX_PARALLEL = 8
 local SOURCE = options_of.having("a tool source", "execute")
 local MODE = options_of.one_of { "all", "one_at_a_time" }
 
+--- What a service's options say of each of its loops, by the same names.
+M.LIMITS = options_of.spec("agent.loop", {
+  max_pending_messages = options_of.count,
+  max_parallel_tools = options_of.count,
+  tool_timeout_ms = options_of.duration_ms,
+  tools_timeout_ms = options_of.duration_ms,
+})
+
 M.OPTIONS = options_of.spec("agent.loop", {
   provider = options_of.having("a provider client", "start_stream"),
   model = options_of.either(options_of.string, options_of.table),
@@ -35,14 +43,10 @@ M.OPTIONS = options_of.spec("agent.loop", {
   messages = options_of.table,
   on_event = options_of.func,
   max_turns = options_of.count,
-  max_pending_messages = options_of.count,
-  max_parallel_tools = options_of.count,
-  tool_timeout_ms = options_of.duration_ms,
-  tools_timeout_ms = options_of.duration_ms,
   steering_mode = MODE,
   follow_up_mode = MODE,
   coalesce = options_of.boolean,
-})
+}, M.LIMITS)
 
 ---@class agentwire.AgentLoop
 ---@field messages table[] the conversation so far

@@ -37,11 +37,7 @@ M.OPTIONS = options_of.spec("agent.service", {
   options = options_of.table,
   max_turns = options_of.count,
   max_sessions = options_of.count,
-  max_pending_messages = options_of.count,
   max_client_tools = options_of.integer(0, 2 ^ 31 - 1),
-  max_parallel_tools = options_of.count,
-  tool_timeout_ms = options_of.duration_ms,
-  tools_timeout_ms = options_of.duration_ms,
   coalesce = options_of.boolean,
   store = options_of.kind("a store with load and save", function(value)
     local has = options_of.having
@@ -49,7 +45,7 @@ M.OPTIONS = options_of.spec("agent.service", {
   end),
   store_timeout_ms = options_of.duration_ms,
   authorize = options_of.func,
-})
+}, loop.LIMITS)
 
 --- What `new` returns, for options that take one.
 M.SERVICE = options_of.kind("an agent service", function(value)
@@ -182,7 +178,7 @@ local function build_loop(session, config, event)
       session.channel.connection)
   end
   tools[#tools + 1] = session.client_tools
-  return loop.new {
+  return loop.new(tables.over(loop.LIMITS:pick(options), {
     provider = options.provider,
     model = config.model,
     system_prompt = event.system_prompt or options.system_prompt,
@@ -191,10 +187,6 @@ local function build_loop(session, config, event)
     options = merged(options.options,
       config.options),
     max_turns = math.min(config.max_turns or limit, limit),
-    max_pending_messages = options.max_pending_messages,
-    max_parallel_tools = options.max_parallel_tools,
-    tool_timeout_ms = options.tool_timeout_ms,
-    tools_timeout_ms = options.tools_timeout_ms,
     steering_mode = config.steering_mode,
     follow_up_mode = config.follow_up_mode,
     coalesce = options.coalesce ~= false,
@@ -202,7 +194,7 @@ local function build_loop(session, config, event)
       session:_note(agent_event)
       session:_tell(agent_event)
     end,
-  }
+  }))
 end
 
 --- Whether another session may begin.

@@ -26,11 +26,11 @@ local RUNS = options_of.spec("tool.attach", {
   max_executions = options_of.count,
   max_finished = options_of.count,
   max_finished_bytes = options_of.bytes,
-  timeout_ms = options_of.duration_ms,
 })
 
 local REGISTER = options_of.spec("tool.register", {
   name = options_of.filled,
+  timeout_ms = options_of.duration_ms, -- of the registration, not of the runs
 }, RUNS)
 
 --- What `aw.serve` takes as `tool_options`.
@@ -39,6 +39,7 @@ M.OPTIONS = options_of.spec("tool_options", {
   max_open = options_of.count,
   max_updates = options_of.count,
   grace_ms = options_of.duration_ms,
+  timeout_ms = options_of.duration_ms,
 }, RUNS)
 
 local ATTACH = options_of.spec("tool.attach", { pool = M.POOL }, M.OPTIONS)
@@ -288,11 +289,7 @@ function M.register(connection, source, options)
   if not channel then
     return nil, why, code
   end
-  local running = runs.new(source, {
-    max_executions = options.max_executions,
-    max_finished = options.max_finished,
-    max_finished_bytes = options.max_finished_bytes,
-  })
+  local running = runs.new(source, RUNS:pick(options))
   local scope = new_scope(channel, source, running, {})
   local ended = wait.latch("the end of a registration")
   local server = host.current():spawn(serve_scope, scope)
