@@ -86,8 +86,23 @@ local function poll_loop(host)
   return self
 end
 
+-- Kept for as long as the process lives: a spec file's modules are dropped after
+-- it, and a luv that is loaded a second time has the first one's freed loop.
+local KEPT = "spec.luv"
+
+local function keep_luv()
+  local registry = debug.getregistry()
+  if registry[KEPT] then
+    package.loaded.luv = registry[KEPT]
+    return true
+  end
+  local found, luv = pcall(require, "luv")
+  registry[KEPT] = found and luv or nil
+  return found
+end
+
 M.loops = {}
-if pcall(require, "luv") then
+if keep_luv() then
   M.loops.luv = luv_loop
 end
 if pcall(require, "ffi") then
