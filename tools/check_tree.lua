@@ -191,6 +191,141 @@ add_check("only the loop starts timers, by the clock of the moment",
     end
   end)
 
+-- C without what is in comments, strings and the preprocessor's lines.
+local function bare(text)
+  text = text:gsub("/%*.-%*/", " "):gsub("\\.", ""):gsub('"[^"\n]*"', '""')
+  return (("\n" .. text):gsub("\n[ \t]*#[^\n]*", "\n"))
+end
+
+-- The functions of a C file that other files see, each with its body's text.
+-- Static ones are part of whoever calls them in the file.
+local function functions_of(text)
+  local functions, statics = {}, {}
+  local at = 1
+  text = bare(text)
+  while true do
+    local from, to = text:find("%b{}", at)
+    if not from then
+      break
+    end
+    local head = text:sub(at, from - 1):match("[^;]*$")
+    local name = head:match("([%w_]+)%s*%b()%s*$")
+    if name then
+      local list = head:find("%f[%w_]static%f[^%w_]") and statics or functions
+      list[name] = text:sub(from, to)
+    end
+    at = to + 1
+  end
+  return functions, statics
+end
+
+-- For each folder below csrc: its C files, by name without extension.
+local function units(sources)
+  local folders = {}
+  for _, source in ipairs(sources) do
+    local folder, name = source.path:match("^csrc/(.+)/([%w_]+)%.c$")
+    if folder then
+      local functions, statics = functions_of(source.text)
+      folders[folder] = folders[folder] or {}
+      folders[folder][name] = { functions = functions, statics = statics }
+    end
+  end
+  return folders
+end
+
+-- Which files of a folder each of them needs, by the names in its functions.
+local function needs(files)
+  local owner, edges = {}, {}
+  for name, file in pairs(files) do
+    for fn in pairs(file.functions) do
+      owner[fn] = name
+    end
+  end
+  for name, file in pairs(files) do
+    edges[name] = {}
+    for _, list in ipairs({ file.functions, file.statics }) do
+      for _, body in pairs(list) do
+        for word in body:gmatch("[%a_][%w_]*") do
+          if owner[word] and owner[word] ~= name then
+            edges[name][owner[word]] = true
+          end
+        end
+      end
+    end
+  end
+  return edges
+end
+
+local function reach(edges, from)
+  local seen, list = {}, { from }
+  while #list > 0 do
+    for name in pairs(edges[table.remove(list)]) do
+      if not seen[name] then
+        seen[name] = true
+        table.insert(list, name)
+      end
+    end
+  end
+  return seen
+end
+
+add_check("the C files of a folder stand above each other, two at most in a "
+  .. "circle", function(sources, fail)
+  for folder, files in pairs(units(sources)) do
+    local edges, reached = needs(files), {}
+    for name in pairs(files) do
+      reached[name] = reach(edges, name)
+    end
+    for name in pairs(files) do
+      local circle = {}
+      for other in pairs(reached[name]) do
+        if reached[other][name] then
+          table.insert(circle, other)
+        end
+      end
+      table.sort(circle)
+      if #circle > 2 and circle[1] == name then
+        fail(folder .. ": " .. table.concat(circle, ", "))
+      end
+    end
+  end
+end)
+
+-- aw_x_y.c has its functions in aw_x_y.h, or in a header of the noun that it is
+-- part of: aw_x.h, aw_x_impl.h.
+local function is_header_of(header, name)
+  local noun = header:gsub("_impl$", "")
+  return noun == name or name:sub(1, #noun + 1) == noun .. "_"
+end
+
+add_check("each header of the core declares what its own C file defines",
+  function(sources, fail)
+    local headers = {}
+    for _, source in ipairs(sources) do
+      local name = source.path:match("^csrc/core/.+/([%w_]+)%.h$")
+      if name then
+        headers[name] = bare(source.text)
+      end
+    end
+    for folder, files in pairs(units(sources)) do
+      for name, file in pairs(folder:find("^core/") and files or {}) do
+        for fn in pairs(file.functions) do
+          local places, own = {}, 0
+          for header, text in pairs(headers) do
+            if text:find("%f[%w_]" .. fn .. "%s*%b()%s*;") then
+              table.insert(places, header)
+              own = own + (is_header_of(header, name) and 1 or 0)
+            end
+          end
+          if #places ~= 1 or own ~= 1 then
+            fail(("%s of %s.c is declared in %s"):format(fn, name,
+              #places == 0 and "no header" or table.concat(places, ", ")))
+          end
+        end
+      end
+    end
+  end)
+
 add_check("no file is longer than " .. MAX_LINES .. " lines",
   function(sources, fail)
     for _, source in ipairs(sources) do

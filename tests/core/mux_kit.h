@@ -12,7 +12,7 @@
 
 #include "aw_error.h"
 #include "aw_mux.h"
-#include "aw_resume.h"
+#include "aw_mux_hello.h"
 #include <string.h>
 
 /* What every test's protocols are made of: "open" opens, "end" ends, "error"

@@ -2,8 +2,8 @@
  * byte chooses the role; then each line is a message, or a letter for what the
  * application does between messages. Nothing crashes, the counters agree with
  * what is there, and what the mux writes is well formed. */
+#include "aw_mux_hello.h"
 #include "aw_mux_impl.h" /* the counters are compared with the channels */
-#include "aw_resume.h"
 #include <stdlib.h>
 
 typedef struct subject {

@@ -2,6 +2,7 @@
 
 #include "aw_bytes.h"
 #include "aw_error.h"
+#include "aw_json_impl.h"
 #include "aw_json_keys.h"
 #include <math.h>
 

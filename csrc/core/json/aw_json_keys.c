@@ -1,4 +1,5 @@
 #include "aw_json_keys.h"
+#include "aw_json_impl.h"
 
 #include "aw_error.h"
 

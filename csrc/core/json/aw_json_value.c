@@ -2,7 +2,7 @@
 
 #include "aw_bytes.h"
 #include "aw_error.h"
-#include "aw_json_keys.h"
+#include "aw_json_impl.h"
 #include <stdlib.h>
 
 /* 767 significant digits decide the rounding of any double; what follows them

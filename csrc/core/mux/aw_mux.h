@@ -34,6 +34,10 @@
  * enough if a close code says the same verdict twice. */
 #define AW_MUX_LOSSES 16
 
+#define AW_EPOCH_TEXT 32 /* hex digits of an epoch */
+#define AW_KEY_BYTES 16
+#define AW_FLOW_DELAY_MS 50 /* the longest an acknowledgement waits */
+
 /* Close codes of ours (docs/wire.md section 7). */
 #define AW_CLOSE_SUPERSEDED 4001
 #define AW_CLOSE_SEQUENCE 4002
@@ -47,6 +51,7 @@ typedef struct aw_refusal aw_refusal;
 typedef struct aw_control aw_control;
 typedef struct aw_draft aw_draft;
 typedef struct aw_limits aw_limits;
+typedef struct aw_hello aw_hello; /* aw_mux_hello.h */
 
 /* What an end takes of one message; whoever sends more is refused. */
 struct aw_limits {
@@ -75,9 +80,9 @@ struct aw_mux_options {
   size_t log_bytes, session_bytes, control_bytes;
   unsigned window_ms;
   /* Entropy, each of its own: what one gives away tells nothing of another. */
-  uint8_t seed[32];     /* of ids, which every peer sees */
-  uint8_t map_seed[16]; /* of the table of scopes, which none must know */
-  uint8_t key[16];      /* client: the session's key */
+  uint8_t seed[32];          /* of ids, which every peer sees */
+  uint8_t map_seed[16];      /* of the table of scopes, which none must know */
+  uint8_t key[AW_KEY_BYTES]; /* client: the session's key */
 };
 
 struct aw_mux_sink {
@@ -148,9 +153,26 @@ void aw_mux_clock(aw_mux *mux, uint64_t now_ms, int64_t wall_ms);
 
 /* A connection is there. Base protocol, or the extended one's client, which
  * queues its hello. *generation names the connection: what comes for an older
- * one is refused from now on. An extended server attaches with aw_mux_accept
- * (aw_hello.h), because the hello tells which session the connection is for. */
+ * one is refused from now on. An extended server attaches with aw_mux_accept,
+ * because the hello tells which session the connection is for. */
 int aw_mux_attach(aw_mux *mux, bool extended, uint32_t *generation);
+
+/* Is this hello older than one that was accepted? It was held up on a
+ * connection that its client has long given up: whoever takes connections for
+ * the session closes it and leaves the present one alone. */
+bool aw_mux_is_stale(const aw_mux *mux, const aw_hello *hello);
+
+/* Attaches a connection to the server's session that the hello asks for: an
+ * old one, or a new mux. `epoch` names this life of the server; a new mux adds
+ * its own part to it, because a session that was given up and made anew has
+ * lost its logs as well. Queues the welcome; older generations are dead from
+ * now on. AW_E_CLOSED: abandoned, or the hello is stale; the present connection
+ * goes on. AW_E_NOMEM: this connection is dead, the session is not. */
+int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
+                  uint32_t *generation);
+
+/* The session's id, for logs and tests. */
+const aw_uuid *aw_mux_connection_id(const aw_mux *mux);
 
 /* The connection is gone. Base: every open scope ends with `error`. Extended:
  * all is kept for the next attach. Of an older generation: nothing. */

@@ -1,5 +1,13 @@
-/* The inside of aw_mux, shared by aw_mux.c, aw_mux_receive.c, aw_mux_send.c
- * and aw_resume.c. Nobody else includes this. */
+/* The struct behind aw_mux.h, for aw_mux.c and the parts of it that aw_mux_*.c
+ * are. Nobody else includes this. Each part calls only those above which it
+ * stands:
+ *
+ *   write  receive  attach              what the owner calls
+ *   resume                              hello and welcome
+ *   flow  gap                           link messages
+ *   send  limits                        drafts
+ *   scope                               from the first message to the tombstone
+ *   wake  fold  news  refuse  blame     who waits, and what has happened */
 #ifndef AW_MUX_IMPL_H
 #define AW_MUX_IMPL_H
 
@@ -67,10 +75,10 @@ struct aw_mux {
   uint64_t flow_at;                     /* when a flow is due; UINT64_MAX */
   bool flow_now;
 
-  /* The resumable session (aw_resume.c). */
+  /* The resumable session (aw_mux_resume.c). */
   aw_uuid connection_id;
-  char epoch[33];          /* the server's, as known; "" when none */
-  uint32_t generation;     /* of the connection that is attached */
+  char epoch[AW_EPOCH_TEXT + 1]; /* the server's, as known; "" when none */
+  uint32_t generation;           /* of the connection that is attached */
   uint64_t attempt;        /* server: of the hello that was accepted last */
   bool welcomed;           /* client: this session was welcomed once */
   unsigned peer_window_ms; /* client: as the last welcome said */
@@ -79,7 +87,7 @@ struct aw_mux {
   aw_limits peer;
   bool knows_peer, is_peer_given;
 
-  /* Which message ends connections (aw_blame.c). Entries carry the turn in
+  /* Which message ends connections (aw_mux_blame.c). Entries carry the turn in
    * which they were written last. */
   uint32_t turn;          /* of the entry written last */
   uint32_t turn_begun;    /* when this connection began */
@@ -140,9 +148,6 @@ static inline bool mux_has_in_room(const aw_mux *mux) {
                                           pool->members, mux->in_bytes);
 }
 
-/* Drops the oldest message of the channel's inbox. */
-void mux_drop_message(aw_channel *channel);
-
 /* What the peer may send on this connection in all, as things stand: what came
  * and what there is room for. It never shrinks while a connection lasts. */
 static inline uint64_t mux_grantable(const aw_mux *mux) {
@@ -176,70 +181,12 @@ static inline aw_credit mux_confirmed(const aw_channel *channel) {
   return channel->manual && !channel->released ? channel->confirmed : consumed;
 }
 
-/* aw_mux.c */
-void mux_raise(aw_channel *channel, unsigned events);
-void mux_end_channel(aw_channel *channel, int error);
-void mux_settle(aw_channel *channel); /* frees what a released one needs not */
-void mux_credit_back(aw_mux *mux);    /* something was consumed or dropped */
-void mux_trim_tombs(aw_mux *mux);
-void mux_notice(aw_mux *mux, enum aw_mux_notice notice);
-int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
-                    aw_channel **out);
-void mux_bury(aw_channel *channel);
-void mux_drop_log(aw_channel *channel);
-void mux_begin_connection(aw_mux *mux, bool extended);
-
-/* aw_mux_send.c */
-void mux_wake_writer(aw_channel *channel);
-void mux_wake_parked(aw_mux *mux); /* the connection's credit has grown */
-void mux_trim(aw_channel *channel, uint64_t sequence);
-void mux_wake_sender(aw_channel *channel);
-void mux_wake_starved(aw_mux *mux);
-void mux_wake_hungry(aw_mux *mux); /* the session's log has become smaller */
-
-bool mux_has_window(const aw_mux *mux, const aw_channel *channel);
-bool mux_is_log_full(const aw_channel *channel);
-
-/* aw_mux_receive.c */
-int mux_receive_control(aw_mux *mux, const aw_envelope *envelope,
-                        const char *text, size_t len);
-
-/* aw_resume.c */
-int mux_receive_link(aw_mux *mux, const aw_envelope *envelope, const char *text,
-                     size_t len);
-int mux_begin_link(aw_mux *mux, const char *type, aw_draft *draft);
-int mux_end_link(aw_draft *draft, int rc);
-void mux_lose(aw_channel *channel);
-void mux_queue_flow(aw_channel *channel, bool now);
-void mux_write_flow(aw_mux *mux);
-int mux_say_hello(aw_mux *mux);
-
-/* aw_blame.c */
-void blame_begin(aw_mux *mux); /* a connection begins */
-/* A log is dropped or folded. What ended the last connection may be gone with
- * it, and who is left must not be taken for it. */
-void blame_forget(aw_mux *mux);
-/* The scope's next entry was not received: was it written before? */
-void blame_suspect(const aw_channel *channel);
-void blame_judge(aw_mux *mux); /* all scopes were seen */
-/* Ends a scope whose log the peer cannot have; the peer is told by a flow. */
-void mux_give_up_log(aw_channel *channel, int error);
-
-/* aw_limits.c */
-bool limits_hold(const aw_mux *mux, aw_draft *draft, size_t len);
-void limits_put(const aw_mux *mux, aw_buf *out, int *rc);
-void limits_of_base(aw_mux *mux);
-void limits_learn(aw_mux *mux, const aw_limits *limits);
-extern const aw_limits limits_untold; /* what absent members stand for */
-
-/* aw_fold.c */
-bool mux_has_fold_room(const aw_draft *draft);
-void mux_fold(aw_draft *draft); /* its entry takes the log's place */
-/* The number behind which a peer that has `received` goes on: itself, or that
- * to which a state stands for all; then the gap has to be announced. */
-uint64_t mux_skip_folded(const aw_channel *channel, uint64_t received);
-int mux_announce_gap(aw_channel *channel, uint64_t received);
-struct link_reader;
-int mux_receive_gap(aw_mux *mux, const struct link_reader *in);
+/* Something was consumed or dropped: the connection's credit may be due. */
+static inline void mux_credit_back(aw_mux *mux) {
+  if (mux->extended && mux_grantable(mux) - mux->conn_granted >=
+                           mux->options.inbound_bytes / 2) {
+    mux->flow_now = true;
+  }
+}
 
 #endif

@@ -1,91 +1,10 @@
+#include "aw_mux_flow.h"
+#include "aw_mux_gap.h"
 #include "aw_mux_impl.h"
-#include "aw_resume.h"
-
-static enum aw_refusal_class classify(int code) {
-  switch (code) {
-  case AW_E_VERSION_MISMATCH:
-    return AW_REFUSED_VERSION;
-  case AW_E_INVALID_REQUEST:
-    return AW_REFUSED_INVALID;
-  case AW_E_INVALID_SEQUENCE:
-  case AW_E_DUPLICATE_SEQUENCE:
-  case AW_E_SEQUENCE_GAP:
-    return AW_REFUSED_SEQUENCE;
-  case AW_E_UNKNOWN_SCOPE:
-    return AW_REFUSED_UNKNOWN;
-  case AW_E_EXISTS:
-    return AW_REFUSED_EXISTS;
-  case AW_E_LIMIT:
-    return AW_REFUSED_LIMIT;
-  default:
-    return code <= AW_E_JSON_SYNTAX && code >= AW_E_JSON_DUPLICATE
-               ? AW_REFUSED_JSON
-               : AW_REFUSED_OTHER;
-  }
-}
-
-/* Queues a refusal for the owner to answer. A flood is counted, not queued:
- * the answers would only help whoever sends it. */
-static void refuse(aw_mux *mux, const aw_envelope *envelope,
-                   const aw_envelope_error *error, bool known) {
-  mux->stats.refused[classify(error->code)]++;
-  mux->stats.uncredited++;
-  if (mux->refusal_count == AW_MUX_REFUSALS_MAX) {
-    mux->stats.unanswered++;
-    return;
-  }
-  aw_refusal refusal = (aw_refusal){.code = error->code,
-                                    .kind = envelope->kind,
-                                    .id = envelope->id,
-                                    .message_id = envelope->message_id,
-                                    .has_scope = envelope->has_scope,
-                                    .has_message_id = envelope->has_message_id,
-                                    .known = known,
-                                    .consumed = envelope->refused != NULL,
-                                    .sequence = envelope->sequence,
-                                    .offset = error->offset,
-                                    .field = error->field,
-                                    .what = error->what};
-  if (envelope->type != NULL) {
-    refusal.type_len = (unsigned)envelope->type_len;
-    memcpy(refusal.type, envelope->type, envelope->type_len);
-  }
-  if (aw_buf_append(&mux->refusals, &refusal, sizeof refusal) != AW_OK) {
-    mux->stats.unanswered++;
-    return;
-  }
-  mux->refusal_count++;
-}
-
-static void refuse_code(aw_mux *mux, const aw_envelope *envelope, int code,
-                        bool known) {
-  aw_envelope_error error = {.code = code, .what = aw_error_text(code)};
-  if (classify(code) == AW_REFUSED_SEQUENCE) {
-    error.field = "sequence";
-  }
-  refuse(mux, envelope, &error, known);
-}
-
-/* Unsequenced messages have an inbox of their own, bounded, because no credit
- * covers them; what does not fit is dropped and counted. */
-int mux_receive_control(aw_mux *mux, const aw_envelope *envelope,
-                        const char *text, size_t len) {
-  aw_channel *inbox = mux->control_in;
-  mux->stats.uncredited++;
-  if (aw_buf_len(&inbox->inbox) >= mux->options.control_bytes) {
-    mux->stats.unanswered++;
-    return AW_OK;
-  }
-  control_scope scope = {envelope->kind, envelope->id};
-  int rc = aw_buf_reserve(&mux->control_scopes, sizeof scope);
-  if (rc == AW_OK) {
-    rc = aw_channel_store(inbox, envelope, &mux->tape, text, len, false);
-  }
-  if (rc == AW_OK) {
-    rc = aw_buf_append(&mux->control_scopes, &scope, sizeof scope);
-  }
-  return rc;
-}
+#include "aw_mux_news.h"
+#include "aw_mux_refuse.h"
+#include "aw_mux_resume.h"
+#include "aw_mux_scope.h"
 
 /* A refusal takes its place in the scope, so that its reader finds the hole. */
 static int store(aw_channel *channel, const aw_envelope *envelope,
@@ -96,7 +15,7 @@ static int store(aw_channel *channel, const aw_envelope *envelope,
   }
   int rc = aw_channel_store_refused(channel, envelope, len, ends);
   if (rc == AW_OK) {
-    refuse(mux, envelope, envelope->refused, true);
+    mux_refuse(mux, envelope, envelope->refused, true);
   }
   return rc;
 }
@@ -193,7 +112,7 @@ static int deliver_late(aw_channel *channel, const aw_envelope *envelope,
   if (opens_anew(channel, envelope, flags)) {
     channel->mute = true;
     aw_node_remove(&channel->flow_node);
-    refuse_code(mux, envelope, AW_E_EXISTS, true);
+    mux_refuse_code(mux, envelope, AW_E_EXISTS, true);
     mux_credit_back(mux);
     return AW_OK;
   }
@@ -229,9 +148,9 @@ static int misnumbered(aw_channel *channel, const aw_envelope *envelope,
     return mux_receive_control(mux, envelope, text, len);
   }
   bool again = (flags & AW_TYPE_OPENS) != 0 && envelope->sequence == 1;
-  refuse_code(mux, envelope,
-              again && code == AW_E_DUPLICATE_SEQUENCE ? AW_E_EXISTS : code,
-              true);
+  mux_refuse_code(mux, envelope,
+                  again && code == AW_E_DUPLICATE_SEQUENCE ? AW_E_EXISTS : code,
+                  true);
   return AW_OK;
 }
 
@@ -261,20 +180,20 @@ static int open_inbound(aw_mux *mux, const aw_envelope *envelope,
                         const char *text, size_t len, unsigned flags) {
   if ((flags & AW_TYPE_OPENS) == 0) {
     if (envelope->refused != NULL) {
-      refuse(mux, envelope, envelope->refused, false);
+      mux_refuse(mux, envelope, envelope->refused, false);
       return AW_OK;
     }
     if (mux->extended) {
       return late(mux); /* a scope that we have forgotten since */
     }
-    refuse_code(mux, envelope, AW_E_UNKNOWN_SCOPE, false);
+    mux_refuse_code(mux, envelope, AW_E_UNKNOWN_SCOPE, false);
     return AW_OK;
   }
   if (envelope->sequence != 1) {
-    refuse_code(mux, envelope,
-                envelope->sequence == 0 ? AW_E_INVALID_SEQUENCE
-                                        : AW_E_SEQUENCE_GAP,
-                false);
+    mux_refuse_code(mux, envelope,
+                    envelope->sequence == 0 ? AW_E_INVALID_SEQUENCE
+                                            : AW_E_SEQUENCE_GAP,
+                    false);
     return AW_OK;
   }
   aw_channel *channel = NULL;
@@ -282,7 +201,7 @@ static int open_inbound(aw_mux *mux, const aw_envelope *envelope,
                ? mux_add_channel(mux, envelope->kind, &envelope->id, &channel)
                : AW_E_LIMIT;
   if (rc == AW_E_LIMIT || rc == AW_E_EXISTS) {
-    refuse_code(mux, envelope, rc, rc == AW_E_EXISTS);
+    mux_refuse_code(mux, envelope, rc, rc == AW_E_EXISTS);
     return AW_OK;
   }
   if (rc != AW_OK) {
@@ -328,7 +247,7 @@ static int receive_scoped(aw_mux *mux, const aw_envelope *envelope,
       count_floating(channel, envelope, len);
     }
     if (envelope->refused != NULL) {
-      refuse(mux, envelope, envelope->refused, channel != NULL);
+      mux_refuse(mux, envelope, envelope->refused, channel != NULL);
       return AW_OK;
     }
     return mux_receive_control(mux, envelope, text, len);
@@ -350,10 +269,6 @@ static int receive_scoped(aw_mux *mux, const aw_envelope *envelope,
   return deliver(channel, envelope, text, len, flags);
 }
 
-static bool is_json_error(int code) {
-  return classify(code) == AW_REFUSED_JSON;
-}
-
 /* What is no JSON names its scope and number at best. A base peer hears no more
  * of it than that; an extended one would send it again for ever, so the number
  * is taken. */
@@ -363,7 +278,7 @@ static int receive_unreadable(aw_mux *mux, aw_envelope *envelope,
   if (error->code == AW_E_NOMEM) {
     return AW_E_NOMEM;
   }
-  bool unreadable = is_json_error(error->code) || error->code == AW_E_LIMIT;
+  bool unreadable = mux_is_json_error(error->code) || error->code == AW_E_LIMIT;
   if (!unreadable && envelope->type != NULL && is_error_frame(envelope)) {
     envelope->kind = AW_KIND_LINK;
     envelope->payload = 0; /* the frame itself */
@@ -390,7 +305,7 @@ static int receive_unreadable(aw_mux *mux, aw_envelope *envelope,
   }
   bool known = envelope->has_scope && scoped &&
                aw_map_get(&mux->channels, envelope->kind, &envelope->id);
-  refuse(mux, envelope, error, known);
+  mux_refuse(mux, envelope, error, known);
   return AW_OK;
 }
 
@@ -446,6 +361,29 @@ static bool is_too_long(const aw_mux *mux, const char *text, size_t len) {
           !aw_envelope_is_link(text, len));
 }
 
+static bool is_type(const aw_envelope *envelope, const char *type) {
+  return envelope->type_len == strlen(type) &&
+         memcmp(envelope->type, type, envelope->type_len) == 0;
+}
+
+static int mux_receive_link(aw_mux *mux, const aw_envelope *envelope,
+                            const char *text, size_t len) {
+  mux_link_reader in = {mux->tape.tokens, envelope->payload, text};
+  if (is_type(envelope, "flow")) {
+    return mux_receive_flow(mux, &in);
+  }
+  if (is_type(envelope, "welcome")) {
+    return mux_receive_welcome(mux, &in);
+  }
+  if (is_type(envelope, "gap")) {
+    return mux_receive_gap(mux, &in);
+  }
+  if (is_type(envelope, "goodbye")) {
+    return mux_receive_control(mux, envelope, text, len); /* the owner's */
+  }
+  return AW_E_REFUSED; /* a hello in mid-session, or nothing we know */
+}
+
 static int receive_text(aw_mux *mux, char *text, size_t len) {
   aw_envelope envelope;
   aw_envelope_error error;
@@ -459,7 +397,7 @@ static int receive_text(aw_mux *mux, char *text, size_t len) {
       mux->stats.uncredited++;
       return mux_receive_link(mux, &envelope, text, len);
     }
-    refuse_code(mux, &envelope, AW_E_UNSUPPORTED, false);
+    mux_refuse_code(mux, &envelope, AW_E_UNSUPPORTED, false);
     return AW_OK;
   }
   if (mux->link == AW_LINK_AWAIT_WELCOME) {

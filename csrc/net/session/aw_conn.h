@@ -4,7 +4,7 @@
 #define AW_CONN_H
 
 #include "aw_mux.h"
-#include "aw_resume.h"
+#include "aw_mux_hello.h"
 #include "aw_transport.h"
 
 typedef struct aw_conn aw_conn;

@@ -1,6 +1,7 @@
+#include "aw_mux_hello.h"
 #include "aw_error.h"
-#include "aw_resume.h"
-#include "aw_resume_impl.h"
+#include "aw_mux_limits.h"
+#include "aw_mux_link_text.h"
 #include <string.h>
 
 void aw_hello_init(aw_hello *hello, const aw_mem *mem, size_t scopes_max) {
@@ -63,24 +64,24 @@ static int add_scope(aw_hello *hello, const aw_hello_scope *scope) {
   return AW_OK;
 }
 
-static int read_scopes(aw_hello *hello, const link_reader *in) {
-  link_list list;
-  if (!link_list_open(in, "scopes", &list)) {
+static int read_scopes(aw_hello *hello, const mux_link_reader *in) {
+  mux_link_list list;
+  if (!mux_link_list_open(in, "scopes", &list)) {
     return AW_E_REFUSED;
   }
-  for (unsigned row = 0; link_list_next(&list); row++) {
+  for (unsigned row = 0; mux_link_list_next(&list); row++) {
     aw_hello_scope scope = {.received = 0};
     if (row == AW_HELLO_PAGE ||
-        !link_item_scope(&list, &scope.kind, &scope.id) ||
-        !link_item_number(&list, 2, &scope.received) ||
-        !link_item_number(&list, 3, &scope.limit.sequence) ||
-        !link_item_number(&list, 4, &scope.limit.bytes) ||
-        !link_item_number(&list, 5, &scope.sent_first) ||
-        !link_item_number(&list, 6, &scope.sent_last)) {
+        !mux_link_item_scope(&list, &scope.kind, &scope.id) ||
+        !mux_link_item_number(&list, 2, &scope.received) ||
+        !mux_link_item_number(&list, 3, &scope.limit.sequence) ||
+        !mux_link_item_number(&list, 4, &scope.limit.bytes) ||
+        !mux_link_item_number(&list, 5, &scope.sent_first) ||
+        !mux_link_item_number(&list, 6, &scope.sent_last)) {
       return AW_E_REFUSED;
     }
     size_t len = 0;
-    const char *birth = link_item_string(&list, 7, &len);
+    const char *birth = mux_link_item_string(&list, 7, &len);
     if (birth != NULL && aw_uuid_parse(&scope.birth, birth, len) != AW_OK) {
       return AW_E_REFUSED;
     }
@@ -93,19 +94,20 @@ static int read_scopes(aw_hello *hello, const link_reader *in) {
 }
 
 /* What may be absent; what is there has to be right. */
-static int read_terms(aw_hello *hello, const link_reader *in,
+static int read_terms(aw_hello *hello, const mux_link_reader *in,
                       const char **why) {
   size_t len = 0;
   hello->max_inbound_bytes = AW_MUX_INBOUND_BYTES;
   hello->attempt = 0;
   *why = "hello: a member is not what it has to be";
-  if (!link_may_number(in, "max_inbound_bytes", &hello->max_inbound_bytes) ||
-      !link_may_number(in, "attempt", &hello->attempt) ||
-      !limits_read(in, &hello->limits)) {
+  if (!mux_link_may_number(in, "max_inbound_bytes",
+                           &hello->max_inbound_bytes) ||
+      !mux_link_may_number(in, "attempt", &hello->attempt) ||
+      !mux_limits_read(in, &hello->limits)) {
     return AW_E_REFUSED;
   }
-  if (link_has(in, "epoch")) {
-    const char *epoch = link_string(in, "epoch", &len);
+  if (mux_link_has(in, "epoch")) {
+    const char *epoch = mux_link_string(in, "epoch", &len);
     if (epoch == NULL || len > AW_EPOCH_TEXT) {
       return AW_E_REFUSED;
     }
@@ -117,10 +119,10 @@ static int read_terms(aw_hello *hello, const link_reader *in,
 
 /* The first page names the session; later ones have to name the same. */
 static int read_identity(aw_hello *hello, const aw_envelope *envelope,
-                         const link_reader *in, const char **why) {
+                         const mux_link_reader *in, const char **why) {
   uint8_t key[AW_KEY_BYTES];
   size_t len = 0;
-  const char *text = link_string(in, "key", &len);
+  const char *text = mux_link_string(in, "key", &len);
   if (text == NULL || !read_hex(text, len, key, sizeof key)) {
     *why = "hello: key is not 32 hex digits";
     return AW_E_REFUSED;
@@ -150,7 +152,7 @@ int aw_hello_read(aw_hello *hello, char *text, size_t len, const char **why) {
     *why = "the first message of agentwire.v1 is a hello";
     return AW_E_REFUSED;
   }
-  link_reader in = {hello->tape.tokens, envelope.payload, text};
+  mux_link_reader in = {hello->tape.tokens, envelope.payload, text};
   rc = read_identity(hello, &envelope, &in, why);
   if (rc != AW_OK) {
     return rc;
@@ -164,5 +166,5 @@ int aw_hello_read(aw_hello *hello, char *text, size_t len, const char **why) {
     return rc;
   }
   *why = NULL;
-  return link_true(&in, "more") ? AW_E_AGAIN : AW_OK;
+  return mux_link_true(&in, "more") ? AW_E_AGAIN : AW_OK;
 }

@@ -2,7 +2,7 @@
  * (docs/wire.md section 7, "What cannot be taken"). A peer receives in order:
  * of what a connection carried in vain, the entry that was written first is the
  * one at which it ended. */
-#include "aw_mux_impl.h"
+#include "aw_mux_blame.h"
 
 #define TURN_MASK 0x7fffffffu
 
@@ -14,7 +14,7 @@ void aw_mux_blame(aw_mux *mux, uint32_t generation, int code) {
 
 /* A connection on which nothing was written proves nothing, so the one before
  * it stays to be judged. */
-void blame_begin(aw_mux *mux) {
+void mux_blame_begin(aw_mux *mux) {
   if (mux->turn != mux->turn_begun) {
     mux->carried = true;
     mux->carried_from = mux->turn_begun;
@@ -25,13 +25,7 @@ void blame_begin(aw_mux *mux) {
   mux->suspect = (aw_blame){.sequence = 0};
 }
 
-void blame_forget(aw_mux *mux) {
-  if (mux->link == AW_LINK_DETACHED) {
-    mux->loss_code = 0;
-  }
-}
-
-void blame_suspect(const aw_channel *channel) {
+void mux_blame_suspect(const aw_channel *channel) {
   aw_mux *mux = channel->mux;
   const aw_entry *entry = aw_channel_unsent(channel);
   if (!mux->carried || entry == NULL) {
@@ -76,37 +70,13 @@ static bool count_loss(aw_mux *mux, aw_channel *channel) {
   return again || channel->losses >= AW_MUX_LOSSES;
 }
 
-static void give_up(aw_channel *channel) {
-  if (channel->done_there) {
-    channel->cut_off = true; /* what it has for us is still to come */
-    mux_drop_log(channel);
-  } else if (!channel->given_up) {
-    channel->mux->stats.undeliverable++;
-    mux_give_up_log(channel, AW_E_UNDELIVERABLE);
-  }
-}
-
-void blame_judge(aw_mux *mux) {
+aw_channel *mux_blame_judge(aw_mux *mux) {
   bool carried = mux->carried && !is_neutral(mux->loss_of);
   mux->carried = false;
   if (!carried || mux->suspect.sequence == 0) {
-    return;
+    return NULL;
   }
   aw_channel *channel =
       aw_map_get(&mux->channels, mux->suspect.kind, &mux->suspect.id);
-  if (channel != NULL && count_loss(mux, channel)) {
-    give_up(channel);
-  }
-}
-
-/* The peer hears of it by `let_go`, as of any scope without a last word; after
- * the next resume it is a scope that was not named, or that is lost. */
-void mux_give_up_log(aw_channel *channel, int error) {
-  mux_end_channel(channel, error);
-  channel->given_up = true;
-  channel->manual = false;
-  channel->told = false;
-  mux_drop_log(channel);
-  mux_queue_flow(channel, true);
-  mux_settle(channel);
+  return channel != NULL && count_loss(mux, channel) ? channel : NULL;
 }

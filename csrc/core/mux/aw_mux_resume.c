@@ -1,236 +1,17 @@
-#include "aw_resume.h"
-#include "aw_mux_impl.h"
-#include "aw_resume_impl.h"
+#include "aw_mux_resume.h"
+#include "aw_mux_blame.h"
+#include "aw_mux_flow.h"
+#include "aw_mux_fold.h"
+#include "aw_mux_gap.h"
+#include "aw_mux_limits.h"
+#include "aw_mux_news.h"
+#include "aw_mux_scope.h"
+#include "aw_mux_send.h"
+#include "aw_mux_wake.h"
 
 const aw_uuid *aw_mux_connection_id(const aw_mux *mux) {
   return &mux->connection_id;
 }
-
-/* Begins a link message; the control queue's cap is not asked, because hellos
- * and flows are bounded by the number of scopes. */
-int mux_begin_link(aw_mux *mux, const char *type, aw_draft *draft) {
-  size_t cap = mux->options.control_bytes;
-  mux->options.control_bytes = SIZE_MAX;
-  int rc = aw_mux_begin_control(mux, AW_KIND_LINK, &mux->connection_id, type,
-                                strlen(type), NULL, draft);
-  mux->options.control_bytes = cap;
-  draft->is_link = true;
-  return rc;
-}
-
-int mux_end_link(aw_draft *draft, int rc) {
-  if (rc != AW_OK) {
-    aw_draft_cancel(draft);
-    return rc;
-  }
-  return aw_draft_commit(draft);
-}
-
-/* What the peer may send from now on: absolute, and it only grows. */
-static void grant(aw_channel *channel) {
-  const aw_mux_options *options = &channel->mux->options;
-  aw_credit done = mux_confirmed(channel);
-  uint64_t sequence = done.sequence + options->window_messages;
-  uint64_t bytes = done.bytes + options->window_bytes;
-  if (sequence > channel->granted.sequence) {
-    channel->granted.sequence = sequence;
-  }
-  if (bytes > channel->granted.bytes) {
-    channel->granted.bytes = bytes;
-  }
-}
-
-static void allow(aw_channel *channel, uint64_t sequence, uint64_t bytes) {
-  if (sequence > channel->allowed.sequence) {
-    channel->allowed.sequence = sequence;
-  }
-  if (bytes > channel->allowed.bytes) {
-    channel->allowed.bytes = bytes;
-  }
-}
-
-/* ---------------------------------------------------------------- flow -- */
-
-void mux_queue_flow(aw_channel *channel, bool now) {
-  aw_mux *mux = channel->mux;
-  /* A flow names an id, not a life: what is said of this one must not be taken
-   * for a newer one that the peer may have. */
-  if (channel->mute || channel->error == AW_E_LOST) {
-    return;
-  }
-  if (!aw_node_queued(&channel->flow_node)) {
-    aw_queue_push(&mux->flows, &channel->flow_node);
-  }
-  if (now) {
-    mux->flow_now = true;
-  } else if (mux->flow_at == UINT64_MAX) {
-    mux->flow_at = mux->now_ms + AW_FLOW_DELAY_MS;
-  }
-}
-
-/* A peer that has our terminal message drops its log by itself. It may open
- * the id anew at once, and must not take this life's numbers for that one's. */
-static bool is_settled(const aw_channel *channel) {
-  return channel->ended_here && !channel->given_up &&
-         aw_channel_unsent(channel) == NULL;
-}
-
-static void drop_settled(aw_mux *mux) {
-  aw_node *next = NULL;
-  for (aw_node *node = aw_queue_first(&mux->flows); node != NULL; node = next) {
-    next = aw_queue_next(&mux->flows, node);
-    if (is_settled(AW_CONTAINER(node, aw_channel, flow_node))) {
-      aw_node_remove(node);
-    }
-  }
-}
-
-/* Both ends have let go of a scope that never had a terminal message (a refused
- * opening, an abort of its own): it is over without one. */
-static void end_let_go(aw_channel *channel) {
-  if (channel->told && channel->peer_gone) {
-    mux_end_channel(channel, AW_E_CLOSED);
-    mux_drop_log(channel);
-    mux_settle(channel);
-  }
-}
-
-/* The peer has let go, and had our application consume all that it sent: what
- * we would send now it would drop. A terminal message that is on its way goes
- * on, because its acknowledgement is the end that both can know. */
-static void heed_let_go(aw_channel *channel) {
-  if (channel->peer_gone && !channel->released &&
-      channel->state == AW_CHANNEL_OPEN) {
-    mux_end_channel(channel, AW_E_CLOSED);
-    mux_drop_log(channel);
-  }
-  end_let_go(channel);
-}
-
-static void put_flow_scope(aw_buf *out, aw_channel *channel, int *rc) {
-  grant(channel);
-  uint64_t numbers[] = {mux_confirmed(channel).sequence,
-                        channel->granted.sequence, channel->granted.bytes};
-  link_put_scope(out, channel->kind, &channel->id, rc);
-  for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-    link_put(out, ",", rc);
-    link_put_number(out, numbers[i], rc);
-  }
-  link_put(out, mux_has_let_go(channel) ? ",1]" : "]", rc);
-}
-
-/* The scopes leave the queue only when their page is whole. */
-static int write_flow_page(aw_mux *mux) {
-  aw_draft draft;
-  int rc = mux_begin_link(mux, "flow", &draft);
-  if (rc != AW_OK) {
-    return rc;
-  }
-  link_put(draft.out, "{\"scopes\":[", &rc);
-  unsigned count = 0;
-  for (aw_node *node = aw_queue_first(&mux->flows);
-       node != NULL && count < AW_FLOW_PAGE && rc == AW_OK;
-       node = aw_queue_next(&mux->flows, node)) {
-    link_put(draft.out, count++ > 0 ? "," : "", &rc);
-    put_flow_scope(draft.out, AW_CONTAINER(node, aw_channel, flow_node), &rc);
-  }
-  uint64_t limit = mux_grantable(mux);
-  link_put(draft.out, "],\"connection_limit_bytes\":", &rc);
-  link_put_number(draft.out, limit, &rc);
-  link_put(draft.out, "}", &rc);
-  rc = mux_end_link(&draft, rc);
-  if (rc != AW_OK) {
-    return rc;
-  }
-  mux->conn_granted = limit;
-  while (count-- > 0) {
-    aw_node *node = aw_queue_pop(&mux->flows);
-    aw_channel *channel = AW_CONTAINER(node, aw_channel, flow_node);
-    channel->flow_acked = mux_confirmed(channel).sequence;
-    channel->told = mux_has_let_go(channel);
-    end_let_go(channel);
-  }
-  return AW_OK;
-}
-
-void mux_write_flow(aw_mux *mux) {
-  if (mux->link != AW_LINK_EXTENDED) {
-    return;
-  }
-  mux->flow_now = false;
-  mux->flow_at = UINT64_MAX;
-  drop_settled(mux);
-  /* Each scope once: what it has to say after that waits for the delay, as all
-   * does when there is no memory. */
-  size_t pages = mux->channels.count / AW_FLOW_PAGE + 1;
-  while (!aw_queue_empty(&mux->flows) ||
-         mux_grantable(mux) - mux->conn_granted >=
-             mux->options.inbound_bytes / 2) {
-    if (pages-- == 0 || write_flow_page(mux) != AW_OK) {
-      mux->flow_at = mux->now_ms + AW_FLOW_DELAY_MS;
-      return;
-    }
-  }
-  mux_trim_tombs(mux);
-}
-
-/* What was to be acknowledged when the last connection went. */
-static void resume_flows(aw_mux *mux) {
-  mux->flow_now = mux->flow_now || !aw_queue_empty(&mux->flows);
-}
-
-static int receive_flow(aw_mux *mux, const link_reader *in) {
-  link_list list;
-  uint64_t limit = 0;
-  if (!link_list_open(in, "scopes", &list)) {
-    return AW_E_REFUSED;
-  }
-  for (unsigned row = 0; link_list_next(&list); row++) {
-    enum aw_kind kind;
-    aw_uuid id;
-    uint64_t acked = 0, sequence = 0, bytes = 0, let_go = 0;
-    if (row == AW_FLOW_PAGE || !link_item_scope(&list, &kind, &id) ||
-        !link_item_number(&list, 2, &acked) ||
-        !link_item_number(&list, 3, &sequence) ||
-        !link_item_number(&list, 4, &bytes)) {
-      return AW_E_REFUSED;
-    }
-    aw_channel *channel = aw_map_get(&mux->channels, kind, &id);
-    if (channel == NULL || acked > channel->out.last) {
-      continue; /* of an earlier life, or of a scope forgotten since */
-    }
-    allow(channel, sequence, bytes);
-    channel->acked = channel->acked || acked > 0;
-    mux_trim(channel, acked);
-    if (aw_channel_unsent(channel) != NULL) {
-      mux_wake_writer(channel);
-    }
-    channel->peer_gone = link_item_number(&list, 5, &let_go) && let_go == 1;
-    mux_settle(channel);
-    heed_let_go(channel);
-  }
-  if (!link_may_number(in, "connection_limit_bytes", &limit)) {
-    return AW_E_REFUSED;
-  }
-  if (limit > mux->conn_allowed) {
-    mux->conn_allowed = limit;
-    mux_wake_parked(mux);
-  }
-  return AW_OK;
-}
-
-uint64_t aw_mux_deadline(const aw_mux *mux) {
-  return mux->flow_at;
-}
-
-void aw_mux_tick(aw_mux *mux) {
-  if (mux->now_ms >= mux->flow_at) {
-    mux->flow_at = UINT64_MAX;
-    mux->flow_now = true;
-  }
-}
-
-/* --------------------------------------------------------------- hello -- */
 
 /* A scope that is over and owes nothing needs no resuming. */
 static bool needs_resume(const aw_channel *channel) {
@@ -238,20 +19,20 @@ static bool needs_resume(const aw_channel *channel) {
 }
 
 static void put_hello_scope(aw_buf *out, aw_channel *channel, int *rc) {
-  grant(channel);
+  mux_grant(channel);
   uint64_t numbers[] = {channel->in.last, channel->granted.sequence,
                         channel->granted.bytes, channel->first_logged,
                         channel->out.last};
-  link_put_scope(out, channel->kind, &channel->id, rc);
+  mux_link_put_scope(out, channel->kind, &channel->id, rc);
   for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-    link_put(out, ",", rc);
-    link_put_number(out, numbers[i], rc);
+    mux_link_put(out, ",", rc);
+    mux_link_put_number(out, numbers[i], rc);
   }
   if (!aw_uuid_is_nil(&channel->birth)) {
-    link_put(out, ",", rc);
-    link_put_uuid(out, &channel->birth, rc);
+    mux_link_put(out, ",", rc);
+    mux_link_put_uuid(out, &channel->birth, rc);
   }
-  link_put(out, "]", rc);
+  mux_link_put(out, "]", rc);
   channel->awaiting = true;
 }
 
@@ -273,21 +54,21 @@ static int write_hello_page(aw_mux *mux, size_t *cursor, aw_channel **next,
   if (rc != AW_OK) {
     return rc;
   }
-  link_put(draft.out, "{\"key\":\"", &rc);
-  link_put_hex(draft.out, mux->options.key, sizeof mux->options.key, &rc);
+  mux_link_put(draft.out, "{\"key\":\"", &rc);
+  mux_link_put_hex(draft.out, mux->options.key, sizeof mux->options.key, &rc);
   if (mux->epoch[0] != '\0') {
-    link_put(draft.out, "\",\"epoch\":\"", &rc);
-    link_put(draft.out, mux->epoch, &rc);
+    mux_link_put(draft.out, "\",\"epoch\":\"", &rc);
+    mux_link_put(draft.out, mux->epoch, &rc);
   }
-  link_put(draft.out, "\",\"attempt\":", &rc);
-  link_put_number(draft.out, mux->generation, &rc);
-  link_put(draft.out, ",\"max_inbound_bytes\":", &rc);
-  link_put_number(draft.out, mux->conn_granted, &rc);
-  limits_put(mux, draft.out, &rc);
-  link_put(draft.out, ",\"scopes\":[", &rc);
+  mux_link_put(draft.out, "\",\"attempt\":", &rc);
+  mux_link_put_number(draft.out, mux->generation, &rc);
+  mux_link_put(draft.out, ",\"max_inbound_bytes\":", &rc);
+  mux_link_put_number(draft.out, mux->conn_granted, &rc);
+  mux_limits_put(mux, draft.out, &rc);
+  mux_link_put(draft.out, ",\"scopes\":[", &rc);
   for (unsigned n = 0; n < AW_HELLO_PAGE && *next != NULL && rc == AW_OK;) {
     if (needs_resume(*next)) {
-      link_put(draft.out, n > 0 ? "," : "", &rc);
+      mux_link_put(draft.out, n > 0 ? "," : "", &rc);
       put_hello_scope(draft.out, *next, &rc);
       n++;
     } else {
@@ -296,7 +77,8 @@ static int write_hello_page(aw_mux *mux, size_t *cursor, aw_channel **next,
     *next = aw_map_next(&mux->channels, cursor);
   }
   *done = *next == NULL;
-  link_put(draft.out, *done ? "],\"more\":false}" : "],\"more\":true}", &rc);
+  mux_link_put(draft.out, *done ? "],\"more\":false}" : "],\"more\":true}",
+               &rc);
   return mux_end_link(&draft, rc);
 }
 
@@ -318,15 +100,6 @@ int mux_say_hello(aw_mux *mux) {
   return AW_OK;
 }
 
-/* ------------------------------------------------------------- welcome -- */
-
-void mux_lose(aw_channel *channel) {
-  mux_end_channel(channel, AW_E_LOST);
-  mux_drop_log(channel);
-  aw_node_remove(&channel->flow_node); /* the peer may have a newer life */
-  mux_settle(channel);
-}
-
 /* Both ends' view of one scope, brought together on our side. What the peer
  * has received stays in the log until a flow says that it was consumed: an
  * empty log means that no flow of this life is on its way to us any more. */
@@ -340,12 +113,12 @@ static bool resume_channel(aw_channel *channel, uint64_t peer_received,
   if (written > from) {
     channel->mux->stats.replayed += written - from;
   }
-  allow(channel, limit->sequence, limit->bytes);
+  mux_allow(channel, limit->sequence, limit->bytes);
   channel->acked = channel->acked || peer_received > 0;
   channel->told = channel->peer_gone = false; /* each says it again */
   channel->mute = false;
   channel->awaiting = false;
-  blame_suspect(channel);
+  mux_blame_suspect(channel);
   if (aw_channel_unsent(channel) != NULL) {
     mux_wake_writer(channel);
   }
@@ -381,26 +154,27 @@ static void open_page(welcome_page *page) {
     return;
   }
   aw_buf *out = page->draft.out;
-  link_put(out, "{\"generation\":", &page->rc);
-  link_put_number(out, mux->generation, &page->rc);
-  link_put(out, ",\"epoch\":\"", &page->rc);
-  link_put(out, mux->epoch, &page->rc);
-  link_put(out, page->resumed ? "\",\"resumed\":true" : "\",\"resumed\":false",
-           &page->rc);
-  link_put(out, ",\"window_ms\":", &page->rc);
-  link_put_number(out, mux->options.window_ms, &page->rc);
-  link_put(out, ",\"max_inbound_bytes\":", &page->rc);
-  link_put_number(out, mux->conn_granted, &page->rc);
-  limits_put(mux, out, &page->rc);
-  link_put(out, ",\"scopes\":[", &page->rc);
+  mux_link_put(out, "{\"generation\":", &page->rc);
+  mux_link_put_number(out, mux->generation, &page->rc);
+  mux_link_put(out, ",\"epoch\":\"", &page->rc);
+  mux_link_put(out, mux->epoch, &page->rc);
+  mux_link_put(out,
+               page->resumed ? "\",\"resumed\":true" : "\",\"resumed\":false",
+               &page->rc);
+  mux_link_put(out, ",\"window_ms\":", &page->rc);
+  mux_link_put_number(out, mux->options.window_ms, &page->rc);
+  mux_link_put(out, ",\"max_inbound_bytes\":", &page->rc);
+  mux_link_put_number(out, mux->conn_granted, &page->rc);
+  mux_limits_put(mux, out, &page->rc);
+  mux_link_put(out, ",\"scopes\":[", &page->rc);
 }
 
 static void close_page(welcome_page *page, bool more) {
   if (page->rc != AW_OK) {
     return;
   }
-  link_put(page->draft.out, more ? "],\"more\":true}" : "],\"more\":false}",
-           &page->rc);
+  mux_link_put(page->draft.out, more ? "],\"more\":true}" : "],\"more\":false}",
+               &page->rc);
   page->rc = mux_end_link(&page->draft, page->rc);
 }
 
@@ -418,17 +192,17 @@ static void put_welcome_scope(welcome_page *page, enum aw_kind kind,
     return;
   }
   aw_buf *out = page->draft.out;
-  link_put(out, page->count++ > 0 ? "," : "", &page->rc);
-  link_put_scope(out, kind, id, &page->rc);
-  link_put(out, ",\"", &page->rc);
-  link_put(out, status, &page->rc);
-  link_put(out, "\"", &page->rc);
+  mux_link_put(out, page->count++ > 0 ? "," : "", &page->rc);
+  mux_link_put_scope(out, kind, id, &page->rc);
+  mux_link_put(out, ",\"", &page->rc);
+  mux_link_put(out, status, &page->rc);
+  mux_link_put(out, "\"", &page->rc);
   uint64_t numbers[] = {from, received, limit->sequence, limit->bytes};
   for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-    link_put(out, ",", &page->rc);
-    link_put_number(out, numbers[i], &page->rc);
+    mux_link_put(out, ",", &page->rc);
+    mux_link_put_number(out, numbers[i], &page->rc);
   }
-  link_put(out, "]", &page->rc);
+  mux_link_put(out, "]", &page->rc);
 }
 
 /* `received`: what the peer has; where it goes on may be further. */
@@ -436,7 +210,7 @@ static void put_live_scope(welcome_page *page, aw_channel *channel,
                            uint64_t received) {
   uint64_t from = mux_skip_folded(channel, received);
   const char *status = channel->state == AW_CHANNEL_OVER ? "done" : "live";
-  grant(channel);
+  mux_grant(channel);
   put_welcome_scope(page, channel->kind, &channel->id,
                     from > received ? "snapshot" : status, from,
                     channel->in.last, &channel->granted);
@@ -501,8 +275,8 @@ static void keep_unnamed(welcome_page *page) {
       mute(channel);
     }
     if (is_unseen(channel) && aw_channel_rewind(channel, 0)) {
-      blame_suspect(channel);
-      allow(channel, start.sequence, start.bytes);
+      mux_blame_suspect(channel);
+      mux_allow(channel, start.sequence, start.bytes);
       mux_wake_writer(channel);
       put_live_scope(page, channel, 0);
     } else if (needs_resume(channel)) {
@@ -554,6 +328,17 @@ static void make_epoch(aw_mux *mux, const char *server) {
   mux->epoch[len] = '\0';
 }
 
+/* All scopes know where they go on. */
+static void go_on(aw_mux *mux, const aw_limits *limits) {
+  mux_limits_learn(mux, limits);
+  aw_channel *culprit = mux_blame_judge(mux);
+  if (culprit != NULL) {
+    mux_give_up_undeliverable(culprit);
+  }
+  mux_resume_flows(mux);
+  mux_wake_starved(mux);
+}
+
 int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
                   uint32_t *generation) {
   if (mux->abandoned || aw_mux_is_stale(mux, hello)) {
@@ -591,24 +376,21 @@ int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
   }
   *generation = mux->generation;
   mux_notice(mux, page.resumed ? AW_MUX_RESUMED : AW_MUX_RENEWED);
-  limits_learn(mux, &hello->limits);
-  blame_judge(mux);
-  resume_flows(mux);
-  mux_wake_starved(mux);
+  go_on(mux, &hello->limits);
   return AW_OK;
 }
 
-static int apply_welcome_scope(aw_mux *mux, const link_list *list) {
+static int apply_welcome_scope(aw_mux *mux, const mux_link_list *list) {
   enum aw_kind kind;
   aw_uuid id;
   size_t len = 0;
   uint64_t received = 0;
   aw_credit limit;
-  const char *status = link_item_string(list, 2, &len);
-  if (!link_item_scope(list, &kind, &id) || status == NULL ||
-      !link_item_number(list, 4, &received) ||
-      !link_item_number(list, 5, &limit.sequence) ||
-      !link_item_number(list, 6, &limit.bytes)) {
+  const char *status = mux_link_item_string(list, 2, &len);
+  if (!mux_link_item_scope(list, &kind, &id) || status == NULL ||
+      !mux_link_item_number(list, 4, &received) ||
+      !mux_link_item_number(list, 5, &limit.sequence) ||
+      !mux_link_item_number(list, 6, &limit.bytes)) {
     return AW_E_REFUSED;
   }
   aw_channel *channel = aw_map_get(&mux->channels, kind, &id);
@@ -647,29 +429,30 @@ static void lose_unanswered(aw_mux *mux) {
   }
 }
 
-static int receive_welcome(aw_mux *mux, const link_reader *in) {
+int mux_receive_welcome(aw_mux *mux, const mux_link_reader *in) {
   size_t len = 0;
-  const char *epoch = link_string(in, "epoch", &len);
-  link_list list;
+  const char *epoch = mux_link_string(in, "epoch", &len);
+  mux_link_list list;
   aw_limits limits;
   uint64_t limit = mux->conn_allowed, window = mux->peer_window_ms;
   if (epoch == NULL || len == 0 || len > AW_EPOCH_TEXT ||
-      !mux->options.is_client || !link_list_open(in, "scopes", &list) ||
-      !link_may_number(in, "max_inbound_bytes", &limit) ||
-      !link_may_number(in, "window_ms", &window) || !limits_read(in, &limits)) {
+      !mux->options.is_client || !mux_link_list_open(in, "scopes", &list) ||
+      !mux_link_may_number(in, "max_inbound_bytes", &limit) ||
+      !mux_link_may_number(in, "window_ms", &window) ||
+      !mux_limits_read(in, &limits)) {
     return AW_E_REFUSED;
   }
   if (mux->link == AW_LINK_AWAIT_WELCOME) {
     mux->conn_allowed = limit; /* the first connection went ahead without */
   }
-  for (unsigned row = 0; link_list_next(&list); row++) {
+  for (unsigned row = 0; mux_link_list_next(&list); row++) {
     int rc =
         row < AW_HELLO_PAGE ? apply_welcome_scope(mux, &list) : AW_E_REFUSED;
     if (rc != AW_OK) {
       return rc;
     }
   }
-  if (link_true(in, "more")) {
+  if (mux_link_true(in, "more")) {
     return AW_OK;
   }
   /* Not before the last page: a scope that is not answered yet would be
@@ -678,35 +461,10 @@ static int receive_welcome(aw_mux *mux, const link_reader *in) {
   mux->epoch[len] = '\0';
   mux->peer_window_ms = window < INT32_MAX ? (unsigned)window : INT32_MAX;
   lose_unanswered(mux);
-  mux_notice(mux, link_true(in, "resumed") ? AW_MUX_RESUMED : AW_MUX_RENEWED);
+  mux_notice(mux,
+             mux_link_true(in, "resumed") ? AW_MUX_RESUMED : AW_MUX_RENEWED);
   mux->welcomed = true;
   mux->link = AW_LINK_EXTENDED;
-  limits_learn(mux, &limits);
-  blame_judge(mux);
-  resume_flows(mux);
-  mux_wake_starved(mux);
+  go_on(mux, &limits);
   return AW_OK;
-}
-
-static bool is_type(const aw_envelope *envelope, const char *type) {
-  return envelope->type_len == strlen(type) &&
-         memcmp(envelope->type, type, envelope->type_len) == 0;
-}
-
-int mux_receive_link(aw_mux *mux, const aw_envelope *envelope, const char *text,
-                     size_t len) {
-  link_reader in = {mux->tape.tokens, envelope->payload, text};
-  if (is_type(envelope, "flow")) {
-    return receive_flow(mux, &in);
-  }
-  if (is_type(envelope, "welcome")) {
-    return receive_welcome(mux, &in);
-  }
-  if (is_type(envelope, "gap")) {
-    return mux_receive_gap(mux, &in);
-  }
-  if (is_type(envelope, "goodbye")) {
-    return mux_receive_control(mux, envelope, text, len); /* the owner's */
-  }
-  return AW_E_REFUSED; /* a hello in mid-session, or nothing we know */
 }

@@ -1,10 +1,10 @@
+#include "aw_mux_link_text.h"
 #include "aw_error.h"
-#include "aw_resume_impl.h"
 #include "aw_seq.h"
 #include <string.h>
 
-static const aw_json_token *find_value(const link_reader *in, const char *key,
-                                       enum aw_json_kind kind) {
+static const aw_json_token *
+find_value(const mux_link_reader *in, const char *key, enum aw_json_kind kind) {
   uint32_t at =
       aw_json_member(in->tokens, in->object, in->text, key, strlen(key));
   return at != 0 && in->tokens[at].kind == kind ? &in->tokens[at] : NULL;
@@ -22,25 +22,28 @@ static bool token_number(const aw_json_token *token, const char *text,
   return true;
 }
 
-bool link_number(const link_reader *in, const char *key, uint64_t *out) {
+bool mux_link_number(const mux_link_reader *in, const char *key,
+                     uint64_t *out) {
   return token_number(find_value(in, key, AW_JSON_INTEGER), in->text, out);
 }
 
-bool link_has(const link_reader *in, const char *key) {
+bool mux_link_has(const mux_link_reader *in, const char *key) {
   uint32_t at =
       aw_json_member(in->tokens, in->object, in->text, key, strlen(key));
   return at != 0 && in->tokens[at].kind != AW_JSON_NULL;
 }
 
-bool link_may_number(const link_reader *in, const char *key, uint64_t *out) {
-  return !link_has(in, key) || link_number(in, key, out);
+bool mux_link_may_number(const mux_link_reader *in, const char *key,
+                         uint64_t *out) {
+  return !mux_link_has(in, key) || mux_link_number(in, key, out);
 }
 
-bool link_true(const link_reader *in, const char *key) {
+bool mux_link_true(const mux_link_reader *in, const char *key) {
   return find_value(in, key, AW_JSON_TRUE) != NULL;
 }
 
-const char *link_string(const link_reader *in, const char *key, size_t *len) {
+const char *mux_link_string(const mux_link_reader *in, const char *key,
+                            size_t *len) {
   const aw_json_token *token = find_value(in, key, AW_JSON_STRING);
   if (token == NULL || token->escaped) {
     return NULL;
@@ -49,17 +52,18 @@ const char *link_string(const link_reader *in, const char *key, size_t *len) {
   return in->text + token->start;
 }
 
-bool link_list_open(const link_reader *in, const char *key, link_list *list) {
+bool mux_link_list_open(const mux_link_reader *in, const char *key,
+                        mux_link_list *list) {
   const aw_json_token *token = find_value(in, key, AW_JSON_ARRAY);
   if (token == NULL) {
     return false;
   }
   uint32_t at = (uint32_t)(token - in->tokens);
-  *list = (link_list){.in = in, .next = at + 1, .end = token->next};
+  *list = (mux_link_list){.in = in, .next = at + 1, .end = token->next};
   return true;
 }
 
-bool link_list_next(link_list *list) {
+bool mux_link_list_next(mux_link_list *list) {
   if (list->next >= list->end) {
     return false;
   }
@@ -68,7 +72,8 @@ bool link_list_next(link_list *list) {
   return true;
 }
 
-static const aw_json_token *item_value(const link_list *list, unsigned index) {
+static const aw_json_token *item_value(const mux_link_list *list,
+                                       unsigned index) {
   const aw_json_token *tokens = list->in->tokens;
   if (tokens[list->item].kind != AW_JSON_ARRAY) {
     return NULL;
@@ -80,8 +85,8 @@ static const aw_json_token *item_value(const link_list *list, unsigned index) {
   return at < tokens[list->item].next ? &tokens[at] : NULL;
 }
 
-const char *link_item_string(const link_list *list, unsigned index,
-                             size_t *len) {
+const char *mux_link_item_string(const mux_link_list *list, unsigned index,
+                                 size_t *len) {
   const aw_json_token *token = item_value(list, index);
   if (token == NULL || token->kind != AW_JSON_STRING || token->escaped) {
     return NULL;
@@ -90,7 +95,8 @@ const char *link_item_string(const link_list *list, unsigned index,
   return list->in->text + token->start;
 }
 
-bool link_item_number(const link_list *list, unsigned index, uint64_t *out) {
+bool mux_link_item_number(const mux_link_list *list, unsigned index,
+                          uint64_t *out) {
   return token_number(item_value(list, index), list->in->text, out);
 }
 
@@ -104,48 +110,50 @@ static bool read_scope(const char *name, size_t name_len, const char *text,
   return text != NULL && aw_uuid_parse(id, text, len) == AW_OK;
 }
 
-bool link_scope(const link_reader *in, enum aw_kind *kind, aw_uuid *id) {
+bool mux_link_scope(const mux_link_reader *in, enum aw_kind *kind,
+                    aw_uuid *id) {
   size_t name_len = 0, len = 0;
-  const char *name = link_string(in, "kind", &name_len);
-  const char *text = link_string(in, "id", &len);
+  const char *name = mux_link_string(in, "kind", &name_len);
+  const char *text = mux_link_string(in, "id", &len);
   return read_scope(name, name_len, text, len, kind, id);
 }
 
-bool link_item_scope(const link_list *list, enum aw_kind *kind, aw_uuid *id) {
+bool mux_link_item_scope(const mux_link_list *list, enum aw_kind *kind,
+                         aw_uuid *id) {
   size_t name_len = 0, len = 0;
-  const char *name = link_item_string(list, 0, &name_len);
-  const char *text = link_item_string(list, 1, &len);
+  const char *name = mux_link_item_string(list, 0, &name_len);
+  const char *text = mux_link_item_string(list, 1, &len);
   return read_scope(name, name_len, text, len, kind, id);
 }
 
-void link_put(aw_buf *out, const char *text, int *rc) {
+void mux_link_put(aw_buf *out, const char *text, int *rc) {
   if (*rc == AW_OK) {
     *rc = aw_buf_append(out, text, strlen(text));
   }
 }
 
-void link_put_number(aw_buf *out, uint64_t value, int *rc) {
+void mux_link_put_number(aw_buf *out, uint64_t value, int *rc) {
   if (*rc == AW_OK) {
     *rc = aw_json_put_int64(out, (int64_t)value);
   }
 }
 
-void link_put_uuid(aw_buf *out, const aw_uuid *id, int *rc) {
+void mux_link_put_uuid(aw_buf *out, const aw_uuid *id, int *rc) {
   char text[AW_UUID_TEXT + 3] = {'"'};
   aw_uuid_format(id, text + 1);
   text[AW_UUID_TEXT + 1] = '"';
-  link_put(out, text, rc);
+  mux_link_put(out, text, rc);
 }
 
-void link_put_scope(aw_buf *out, enum aw_kind kind, const aw_uuid *id,
-                    int *rc) {
-  link_put(out, "[\"", rc);
-  link_put(out, aw_kind_name(kind), rc);
-  link_put(out, "\",", rc);
-  link_put_uuid(out, id, rc);
+void mux_link_put_scope(aw_buf *out, enum aw_kind kind, const aw_uuid *id,
+                        int *rc) {
+  mux_link_put(out, "[\"", rc);
+  mux_link_put(out, aw_kind_name(kind), rc);
+  mux_link_put(out, "\",", rc);
+  mux_link_put_uuid(out, id, rc);
 }
 
-void link_put_hex(aw_buf *out, const uint8_t *bytes, size_t len, int *rc) {
+void mux_link_put_hex(aw_buf *out, const uint8_t *bytes, size_t len, int *rc) {
   static const char digits[] = "0123456789abcdef";
   for (size_t i = 0; i < len && *rc == AW_OK; i++) {
     char pair[2] = {digits[bytes[i] >> 4], digits[bytes[i] & 15]};

@@ -1,14 +1,13 @@
-/* What either end takes of one message: told in hello and welcome, and heeded
- * before anything is numbered (docs/wire.md section 7). */
-#include "aw_mux_impl.h"
-#include "aw_resume_impl.h"
+#include "aw_mux_limits.h"
+#include "aw_mux_scope.h"
+#include "aw_mux_wake.h"
 
 /* Tokens of an envelope around its payload: itself, nine names, eight values.
  */
 #define ENVELOPE_VALUES 18
 
-const aw_limits limits_untold = {AW_CHANNEL_MESSAGE_BYTES, AW_JSON_DEPTH,
-                                 UINT64_MAX};
+const aw_limits mux_limits_untold = {AW_CHANNEL_MESSAGE_BYTES, AW_JSON_DEPTH,
+                                     UINT64_MAX};
 
 static const aw_limits floor_limits = {AW_MUX_FLOOR_BYTES, AW_MUX_FLOOR_DEPTH,
                                        AW_MUX_FLOOR_VALUES};
@@ -30,7 +29,7 @@ void aw_mux_set_peer_limits(aw_mux *mux, const aw_limits *limits) {
 }
 
 /* A base peer tells nothing, and only the length of a message is agreed. */
-void limits_of_base(aw_mux *mux) {
+void mux_limits_of_base(aw_mux *mux) {
   static const aw_limits base = {AW_CHANNEL_MESSAGE_BYTES, UINT64_MAX,
                                  UINT64_MAX};
   if (!mux->is_peer_given) {
@@ -62,7 +61,7 @@ static enum aw_limit find_over(const aw_limits *limits, aw_draft *draft,
 
 /* False: above the peer's limits, with the reason in the draft; or, without a
  * reason, above what can be sent before they are known. */
-bool limits_hold(const aw_mux *mux, aw_draft *draft, size_t len) {
+bool mux_limits_hold(const aw_mux *mux, aw_draft *draft, size_t len) {
   if (len <= AW_MUX_FLOOR_BYTES && draft->depth < AW_MUX_FLOOR_DEPTH &&
       draft->values + ENVELOPE_VALUES <= AW_MUX_FLOOR_VALUES &&
       len <= mux->peer.message_max && draft->depth < mux->peer.depth_max &&
@@ -77,20 +76,20 @@ bool limits_hold(const aw_mux *mux, aw_draft *draft, size_t len) {
   return fits;
 }
 
-void limits_put(const aw_mux *mux, aw_buf *out, int *rc) {
-  link_put(out, ",\"message_max\":", rc);
-  link_put_number(out, mux->options.message_max, rc);
-  link_put(out, ",\"depth_max\":", rc);
-  link_put_number(out, mux->options.depth_max, rc);
-  link_put(out, ",\"values_max\":", rc);
-  link_put_number(out, mux->options.values_max, rc);
+void mux_limits_put(const aw_mux *mux, aw_buf *out, int *rc) {
+  mux_link_put(out, ",\"message_max\":", rc);
+  mux_link_put_number(out, mux->options.message_max, rc);
+  mux_link_put(out, ",\"depth_max\":", rc);
+  mux_link_put_number(out, mux->options.depth_max, rc);
+  mux_link_put(out, ",\"values_max\":", rc);
+  mux_link_put_number(out, mux->options.values_max, rc);
 }
 
-bool limits_read(const link_reader *in, aw_limits *out) {
-  *out = limits_untold;
-  return link_may_number(in, "message_max", &out->message_max) &&
-         link_may_number(in, "depth_max", &out->depth_max) &&
-         link_may_number(in, "values_max", &out->values_max);
+bool mux_limits_read(const mux_link_reader *in, aw_limits *out) {
+  *out = mux_limits_untold;
+  return mux_link_may_number(in, "message_max", &out->message_max) &&
+         mux_link_may_number(in, "depth_max", &out->depth_max) &&
+         mux_link_may_number(in, "values_max", &out->values_max);
 }
 
 /* Is there an entry that is to be sent again and is too long now? */
@@ -112,7 +111,7 @@ static bool has_too_long(const aw_channel *channel, uint64_t most) {
 
 /* A peer that takes less than it did: what was numbered under its old limits
  * cannot be sent any more. */
-void limits_learn(aw_mux *mux, const aw_limits *limits) {
+void mux_limits_learn(aw_mux *mux, const aw_limits *limits) {
   bool less = mux->knows_peer && limits->message_max < mux->peer.message_max;
   set_peer(mux, limits);
   if (!less) {

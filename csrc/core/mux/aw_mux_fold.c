@@ -1,0 +1,42 @@
+#include "aw_mux_fold.h"
+#include "aw_mux_blame.h"
+#include "aw_mux_room.h"
+
+/* Worth it when the scope's own log is full, or when what it would free is more
+ * than what a state costs. The peer has to know the scope: a state opens none.
+ */
+bool aw_mux_may_fold(const aw_channel *channel) {
+  const aw_mux *mux = channel->mux;
+  bool away = mux->extended && !mux->options.is_client &&
+              mux->link == AW_LINK_DETACHED && !mux->abandoned;
+  bool known = !channel->opened_here || channel->acked || channel->in.last > 0;
+  size_t messages = channel->log_count - (channel->folded > 0);
+  return away && known && channel->state == AW_CHANNEL_OPEN && messages > 0 &&
+         (mux_is_log_full(channel) || (messages >= AW_CHANNEL_FOLD_MESSAGES &&
+                                       !mux_has_window(mux, channel)));
+}
+
+/* The logs' bounds hold for a state as well, unless it makes them smaller. */
+bool mux_has_fold_room(const aw_draft *draft) {
+  const aw_mux *mux = draft->mux;
+  size_t freed = draft->mark;
+  size_t added = aw_buf_len(&draft->channel->log) - draft->mark;
+  return added <= freed ||
+         (mux->stats.log_bytes - freed + added <= mux->options.session_bytes &&
+          (mux->pool == NULL ||
+           mux->pool->log_bytes - freed + added <= mux->pool->log_max));
+}
+
+void mux_fold(aw_draft *draft) {
+  aw_channel *channel = draft->channel;
+  aw_mux *mux = draft->mux;
+  mux_blame_forget(mux);
+  mux->stats.folded += channel->log_count - 1;
+  mux_count_log(mux, 0, aw_channel_log_fold(channel, draft->mark));
+  channel->urgent_last = channel->out.last;
+}
+
+uint64_t mux_skip_folded(const aw_channel *channel, uint64_t received) {
+  uint64_t folded = channel->folded > 0 ? channel->first_logged - 1 : 0;
+  return folded > received ? folded : received;
+}

@@ -1,0 +1,18 @@
+/* Refusals: what came and changed no state, until the owner has taken them to
+ * answer them. */
+#ifndef AW_MUX_REFUSE_H
+#define AW_MUX_REFUSE_H
+
+#include "aw_mux_impl.h"
+
+/* Queues a refusal. `known`: its scope is open here. */
+void mux_refuse(aw_mux *mux, const aw_envelope *envelope,
+                const aw_envelope_error *error, bool known);
+
+/* The same, with the code's own sentence. */
+void mux_refuse_code(aw_mux *mux, const aw_envelope *envelope, int code,
+                     bool known);
+
+bool mux_is_json_error(int code);
+
+#endif
