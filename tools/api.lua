@@ -1,9 +1,9 @@
 --- The API's index, made of the docstrings.
---
---   lua tools/api.lua           writes docs/api.md
---   lua tools/api.lua check     as TAP: docs/api.md is what would be written,
---                               each public function has a docstring, each
---                               option a type
+---
+---   lua tools/api.lua           writes docs/api.md
+---   lua tools/api.lua check     as TAP: docs/api.md is what would be written,
+---                               each public function has a docstring, each
+---                               option a type
 local OUT = "docs/api.md"
 
 local function read(path)

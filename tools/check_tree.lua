@@ -1,6 +1,6 @@
 --- Rules of the tree that no other tool knows, as TAP.
---
---   lua tools/check_tree.lua      from the top of the tree
+---
+---   lua tools/check_tree.lua      from the top of the tree
 local MAX_LINES = 800
 local SOURCES = { c = true, h = true, lua = true, sh = true }
 local LUA_HEADERS = { ["lua.h"] = true, ["lauxlib.h"] = true,
@@ -419,7 +419,7 @@ add_check("Lua is written one way", forbid("lua", {
 add_check("a doc comment goes on as it began", function(sources, fail)
   local before = ""
   each_line(sources, "lua", function(path, number, line)
-    if line:find("^%s*%-%- ") and before:find("^%s*%-%-%-") then
+    if line:find("^%s*%-%-%f[%s\0]") and before:find("^%s*%-%-%-") then
       fail(("%s:%d"):format(path, number))
     end
     before = line

@@ -1,10 +1,10 @@
 --- Counts test results and shows the failed ones in full.
---
---   lua tools/results.lua LOG EXIT_STATUS COUNTS_FILE
---
--- LOG is TAP (busted, cmocka) or what `ctest -V` prints of several programs
--- that print TAP. COUNTS_FILE gets "passed failed skipped". A program that
--- crashes, or that reports fewer tests than it planned, has a failure more.
+---
+---   lua tools/results.lua LOG EXIT_STATUS COUNTS_FILE
+---
+--- LOG is TAP (busted, cmocka) or what `ctest -V` prints of several programs
+--- that print TAP. COUNTS_FILE gets "passed failed skipped". A program that
+--- crashes, or that reports fewer tests than it planned, has a failure more.
 local TAIL_LINES = 60
 
 local function new_program(name)

@@ -13,6 +13,9 @@ local WRITABLE = events_of.channel.WRITABLE
 
 local M = {}
 
+--- Codes of `send` that mean: nobody will read what is sent, now or later.
+M.GONE = { closed = true, ended = true, lost = true, undeliverable = true }
+
 -- They look at their receiver themselves, because as in channel.receive(5000) it
 -- can be anything.
 local send_message, next_message = core.channel.send, core.channel.next

@@ -1,13 +1,13 @@
 --- Chooses one-line mutants at random, and plants them.
---
---   lua tools/mutate/plant.lua choose SEED COUNT
---       one line a mutant: file, line, rule, and the line as it becomes,
---       parted by tabs. The same seed gives the same mutants of the same tree.
---   lua tools/mutate/plant.lua plant FILE LINE TEXT
---       puts TEXT in the place of the line; FILE is changed
---
--- A rule is a pattern of code and what it becomes. Comments, declarations and
--- what only says something to people are left alone.
+---
+---   lua tools/mutate/plant.lua choose SEED COUNT
+---       one line a mutant: file, line, rule, and the line as it becomes,
+---       parted by tabs. The same seed gives the same mutants of the same tree.
+---   lua tools/mutate/plant.lua plant FILE LINE TEXT
+---       puts TEXT in the place of the line; FILE is changed
+---
+--- A rule is a pattern of code and what it becomes. Comments, declarations and
+--- what only says something to people are left alone.
 local FOLDERS = { "csrc/core", "csrc/net", "lua/agentwire" }
 
 -- Rules of both languages, then of each: name, pattern, replacement.

@@ -74,11 +74,6 @@ end
 
 M.finish = finish
 
-local function defaults_of(stream)
-  local model = stream.model
-  return { model = model.id, api = model.api, provider = model.provider }
-end
-
 -- The message from what came before the terminal, or without one.
 local function reconstructed(stream)
   local rec = stream._rec
@@ -87,7 +82,7 @@ local function reconstructed(stream)
   elseif rec.truncated then
     return nil, "the message is larger than the limit", "limit"
   end
-  return rec:message(defaults_of(stream))
+  return rec:message(reconstruct.defaults(stream.model))
 end
 
 local function text_or(value, other)

@@ -1,8 +1,8 @@
 --- Accumulates a stream's events into the assistant message.
---
--- Deltas are kept as pieces and joined on demand. Pieces are folded into
--- chunks of `FOLD`, so that a long stream of short deltas costs the memory of
--- its text and joining stays linear.
+---
+--- Deltas are kept as pieces and joined on demand. Pieces are folded into
+--- chunks of `FOLD`, so that a long stream of short deltas costs the memory of
+--- its text and joining stays linear.
 local class = require("agentwire._class")
 local clock = require("agentwire._clock")
 local json = require("agentwire.json")
@@ -413,6 +413,14 @@ function Reconstructor:missing(sync, with_partial)
     end
   end
   return events
+end
+
+--- What a message has of the model that was asked for, until the provider has said
+--- which one answers.
+---@param model table of the request
+---@return table defaults of `message` and `state`
+function M.defaults(model)
+  return { model = model.id, api = model.api, provider = model.provider }
 end
 
 class.seal(Reconstructor, "reconstruction", { push = true })

@@ -261,16 +261,16 @@ local DEFAULT_MODELS = {
 }
 
 --- A scripted provider. With one of these it plays, else it answers by rules:
---
--- - `events`: a list of steps, played for each request: an event table, or
---   `{ delay_ms = n }`, `{ wait = waiter }`, `{ fail = text, code = code }`,
---   `{ raise = value }`, `{ message = assistant message }` or a function
---   (request, emit, call);
--- - `turns`: a list of such lists, one for each request in turn;
--- - `script`: a function (request, emit, call), the whole adapter port.
---
--- Besides: `decide` (replaces the rules: request -> { thinking, text, calls }),
--- `models`, `name`, `api`, `word_delay_ms` (0).
+---
+--- - `events`: a list of steps, played for each request: an event table, or
+---   `{ delay_ms = n }`, `{ wait = waiter }`, `{ fail = text, code = code }`,
+---   `{ raise = value }`, `{ message = assistant message }` or a function
+---   (request, emit, call);
+--- - `turns`: a list of such lists, one for each request in turn;
+--- - `script`: a function (request, emit, call), the whole adapter port.
+---
+--- Besides: `decide` (replaces the rules: request -> { thinking, text, calls }),
+--- `models`, `name`, `api`, `word_delay_ms` (0).
 ---@param options? agentwire.ScriptedOptions
 ---@return agentwire.ScriptedProvider
 function M.new(options)
