@@ -57,7 +57,7 @@ static uint32_t hash_key(const aw_map *map, int kind, const aw_uuid *id) {
 void aw_map_init(aw_map *map, const aw_mem *mem, const uint64_t seed[2]) {
   map->mem = mem;
   map->slots = NULL;
-  map->count = map->capacity = 0;
+  map->count = map->capacity = map->recent = 0;
   map->seed[0] = seed[0];
   map->seed[1] = seed[1];
 }
@@ -65,7 +65,12 @@ void aw_map_init(aw_map *map, const aw_mem *mem, const uint64_t seed[2]) {
 void aw_map_fini(aw_map *map) {
   aw_mem_free(map->mem, map->slots);
   map->slots = NULL;
-  map->count = map->capacity = 0;
+  map->count = map->capacity = map->recent = 0;
+}
+
+static bool holds(const aw_map_slot *slot, int kind, const aw_uuid *id) {
+  return slot->value != NULL && slot->kind == kind &&
+         aw_uuid_equal(&slot->id, id);
 }
 
 /* The slot that holds the key, or the empty one where it belongs. The table
@@ -78,19 +83,25 @@ static aw_map_slot *find_slot(const aw_map *map, uint32_t hash, int kind,
   for (;;) {
     aw_map_slot *slot = &map->slots[i];
 
-    if (slot->value == NULL || (slot->hash == hash && slot->kind == kind &&
-                                aw_uuid_equal(&slot->id, id))) {
+    if (slot->value == NULL || (slot->hash == hash && holds(slot, kind, id))) {
       return slot;
     }
     i = (i + 1) & mask;
   }
 }
 
-void *aw_map_get(const aw_map *map, int kind, const aw_uuid *id) {
+void *aw_map_get(aw_map *map, int kind, const aw_uuid *id) {
+  aw_map_slot *slot;
+
   if (map->count == 0) {
     return NULL;
   }
-  return find_slot(map, hash_key(map, kind, id), kind, id)->value;
+  slot = &map->slots[map->recent];
+  if (!holds(slot, kind, id)) {
+    slot = find_slot(map, hash_key(map, kind, id), kind, id);
+    map->recent = (size_t)(slot - map->slots);
+  }
+  return slot->value;
 }
 
 static int grow(aw_map *map) {

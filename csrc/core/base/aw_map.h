@@ -14,14 +14,16 @@ struct aw_map {
   const aw_mem *mem;
   aw_map_slot *slots;
   size_t count, capacity; /* capacity is 0 or a power of two */
+  size_t recent;          /* slot that was found last, whatever it holds now */
   uint64_t seed[2];
 };
 
 void aw_map_init(aw_map *map, const aw_mem *mem, const uint64_t seed[2]);
 void aw_map_fini(aw_map *map); /* frees the table, not the values */
 
-/* NULL when absent. */
-void *aw_map_get(const aw_map *map, int kind, const aw_uuid *id);
+/* NULL when absent. What was asked for last costs least: messages of one scope
+ * come in a row. */
+void *aw_map_get(aw_map *map, int kind, const aw_uuid *id);
 
 /* AW_E_EXISTS when present, AW_E_NOMEM leaves the map as it was. `value` must
  * not be NULL. */

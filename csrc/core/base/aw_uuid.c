@@ -43,6 +43,45 @@ void aw_uuid_make(aw_uuid *out, aw_random *random) {
   out->bytes[8] = (uint8_t)((out->bytes[8] & 0x3F) | 0x80); /* RFC variant */
 }
 
+/* The text without its hyphens is two blocks of sixteen digits. */
+#ifdef AW_BYTES_SSE2
+
+/* Eight bytes, and whether each of the digits is one. */
+static bool pack_block(uint64_t low, uint64_t high, uint8_t out[8]) {
+  __m128i digits = _mm_set_epi64x((long long)high, (long long)low);
+  __m128i lower = _mm_or_si128(digits, _mm_set1_epi8(0x20));
+  __m128i decimal = _mm_sub_epi8(digits, _mm_set1_epi8('0'));
+  __m128i letter = _mm_sub_epi8(lower, _mm_set1_epi8('a'));
+  /* Unsigned comparisons: at most 9, at most 5. */
+  __m128i is_decimal =
+      _mm_cmpeq_epi8(_mm_min_epu8(decimal, _mm_set1_epi8(9)), decimal);
+  __m128i is_letter =
+      _mm_cmpeq_epi8(_mm_min_epu8(letter, _mm_set1_epi8(5)), letter);
+  __m128i nibbles = _mm_or_si128(
+      _mm_and_si128(is_decimal, decimal),
+      _mm_and_si128(is_letter, _mm_add_epi8(letter, _mm_set1_epi8(10))));
+  __m128i pairs =
+      _mm_or_si128(_mm_slli_epi16(nibbles, 4), _mm_srli_epi16(nibbles, 8));
+
+  pairs = _mm_and_si128(pairs, _mm_set1_epi16(0xFF));
+  _mm_storel_epi64((__m128i *)(void *)out, _mm_packus_epi16(pairs, pairs));
+  return _mm_movemask_epi8(_mm_or_si128(is_decimal, is_letter)) == 0xFFFF;
+}
+
+static void unpack_block(const uint8_t bytes[8], uint64_t out[2]) {
+  __m128i block = _mm_loadl_epi64((const __m128i *)(const void *)bytes);
+  __m128i high = _mm_and_si128(_mm_srli_epi16(block, 4), _mm_set1_epi8(15));
+  __m128i low = _mm_and_si128(block, _mm_set1_epi8(15));
+  __m128i nibbles = _mm_unpacklo_epi8(high, low);
+  __m128i is_letter = _mm_cmpgt_epi8(nibbles, _mm_set1_epi8(9));
+
+  nibbles = _mm_add_epi8(nibbles, _mm_set1_epi8('0'));
+  is_letter = _mm_and_si128(is_letter, _mm_set1_epi8('a' - '0' - 10));
+  _mm_storeu_si128((__m128i *)(void *)out, _mm_add_epi8(nibbles, is_letter));
+}
+
+#else
+
 /* The top bit of each byte tells whether it is no hex digit. */
 static uint64_t not_hex(uint64_t digits) {
   uint64_t low = digits & AW_BYTES_EACH(0x7F);
@@ -76,47 +115,59 @@ static uint64_t unpack_hex(uint32_t bytes) {
   return nibbles + AW_BYTES_EACH('0') + letters * ('a' - '0' - 10);
 }
 
+static bool pack_block(uint64_t low, uint64_t high, uint8_t out[8]) {
+  aw_store_le32(out, pack_hex(low));
+  aw_store_le32(out + 4, pack_hex(high));
+  return (not_hex(low) | not_hex(high)) == 0;
+}
+
+static void unpack_block(const uint8_t bytes[8], uint64_t out[2]) {
+  out[0] = unpack_hex(aw_load_le32(bytes));
+  out[1] = unpack_hex(aw_load_le32(bytes + 4));
+}
+
+#endif
+
 /* The four groups of eight digits that lie between the hyphens. */
 static uint64_t load_pair(const char *first, const char *second) {
   return aw_load_le32(first) | (uint64_t)aw_load_le32(second) << 32;
 }
 
 int aw_uuid_parse(aw_uuid *out, const char *text, size_t len) {
-  uint64_t a, b, c, d;
+  uint8_t bytes[16];
+  bool valid;
 
   if (len != AW_UUID_TEXT) {
     return AW_E_INVALID;
   }
-  a = aw_load_le64(text);
-  b = load_pair(text + 9, text + 14);
-  c = load_pair(text + 19, text + 24);
-  d = aw_load_le64(text + 28);
-  if (((text[8] ^ '-') | (text[13] ^ '-') | (text[18] ^ '-') |
-       (text[23] ^ '-')) != 0 ||
-      (not_hex(a) | not_hex(b) | not_hex(c) | not_hex(d)) != 0) {
+  valid = ((text[8] ^ '-') | (text[13] ^ '-') | (text[18] ^ '-') |
+           (text[23] ^ '-')) == 0;
+  valid &=
+      pack_block(aw_load_le64(text), load_pair(text + 9, text + 14), bytes);
+  valid &= pack_block(load_pair(text + 19, text + 24), aw_load_le64(text + 28),
+                      bytes + 8);
+  if (!valid) {
     return AW_E_INVALID;
   }
-  aw_store_le32(out->bytes, pack_hex(a));
-  aw_store_le32(out->bytes + 4, pack_hex(b));
-  aw_store_le32(out->bytes + 8, pack_hex(c));
-  aw_store_le32(out->bytes + 12, pack_hex(d));
+  memcpy(out->bytes, bytes, sizeof bytes);
   return 0;
 }
 
 void aw_uuid_format(const aw_uuid *id, char out[AW_UUID_TEXT]) {
-  uint64_t b = unpack_hex(aw_load_le32(id->bytes + 4));
-  uint64_t c = unpack_hex(aw_load_le32(id->bytes + 8));
+  uint64_t first[2], last[2];
 
-  aw_store_le64(out, unpack_hex(aw_load_le32(id->bytes)));
+  unpack_block(id->bytes, first);
+  unpack_block(id->bytes + 8, last);
+  aw_store_le64(out, first[0]);
   out[8] = '-';
-  aw_store_le32(out + 9, (uint32_t)b);
+  aw_store_le32(out + 9, (uint32_t)first[1]);
   out[13] = '-';
-  aw_store_le32(out + 14, (uint32_t)(b >> 32));
+  aw_store_le32(out + 14, (uint32_t)(first[1] >> 32));
   out[18] = '-';
-  aw_store_le32(out + 19, (uint32_t)c);
+  aw_store_le32(out + 19, (uint32_t)last[0]);
   out[23] = '-';
-  aw_store_le32(out + 24, (uint32_t)(c >> 32));
-  aw_store_le64(out + 28, unpack_hex(aw_load_le32(id->bytes + 12)));
+  aw_store_le32(out + 24, (uint32_t)(last[0] >> 32));
+  aw_store_le64(out + 28, last[1]);
 }
 
 bool aw_uuid_equal(const aw_uuid *a, const aw_uuid *b) {

@@ -62,14 +62,15 @@ static bool take_uuid(cursor *c, aw_uuid *out) {
 }
 
 static bool take_number(cursor *c, uint64_t *out) {
-  const char *start = c->at;
+  const char *at = c->at, *start = at;
+  const char *end = c->end - at < DIGITS ? c->end : at + DIGITS;
   uint64_t value = 0;
-  while (c->at < c->end && (unsigned char)(*c->at - '0') < 10 &&
-         c->at - start < DIGITS) {
-    value = value * 10 + (unsigned char)(*c->at++ - '0');
+  for (; at < end && (unsigned char)(*at - '0') < 10; at++) {
+    value = value * 10 + (unsigned char)(*at - '0');
   }
+  c->at = at;
   *out = value;
-  return c->at - start == 1 || (c->at > start && *start != '0');
+  return at - start == 1 || (at > start && *start != '0');
 }
 
 static bool take_header(cursor *c, aw_envelope *out) {
