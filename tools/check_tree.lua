@@ -191,9 +191,10 @@ add_check("only the loop starts timers, by the clock of the moment",
     end
   end)
 
--- C without what is in comments, strings and the preprocessor's lines.
+-- C without what is in comments, strings, characters and the preprocessor's lines.
 local function bare(text)
-  text = text:gsub("/%*.-%*/", " "):gsub("\\.", ""):gsub('"[^"\n]*"', '""')
+  text = text:gsub("/%*.-%*/", " "):gsub("\\.", ""):gsub("'[^'\n]'", "''")
+    :gsub('"[^"\n]*"', '""')
   return (("\n" .. text):gsub("\n[ \t]*#[^\n]*", "\n"))
 end
 

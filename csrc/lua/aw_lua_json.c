@@ -170,15 +170,24 @@ static int put_bytes(struct encoder *e, const char *bytes, size_t len) {
   return rc == 0 ? 0 : refuse(e, rc, "out of memory");
 }
 
+static int put_byte(struct encoder *e, char byte) {
+  int rc = aw_buf_put(e->out, byte);
+
+  return rc == 0 ? 0 : refuse(e, rc, "out of memory");
+}
+
+static int refuse_text(struct encoder *e, int rc) {
+  return refuse(e, rc,
+                rc == AW_E_JSON_UTF8 ? "invalid UTF-8 in string"
+                                     : "out of memory");
+}
+
 static int put_string(struct encoder *e, int index) {
   size_t len;
   const char *bytes = lua_tolstring(e->L, index, &len);
   int rc = aw_json_put_string(e->out, bytes, len);
 
-  if (rc == AW_E_JSON_UTF8) {
-    return refuse(e, rc, "invalid UTF-8 in string");
-  }
-  return rc == 0 ? 0 : refuse(e, rc, "out of memory");
+  return rc == 0 ? 0 : refuse_text(e, rc);
 }
 
 /* A whole number that is no int64_t any more, without point and exponent. */
@@ -296,17 +305,19 @@ static int put_array(struct encoder *e, int table) {
   }
   e->size.values += (unsigned)count;
   for (i = 1; rc == 0 && i <= (int)count; i++) {
-    rc = put_bytes(e, i == 1 ? "[" : ",", 1);
+    rc = put_byte(e, i == 1 ? '[' : ',');
     if (rc == 0) {
       lua_rawgeti(e->L, table, i);
       rc = put_value(e, lua_gettop(e->L));
       lua_pop(e->L, 1);
     }
   }
-  return rc != 0 ? rc : put_bytes(e, "]", 1);
+  return rc != 0 ? rc : put_byte(e, ']');
 }
 
 static int put_member(struct encoder *e, int key, bool first) {
+  const char *name;
+  size_t len;
   int rc;
 
   if (lua_type(e->L, key) != LUA_TSTRING) {
@@ -316,23 +327,19 @@ static int put_member(struct encoder *e, int key, bool first) {
                       : "object keys must be strings");
   }
   e->size.values += 2;
-  rc = put_bytes(e, first ? "{" : ",", 1);
-  if (rc == 0) {
-    rc = put_string(e, key);
-  }
-  if (rc == 0) {
-    rc = put_bytes(e, ":", 1);
-  }
-  return rc == 0 ? put_value(e, key + 1) : rc;
+  name = lua_tolstring(e->L, key, &len);
+  rc = aw_json_put_name(e->out, first ? '{' : ',', name, len);
+  return rc == 0 ? put_value(e, key + 1) : refuse_text(e, rc);
 }
 
 /* The first key and value are on top. */
 static int put_object(struct encoder *e, int table) {
   lua_State *L = e->L;
+  int key = lua_gettop(L) - 1;
   bool first = true;
 
   do {
-    int rc = put_member(e, lua_gettop(L) - 1, first);
+    int rc = put_member(e, key, first);
 
     if (rc != 0) {
       lua_pop(L, 2);
@@ -341,7 +348,7 @@ static int put_object(struct encoder *e, int table) {
     first = false;
     lua_pop(L, 1);
   } while (lua_next(L, table));
-  return put_bytes(e, "}", 1);
+  return put_byte(e, '}');
 }
 
 struct member {
@@ -375,7 +382,7 @@ static int put_members(struct encoder *e, int table, int base, int count,
     rc = put_member(e, lua_gettop(L) - 1, i == 0);
     lua_pop(L, 2);
   }
-  return rc == 0 ? put_bytes(e, "}", 1) : rc;
+  return rc == 0 ? put_byte(e, '}') : rc;
 }
 
 /* Members by name. The first key and value are on top, and go. */

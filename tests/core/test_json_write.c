@@ -69,6 +69,14 @@ static void writer_escapes_what_it_must_and_nothing_else(void **state) {
   }
 }
 
+static void writer_writes_names_between_their_neighbours(void **state) {
+  (void)state;
+  assert_int_equal(aw_json_put_name(&sink, '{', "", 0), 0);
+  assert_int_equal(aw_json_put_name(&sink, ',', "a\n\"b\xC3\xA9", 6), 0);
+  assert_int_equal(aw_json_put_name(&sink, ',', "0123456789abcdef", 16), 0);
+  assert_written("{\"\":,\"a\\n\\\"b\xC3\xA9\":,\"0123456789abcdef\":");
+}
+
 static void writer_refuses_invalid_utf8_and_appends_nothing(void **state) {
   static const char *const cases[] = {
       "\x80",
@@ -86,6 +94,8 @@ static void writer_refuses_invalid_utf8_and_appends_nothing(void **state) {
   for (i = 0; i < LENGTH(cases); i++) {
     assert_int_equal(aw_buf_append(&sink, "[", 1), 0);
     assert_int_equal(aw_json_put_string(&sink, cases[i], strlen(cases[i])),
+                     AW_E_JSON_UTF8);
+    assert_int_equal(aw_json_put_name(&sink, '{', cases[i], strlen(cases[i])),
                      AW_E_JSON_UTF8);
     assert_written("[");
   }
@@ -136,6 +146,9 @@ static void writer_makes_room_behind_escapes(void **state) {
     memset(bytes + escapes, 'x', 200);
     assert_int_equal(aw_json_put_string(&sink, bytes, escapes + 200), 0);
     assert_int_equal(aw_buf_len(&sink), 6 * escapes + 202);
+    aw_buf_reset(&sink, 0);
+    assert_int_equal(aw_json_put_name(&sink, ',', bytes, escapes), 0);
+    assert_int_equal(aw_buf_len(&sink), 6 * escapes + 4);
     aw_buf_reset(&sink, 0);
   }
 }
@@ -257,11 +270,15 @@ static int print_foreign(char *text, size_t size, const char *format,
 }
 
 #define snprintf print_foreign
+#define aw_json_put_name foreign_put_name
+#define aw_json_digits foreign_digits
 #define aw_json_put_string foreign_put_string
 #define aw_json_put_int64 foreign_put_int64
 #define aw_json_put_double foreign_put_double
 #include "aw_json_write.c"
 #undef snprintf
+#undef aw_json_put_name
+#undef aw_json_digits
 #undef aw_json_put_string
 #undef aw_json_put_int64
 #undef aw_json_put_double
@@ -294,6 +311,18 @@ static int write_all(const aw_mem *mem) {
   return rc;
 }
 
+static int write_name(const aw_mem *mem) {
+  char bytes[600];
+  aw_buf buf;
+  int rc;
+
+  memset(bytes, '\n', sizeof bytes);
+  aw_buf_init(&buf, mem);
+  rc = aw_json_put_name(&buf, ',', bytes, sizeof bytes);
+  aw_buf_fini(&buf);
+  return rc;
+}
+
 static int write_int64(const aw_mem *mem) {
   aw_buf buf;
   int rc;
@@ -317,6 +346,7 @@ static int write_double(const aw_mem *mem) {
 static void writer_out_of_memory_is_an_error_without_leak(void **state) {
   (void)state;
   fail_each_allocation(write_all);
+  fail_each_allocation(write_name);
   fail_each_allocation(write_int64);
   fail_each_allocation(write_double);
 }
@@ -327,6 +357,7 @@ static void writer_out_of_memory_is_an_error_without_leak(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       BUF_TEST(writer_escapes_what_it_must_and_nothing_else),
+      BUF_TEST(writer_writes_names_between_their_neighbours),
       BUF_TEST(writer_refuses_invalid_utf8_and_appends_nothing),
       BUF_TEST(writer_and_scanner_agree_on_strings),
       BUF_TEST(writer_makes_room_behind_escapes),

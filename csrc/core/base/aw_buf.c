@@ -54,12 +54,9 @@ static int grow(aw_buf *buf, size_t need) {
   return 0;
 }
 
-int aw_buf_reserve(aw_buf *buf, size_t extra) {
+int aw_buf_make_room(aw_buf *buf, size_t extra) {
   size_t len = aw_buf_len(buf);
 
-  if (extra <= buf->size - buf->tail) {
-    return 0;
-  }
   if (extra > SIZE_MAX - len) {
     return AW_E_NOMEM;
   }

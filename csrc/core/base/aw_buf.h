@@ -18,9 +18,24 @@ struct aw_buf {
 void aw_buf_init(aw_buf *buf, const aw_mem *mem);
 void aw_buf_fini(aw_buf *buf); /* frees; the buffer may be used again */
 
+/* For aw_buf_reserve: there is no room yet. */
+int aw_buf_make_room(aw_buf *buf, size_t extra);
+
 /* Room for `extra` bytes after tail; moves live bytes to the front before it
  * grows, and grows by doubling. AW_E_NOMEM leaves the buffer as it was. */
-int aw_buf_reserve(aw_buf *buf, size_t extra);
+static inline int aw_buf_reserve(aw_buf *buf, size_t extra) {
+  return extra <= buf->size - buf->tail ? 0 : aw_buf_make_room(buf, extra);
+}
+
+/* Appends one byte. */
+static inline int aw_buf_put(aw_buf *buf, char byte) {
+  int rc = aw_buf_reserve(buf, 1);
+
+  if (rc == 0) {
+    buf->data[buf->tail++] = byte;
+  }
+  return rc;
+}
 
 int aw_buf_append(aw_buf *buf, const void *bytes, size_t len);
 

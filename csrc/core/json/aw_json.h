@@ -105,6 +105,15 @@ double aw_json_double(const aw_json_token *token, const char *text);
  * are not valid UTF-8 give AW_E_JSON_UTF8 and append nothing. */
 int aw_json_put_string(aw_buf *out, const char *bytes, size_t len);
 
+/* A member's name, with the bracket or comma before it and the colon behind it;
+ * fails as a string does. */
+int aw_json_put_name(aw_buf *out, char before, const char *name, size_t len);
+
+/* The value in digits that end before `end`, at most AW_JSON_DIGITS; returns
+ * the first. */
+#define AW_JSON_DIGITS 20
+char *aw_json_digits(char *end, uint64_t value);
+
 int aw_json_put_int64(aw_buf *out, int64_t value);
 
 /* The shortest of %.15g, %.16g, %.17g that reads back the same, in any locale

@@ -28,6 +28,26 @@ static size_t write_escape(char *out, unsigned char c) {
   return 6;
 }
 
+/* Copies what stands for itself, up to the first byte that does not, or all;
+ * returns how many. What is looked at is the copy, because it may be read past
+ * its end: there is room for a block more. */
+static size_t copy_plain(char *to, const char *bytes, size_t len) {
+  size_t at = 0;
+
+  memcpy(to, bytes, len);
+  for (; at < len; at += AW_BLOCK) {
+    uint64_t mask = aw_block_special(to + at);
+
+    if (len - at < AW_BLOCK) {
+      mask &= (UINT64_C(1) << (len - at) * AW_BLOCK_BITS) - 1;
+    }
+    if (mask != 0) {
+      return at + aw_lowest_bit(mask) / AW_BLOCK_BITS;
+    }
+  }
+  return len;
+}
+
 /* Copies [p, end) escaped. Keeps room for what is left and a quote, so that
  * only an escape has to ask for more. */
 static int put_runs(aw_buf *out, const char *p, const char *end) {
@@ -59,47 +79,82 @@ static int put_runs(aw_buf *out, const char *p, const char *end) {
   return 0;
 }
 
-int aw_json_put_string(aw_buf *out, const char *bytes, size_t len) {
-  size_t before;
+/* A string, and behind it a byte unless that is 0. There is room for both, and
+ * a block more, if nothing has to be escaped. */
+static int put_quoted(aw_buf *out, const char *bytes, size_t len, char after) {
+  size_t plain;
   int rc;
 
-  if (len > SIZE_MAX - 8) {
-    return AW_E_NOMEM;
-  }
-  rc = aw_buf_reserve(out, len + 2);
-  if (rc != 0) {
-    return rc;
-  }
-  before = aw_buf_len(out);
   out->data[out->tail++] = '"';
-  rc = len == 0 ? aw_buf_append(out, "\"", 1)
-                : put_runs(out, bytes, bytes + len);
+  plain = len == 0 ? 0 : copy_plain(out->data + out->tail, bytes, len);
+  out->tail += plain;
+  if (plain == len) {
+    out->data[out->tail++] = '"';
+  } else {
+    rc = put_runs(out, bytes + plain, bytes + len);
+    if (rc != 0) {
+      return rc;
+    }
+  }
+  return after == '\0' ? 0 : aw_buf_put(out, after);
+}
+
+int aw_json_put_string(aw_buf *out, const char *bytes, size_t len) {
+  size_t before = aw_buf_len(out);
+  int rc = len > SIZE_MAX - 64 ? AW_E_NOMEM
+                               : aw_buf_reserve(out, len + 2 + AW_BLOCK);
+
+  if (rc == 0) {
+    rc = put_quoted(out, bytes, len, '\0');
+  }
   if (rc == AW_E_JSON_UTF8) {
     out->tail = out->head + before;
   }
   return rc;
 }
 
+int aw_json_put_name(aw_buf *out, char before, const char *name, size_t len) {
+  size_t start = aw_buf_len(out);
+  int rc = len > SIZE_MAX - 64 ? AW_E_NOMEM
+                               : aw_buf_reserve(out, len + 4 + AW_BLOCK);
+
+  if (rc == 0) {
+    out->data[out->tail++] = before;
+    rc = put_quoted(out, name, len, ':');
+  }
+  if (rc == AW_E_JSON_UTF8) {
+    out->tail = out->head + start;
+  }
+  return rc;
+}
+
+char *aw_json_digits(char *end, uint64_t value) {
+  for (; value >= 100; value /= 100) {
+    unsigned pair = (unsigned)(value % 100);
+
+    *--end = (char)('0' + pair % 10);
+    *--end = (char)('0' + pair / 10);
+  }
+  if (value >= 10) {
+    *--end = (char)('0' + value % 10);
+    value /= 10;
+  }
+  *--end = (char)('0' + value);
+  return end;
+}
+
 int aw_json_put_int64(aw_buf *out, int64_t value) {
-  uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-  char digits[20];
-  char *p = digits + sizeof digits;
+  char digits[AW_JSON_DIGITS + 1];
+  char *end = digits + sizeof digits, *p;
 
-  for (; left >= 100; left /= 100) {
-    unsigned pair = (unsigned)(left % 100);
-
-    *--p = (char)('0' + pair % 10);
-    *--p = (char)('0' + pair / 10);
+  if (value >= 0 && value < 10) {
+    return aw_buf_put(out, (char)('0' + value));
   }
-  if (left >= 10) {
-    *--p = (char)('0' + left % 10);
-    left /= 10;
-  }
-  *--p = (char)('0' + left);
+  p = aw_json_digits(end, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
   if (value < 0) {
     *--p = '-';
   }
-  return aw_buf_append(out, p, (size_t)(digits + sizeof digits - p));
+  return aw_buf_append(out, p, (size_t)(end - p));
 }
 
 /* Whatever the locale has between the digits becomes '.'; a number without

@@ -347,13 +347,10 @@ static char *put_uuid(char *at, const aw_uuid *id) {
 }
 
 static char *put_number(char *at, uint64_t value) {
-  char digits[20];
-  size_t len = 0;
-  do {
-    digits[sizeof digits - ++len] = (char)('0' + value % 10);
-    value /= 10;
-  } while (value != 0);
-  return put_text(at, digits + sizeof digits - len, len);
+  char digits[AW_JSON_DIGITS];
+  char *end = digits + sizeof digits;
+  char *first = aw_json_digits(end, value);
+  return put_text(at, first, (size_t)(end - first));
 }
 
 static bool type_is_plain(const char *type, size_t len) {

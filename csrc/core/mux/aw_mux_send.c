@@ -194,7 +194,7 @@ static int commit_scope(aw_draft *draft) {
 }
 
 int aw_draft_commit(aw_draft *draft) {
-  int rc = aw_buf_append(draft->out, "}", 1);
+  int rc = aw_buf_put(draft->out, '}');
   if (rc == AW_OK) {
     rc = draft->channel != NULL ? commit_scope(draft) : commit_control(draft);
   }

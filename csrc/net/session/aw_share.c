@@ -64,7 +64,7 @@ void aw_share_leave(aw_map *shares, aw_share *share) {
   }
 }
 
-unsigned aw_share_count(const aw_map *shares, const aw_uuid *peer) {
+unsigned aw_share_count(aw_map *shares, const aw_uuid *peer) {
   const aw_share *share = aw_map_get(shares, AW_KIND_LINK, peer);
   return share != NULL ? share->count : 0;
 }

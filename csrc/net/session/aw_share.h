@@ -22,6 +22,6 @@ void aw_share_peer(const aw_transport *transport, aw_uuid *out);
 aw_share *aw_share_take(aw_map *shares, const aw_uuid *peer);
 void aw_share_leave(aw_map *shares, aw_share *share);
 
-unsigned aw_share_count(const aw_map *shares, const aw_uuid *peer);
+unsigned aw_share_count(aw_map *shares, const aw_uuid *peer);
 
 #endif
