@@ -161,13 +161,22 @@ describe("what nobody holds", function()
           end
         end
       end)
+      local id
+      local waiting = aw.spawn(function()
+        local session = assert(conn:agent():start {})
+        id = session.id
+        session:prompt("x")
+        return session:result()
+      end)
       for _ = 1, 20 do
         collectgarbage()
         aw.sleep(2)
       end
       assert.is_false(reader:is_done())
+      assert.truthy(conn:agent():session_for(id))
       assert.equal(30, (prompted:join(5000)))
       reader:cancel()
+      waiting:cancel()
     end)
   end)
 

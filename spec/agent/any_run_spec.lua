@@ -299,7 +299,7 @@ describe("any run", function()
           seen.check(run)
         end
         link.eventually(function()
-          return session._execution_count == 0
+          return session._tools:count() == 0
         end)
         assert(session:stop("done", 5000))
         link.eventually(function()

@@ -7,7 +7,7 @@ local history = require("agentwire.agent._history")
 local json = require("agentwire.json")
 local problems = require("agentwire._problem")
 local provider_protocol = require("agentwire.provider.protocol")
-local registry = require("agentwire.tool.registry")
+local results = require("agentwire.tool._result")
 local task = require("agentwire.task")
 
 local M = {}
@@ -300,7 +300,7 @@ local function execute_call(run, call)
   if result and type(result.result_json) ~= "string" then
     result.result_json = json.encode(result.parts)
   end
-  end_call(run, call, result or registry.error_result(why))
+  end_call(run, call, result or results.failure(why))
 end
 
 --- Workers take the calls in order, so that they also start in order.
@@ -340,12 +340,12 @@ end
 --- Ends the turn: calls without a result get one, so that the conversation
 --- stays one that a provider accepts.
 local function close_turn(run)
-  local results = {}
+  local messages = {}
   for _, call in ipairs(run._calls) do
     if not call.started then
       start_call(run, call)
     end
-    end_call(run, call, registry.error_result(
+    end_call(run, call, results.failure(
       "cancelled: " .. (run.cancel_reason or "the run has ended")))
   end
   for index, call in ipairs(run._calls) do
@@ -354,13 +354,13 @@ local function close_turn(run)
       keep(run, call.message)
       emit_message(run, call.message)
     end
-    results[index] = call.message
+    messages[index] = call.message
   end
   run._turn_open = false
   emit(run, {
     type = "turn_end",
     message = run._message,
-    tool_results = json.array(results),
+    tool_results = json.array(messages),
   })
 end
 

@@ -1,14 +1,18 @@
---- One agent session as its client sees it. A reader task takes what the server
---- sends: events go to the run they belong to, tool calls are executed here.
-
+--- One agent session as its client sees it: what a caller does, and what becomes of
+--- each message that the server sends. A reader task takes those: events go to the
+--- run they belong to (`_session_run`), answers to their requests, tool calls to
+--- the tools that run here (`_local_tools`). A session ends once (`_finish`), and
+--- then nobody waits for it any more. The reader holds it weakly, so that one that
+--- nobody else holds is given up.
 local class = require("agentwire._class")
 local guard = require("agentwire._guard")
 local host = require("agentwire.host")
 local json = require("agentwire.json")
+local local_tools = require("agentwire.agent._local_tools")
 local options = require("agentwire._options")
-local problems = require("agentwire._problem")
 local protocol = require("agentwire.agent.protocol")
-local registry = require("agentwire.tool.registry")
+local requests = require("agentwire._requests")
+local runs = require("agentwire.agent._session_run")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
@@ -17,67 +21,6 @@ local M = {}
 -- Events of a run that wait to be iterated. A full queue stops the reading of
 -- this session, and with that the server's sending.
 local MAX_QUEUED = 256
-
--- Local tools that run at once for one session.
-local MAX_EXECUTIONS = 64
-
-local function new_run(limit)
-  return {
-    message_id = nil,
-    _queue = limit and wait.queue(limit, "a run's events"),
-    _done = wait.latch("a run's outcome"),
-    _result = nil,
-    _message = nil,
-    _code = nil,
-  }
-end
-
-local function end_run(run, result, message, code)
-  if run._done:is_set() then
-    return
-  end
-  run._result, run._message, run._code = result, message, code
-  run._done:set(true)
-  if run._queue then
-    run._queue:close()
-  end
-end
-
---- Drops what was not iterated, so that the reader does not wait for it.
-local function discard(run)
-  local queue = run._queue
-  if queue then
-    run._queue = nil
-    queue:close()
-  end
-end
-
----@class agentwire.SessionRun one prompt's events, for whoever iterates them
-local Cursor = {}
-Cursor.__index = Cursor
-
-local function new_cursor(session, run)
-  return setmetatable({
-    _session = session, -- a run that is read keeps its session
-    _run = run,
-    _anchor = guard.new(function()
-      discard(run)
-    end),
-  }, Cursor)
-end
-
---- The next event, or nil after the last one.
----@async
----@return table|nil event
-function Cursor:next()
-  local queue = self._run._queue
-  return queue and (queue:pop())
-end
-
---- What the language calls when the loop is left (Lua 5.4).
-Cursor.__close = function(self)
-  discard(self._run)
-end
 
 ---@class agentwire.Session
 ---@field id string session_id
@@ -106,17 +49,14 @@ function M.new(client, channel, given)
     unknown = 0,
     _client = client,
     _channel = channel,
-    _routes = given.routes,
+    _tools = local_tools.new(channel, given.routes, given.max_executions),
     _on_event = given.on_event,
     _timeout_ms = given.timeout_ms,
     _max_queued = given.max_queued_events or MAX_QUEUED,
-    _max_executions = given.max_executions or MAX_EXECUTIONS,
     _prompted = {}, -- runs whose first event has not come, in order
     _current = nil, -- the run whose events come now
     _last = nil, -- the run that was begun last
-    _requests = {}, -- by message id
-    _executions = {}, -- tasks of local tools by tool_call_id
-    _execution_count = 0,
+    _requests = requests.new(channel),
     _stopped = wait.latch("the session's end"),
     _stopping = false,
     _ended = false,
@@ -156,7 +96,7 @@ local function finish_run(session, run, result, message, code)
     fail(session, message, code)
   end
   session._asked = false
-  end_run(run, result, message, code)
+  run:finish(result, message, code)
   pin(session)
 end
 
@@ -175,13 +115,8 @@ function Session:_finish(message, code)
   for _, run in ipairs(open) do
     finish_run(self, run, nil, message, code)
   end
-  for _, request in pairs(self._requests) do
-    request.latch:set(nil, message, code)
-  end
-  self._requests = {}
-  for _, execution in pairs(self._executions) do
-    execution:cancel("the session has ended")
-  end
+  self._requests:fail_all(message, code)
+  self._tools:cancel_all("the session has ended")
   self._channel:close()
   self._stopped:set(true)
   pin(self)
@@ -192,43 +127,15 @@ local function request(session, kind, payload, answer, timeout_ms)
   if session._ended then
     return nil, "the session has ended", "ended"
   end
-  local pending = { answer = answer, latch = wait.latch(answer) }
-  local ok, message, code = session._channel:send(kind, payload)
-  if not ok then
-    return nil, message, code
-  end
-  local id = session._channel:sent_id()
-  session._requests[id] = pending
-  local waited, event
-  waited, event, message, code = pcall(pending.latch.wait, pending.latch,
+  local event, message, code = session._requests:ask(kind, payload, answer,
     timeout_ms or session._timeout_ms)
-  session._requests[id] = nil
-  if not waited then
-    error(event, 0)
-  end
-  return event, message, code
-end
-
---- The request that a message answers: the one it names, else any that waits
---- for this type (base peers need not name it).
-local function find_request(session, kind, reply_to)
-  if reply_to then
-    return session._requests[reply_to]
-  end
-  for _, pending in pairs(session._requests) do
-    if pending.answer == kind then
-      return pending
-    end
-  end
+  return event, message, code -- no tail call: the session is held meanwhile
 end
 
 local HANDLERS = {}
 
 local function answer(session, event, reply_to)
-  local pending = find_request(session, event.type, reply_to)
-  if pending then
-    pending.latch:set(event)
-  end
+  session._requests:answer(event, reply_to)
 end
 
 HANDLERS.agent_started = answer
@@ -246,7 +153,7 @@ local function begin_run(session, reply_to)
     end
   end
   if not run then
-    run = new_run(nil)
+    run = runs.new(nil)
     run.message_id = reply_to
     session._last = run
   end
@@ -277,16 +184,11 @@ function HANDLERS.agent_event(session, message, reply_to)
   end
   local run = session._current or begin_run(session, reply_to)
   if event.type == "tool_execution_end" then
-    local id = event.tool_call_id or false
-    local execution = session._executions[id]
-    if execution then
-      session._executions[id] = nil -- its result comes too late
-      execution:cancel("the call has ended")
-    end
+    session._tools:give_up(event.tool_call_id)
   end
   tell_listener(session, event)
-  if run._queue and not session._stopping then
-    return run._queue, event
+  if not session._stopping then
+    return run:queue(), event
   end
 end
 
@@ -317,9 +219,8 @@ function HANDLERS.agent_error(session, event, reply_to)
   if event.code == "agent_not_found" and event.sequence == 0 then
     return session:_finish(event.message, event.code)
   end
-  local pending = reply_to and session._requests[reply_to]
-  if pending then
-    pending.latch:set(nil, event.message, event.code)
+  if reply_to
+    and session._requests:fail(nil, reply_to, event.message, event.code) then
     return
   end
   local run = run_of(session, reply_to)
@@ -330,9 +231,7 @@ function HANDLERS.agent_error(session, event, reply_to)
   end
   if not reply_to then
     -- A base server that refuses a start need not name it.
-    for _, each in pairs(session._requests) do
-      each.latch:set(nil, event.message, event.code)
-    end
+    session._requests:fail_all(event.message, event.code)
   end
 end
 
@@ -343,9 +242,8 @@ local RUN_ENDS = { agent_result = true, agent_error = true }
 local function take_refused(session, event, reply_to)
   local text = ("a message of the session (%s) could not be taken: %s")
     :format(event.refused_type, event.message)
-  local pending = find_request(session, event.refused_type, reply_to)
-  if pending then
-    return pending.latch:set(nil, text, event.code)
+  if session._requests:fail(event.refused_type, reply_to, text, event.code) then
+    return
   end
   local run = RUN_ENDS[event.refused_type] and run_of(session, reply_to)
   if run then
@@ -358,76 +256,8 @@ function HANDLERS.agent_stopped(session, event)
   session:_finish(event.reason or "the session was stopped", "ended")
 end
 
-local function run_tool(session, event)
-  local source = session._routes[event.tool_name]
-  if not source then
-    return nil, "no such tool: " .. event.tool_name
-  end
-  local ok, result, why = pcall(source.execute, source, {
-    name = event.tool_name,
-    args_json = event.args_json,
-    tool_call_id = event.tool_call_id,
-    on_update = function(update)
-      session._channel:send("tool_streaming", {
-        tool_call_id = event.tool_call_id,
-        partial_json = update.partial_json,
-      })
-    end,
-  })
-  if ok then
-    return result, why
-  elseif task.is_cancelled(result) then
-    error(result, 0)
-  end
-  return nil, problems.brief(result)
-end
-
-local function send_result(session, event, result)
-  return session._channel:send("tool_result", {
-    tool_call_id = event.tool_call_id,
-    result_json = result.result_json,
-    is_error = result.is_error,
-    details_json = result.details_json,
-  })
-end
-
-local function execute(session, event)
-  local result, why = run_tool(session, event)
-  if session._executions[event.tool_call_id] ~= task.current() then
-    return -- it was given up: its id may be another call's by now
-  end
-  local ok, message, code = send_result(session, event,
-    result or registry.error_result(tostring(why)))
-  if not ok and code ~= "closed" and code ~= "ended" then
-    send_result(session, event, registry.error_result(message))
-  end
-end
-
 function HANDLERS.tool_execute(session, event)
-  local id = event.tool_call_id
-  if session._executions[id] then
-    send_result(session, event, registry.error_result(
-      "a call of this id is running: " .. id))
-    return
-  elseif session._execution_count >= session._max_executions then
-    send_result(session, event, registry.error_result(
-      ("%d tools are running"):format(session._execution_count)))
-    return
-  end
-  local execution = task.spawn(execute, session, event)
-  session._execution_count = session._execution_count + 1
-  session._executions[id] = execution
-  execution:defer(function()
-    session._execution_count = session._execution_count - 1
-    if session._executions[id] ~= execution then
-      return
-    end
-    session._executions[id] = nil
-    local message, code = execution:failure()
-    if code == "task_error" then
-      send_result(session, event, registry.error_result(message))
-    end
-  end)
+  session._tools:execute(event, session)
 end
 
 --- Takes one message. An event for whoever iterates is given back with its
@@ -509,12 +339,12 @@ end
 --- that are left are dropped; the run goes on.
 ---@async
 ---@param message string|table
----@return fun(run: agentwire.SessionRun): table|nil iterator
----@return agentwire.SessionRun run
+---@return fun(events: agentwire.SessionEvents): table|nil iterator
+---@return agentwire.SessionEvents events
 ---@return nil
----@return agentwire.SessionRun closing
+---@return agentwire.SessionEvents closing
 function Session:prompt(message)
-  local run = new_run(self._max_queued)
+  local run = runs.new(self._max_queued)
   local ok, why, code = send_message(self, "session:prompt", message)
   self._last = run
   if ok then
@@ -523,8 +353,7 @@ function Session:prompt(message)
   else
     finish_run(self, run, nil, why, code)
   end
-  local cursor = new_cursor(self, run)
-  return Cursor.next, cursor, nil, cursor
+  return runs.iterate(run, self)
 end
 
 --- Waits for the outcome of the run that was begun last. Events that nobody
@@ -540,14 +369,8 @@ function Session:result(timeout_ms)
   if not run then
     return nil, "nothing was prompted", "ended"
   end
-  if not run._done:is_set() then
-    discard(run)
-    local ok, message, code = run._done:wait(timeout_ms)
-    if not ok then
-      return nil, message, code
-    end
-  end
-  return run._result, run._message, run._code
+  local result, message, code = run:result(timeout_ms)
+  return result, message, code -- no tail call: the session is held meanwhile
 end
 
 --- Puts a message before the model's next turn. If nothing runs it is a prompt,
@@ -640,7 +463,7 @@ function Session:stop(reason, timeout_ms)
     -- Events are unread from here on, or the answer would not be reached.
     self._stopping = true
     if self._current then
-      discard(self._current)
+      self._current:discard()
     end
     ok, message, code = self._stopped:wait(timeout_ms or self._timeout_ms)
   end

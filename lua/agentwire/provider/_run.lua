@@ -22,7 +22,7 @@ local put, ensure_start = emitting.put, emitting.ensure_start
 local Run = {}
 Run.__index = Run
 
----@class agentwire.ProviderRunOptions
+---@class agentwire.ProviderRunParts
 ---@field adapter table
 ---@field is_silent boolean a completion: no events on the wire
 ---@field keepalive_ms number 0: none
@@ -33,7 +33,7 @@ Run.__index = Run
 
 ---@param channel agentwire.Channel
 ---@param request table
----@param given agentwire.ProviderRunOptions
+---@param given agentwire.ProviderRunParts
 ---@return agentwire.ProviderRun
 function M.new(channel, request, given)
   local self = setmetatable({

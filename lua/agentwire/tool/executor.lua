@@ -1,16 +1,15 @@
---- Serves tools to a peer: in the scopes that the peer opens (`attach`), or in
---- one that this side opens to offer what it has (`register`).
-
+--- Serves tools to a peer: in the scopes that the peer opens (`attach`), or in one
+--- that this side opens to offer what it has (`register`). Both put a source behind
+--- scopes (`_scope`) that share one account of executions (`_runs`), and whatever a
+--- scope began ends with it.
 local class = require("agentwire._class")
-local calls = require("agentwire.tool._calls")
 local guard = require("agentwire.tool._guard")
 local host = require("agentwire.host")
-local json = require("agentwire.json")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
 local pool = require("agentwire.tool.pool")
-local protocol = require("agentwire.tool.protocol")
 local runs = require("agentwire.tool._runs")
+local scopes = require("agentwire.tool._scope")
 local task = require("agentwire.task")
 local undo = require("agentwire._undo")
 local wait = require("agentwire._wait")
@@ -47,148 +46,6 @@ local ATTACH = options_of.spec("tool.attach", { pool = M.POOL }, M.OPTIONS)
 -- How long a registration waits for its answer.
 local TIMEOUT_MS = 30000
 
----@class agentwire.ToolScope one channel, in both roles: it executes and calls
-local Scope = {}
-Scope.__index = Scope
-
-local function new_scope(channel, source, running, options)
-  channel:rest()
-  return setmetatable({
-    channel = channel,
-    calls = calls.new(channel, options),
-    _source = source,
-    _runs = running,
-    _pool = options.pool,
-  }, Scope)
-end
-
-function Scope:_refuse(event, reply_to, code, message)
-  local id = type(event.execution_id) == "string" and event.execution_id
-  self.channel:send("tool_error", {
-    execution_id = id or reply_to or protocol.NIL_ID,
-    code = protocol.wire_code(code),
-    message = message,
-  }, reply_to)
-end
-
-local SERVE = {}
-
-local function send_list(scope, event, reply_to)
-  local list, why, code = scope._source:list(event.prefix)
-  if type(list) ~= "table" then
-    return scope:_refuse(event, reply_to, code, why or "there is no list")
-  end
-  local tools = {}
-  for _, tool in ipairs(list) do
-    if not event.supports_streaming or tool.supports_streaming then
-      tools[#tools + 1] = tool
-    end
-  end
-  scope.channel:send("tool_list_response", { tools = json.array(tools) },
-    reply_to)
-end
-
---- In a task of its own: the source may be remote, and executions and their
---- cancellations do not wait for it.
-function SERVE.tool_list(scope, event, reply_to)
-  local release, why = scope._runs:ask()
-  if not release then
-    return scope:_refuse(event, reply_to, "rate_limited", why)
-  end
-  local lister = task.spawn(send_list, scope, event, reply_to)
-  lister:defer(function()
-    release()
-    local code
-    why, code = lister:failure()
-    if code == "task_error" then
-      scope:_refuse(event, reply_to, "internal_error", why)
-    end
-  end)
-end
-
-function SERVE.tool_execute(scope, event, reply_to)
-  scope._runs:execute(scope.channel, event, reply_to)
-end
-
-function SERVE.tool_cancel(scope, event, reply_to)
-  scope._runs:cancel(scope.channel, event, reply_to)
-end
-
-function SERVE.tool_status(scope, event, reply_to)
-  scope._runs:status(scope.channel, event, reply_to)
-end
-
---- Not in a task of its own: a tool is registered before it can be taken back.
-local function register(scope, event)
-  return scope._pool:add(event.tool, scope.calls, {
-    server_name = event.server_name, instance = event.instance,
-  })
-end
-
-function SERVE.tool_register(scope, event, reply_to)
-  if not scope._pool then
-    return scope:_refuse(event, reply_to, "permission_denied",
-      "tools cannot be registered here")
-  end
-  local release, busy = scope._runs:ask()
-  if not release then
-    return scope:_refuse(event, reply_to, "rate_limited", busy)
-  end
-  local ok, registered, why, code = pcall(register, scope, event)
-  release()
-  if not ok then
-    error(registered, 0)
-  elseif not registered then
-    return scope:_refuse(event, reply_to, code, why)
-  end
-  scope.channel:send("tool_registered", registered, reply_to)
-end
-
-function SERVE.tool_unregister(scope, event, reply_to)
-  if not scope._pool or not scope._pool:remove(event.tool_id, scope.calls) then
-    return scope:_refuse(event, reply_to, "tool_not_found",
-      "not registered here: " .. event.tool_id)
-  end
-  scope.channel:send("tool_unregistered", { tool_id = event.tool_id },
-    reply_to)
-end
-
-function SERVE.ping(scope, _, reply_to)
-  scope.channel:send("pong", { ping_id = reply_to }, reply_to)
-end
-
-local function dispatch(scope, event)
-  local channel = scope.channel
-  local reply_to = channel:message_id()
-  if scope.calls:receive(event, channel:reply_to()) or event.type == "refused"
-  then
-    return -- what could not be taken was answered when it came
-  end
-  local ok, why, code = protocol.check(event)
-  local serve = SERVE[event.type]
-  if ok and serve then
-    return serve(scope, event, reply_to)
-  end
-  scope:_refuse(event, reply_to, code or "invalid_request", why)
-end
-
-local function leave(scope, message, code)
-  scope.calls:close(message, code)
-  if scope._pool then
-    scope._pool:remove_all(scope.calls)
-  end
-end
-
-local function serve_scope(scope)
-  while true do
-    local event, message, code = scope.channel:receive()
-    if not event then
-      return leave(scope, message, code)
-    end
-    dispatch(scope, event)
-  end
-end
-
 ---@class agentwire.ExecutorOptions
 ---@field pool agentwire.ToolPool? takes the tools that the peer registers (attach)
 ---@field authorize (fun(connection: agentwire.Connection, tool: table): any, string?)|nil
@@ -219,11 +76,11 @@ function M.attach(connection, source, options)
   source = guard.new(source, options.authorize, connection)
   local running = runs.new(source, options)
   connection:serve("tool", function(channel)
-    local scope = new_scope(channel, source, running, options)
+    local scope = scopes.new(channel, source, running, options)
     task.defer(function()
-      leave(scope, "the scope has ended", "closed")
+      scope:leave("the scope has ended", "closed")
     end)
-    serve_scope(scope)
+    scope:serve()
   end)
   return running
 end
@@ -290,11 +147,11 @@ function M.register(connection, source, options)
     return nil, why, code
   end
   local running = runs.new(source, RUNS:pick(options))
-  local scope = new_scope(channel, source, running, {})
+  local scope = scopes.new(channel, source, running, {})
   local ended = wait.latch("the end of a registration")
-  local server = host.current():spawn(serve_scope, scope)
+  local server = host.current():spawn(scope.serve, scope)
   server:defer(function()
-    leave(scope, "the registration has ended", "closed")
+    scope:leave("the registration has ended", "closed")
     channel:close()
     ended:set(true)
   end)

@@ -1,6 +1,6 @@
 --- Tools that run in this process: their metadata, the check of arguments, and
---- exactly one outcome for each call, whatever the handler does.
-
+--- exactly one outcome for each call, whatever the handler does. A registry is a
+--- tool source: agents, servers and tests use it through `list` and `execute`.
 local check_call = require("agentwire.tool._call_options")
 local class = require("agentwire._class")
 local canonical = require("agentwire._canonical")
@@ -12,18 +12,11 @@ local options = require("agentwire._options")
 local problems = require("agentwire._problem")
 local protocol = require("agentwire.tool.protocol")
 local schema = require("agentwire.tool.schema")
+local results = require("agentwire.tool._result")
 local task = require("agentwire.task")
 local text = require("agentwire.tool._text")
 
 local M = {}
-
----@class agentwire.ToolResult
----@field parts table[] text and image parts
----@field result_json string the parts as JSON
----@field is_error boolean the tool says that it failed; the model sees why
----@field error_message string?
----@field details_json string? for people and programs, not for the model
----@field duration_ms integer
 
 ---@class agentwire.ToolCall
 ---@field name string
@@ -121,85 +114,13 @@ function Context:details(value)
   self._details_json = encode(value)
 end
 
-local function is_part(value)
-  return type(value) == "table" and protocol.parts[value.type] == true
-end
-
-local function is_part_list(value)
-  if not json.is_array(value) then
-    return false
-  end
-  for _, item in ipairs(value) do
-    if not is_part(item) then
-      return false
-    end
-  end
-  return true
-end
-
---- What a handler returned, as parts.
-local function to_parts(value)
-  local parts
-  if value == nil then
-    return json.array {}
-  elseif type(value) == "string" then
-    parts = { { type = "text", text = value } }
-  elseif is_part(value) then
-    parts = { value }
-  elseif is_part_list(value) then
-    parts = value
-  else
-    local encoded, why = text.encode(value)
-    if not encoded then
-      return nil, "the result has no JSON form: " .. why
-    end
-    parts = { { type = "text", text = encoded } }
-  end
-  local ok, why = protocol.check_parts(parts)
-  if not ok then
-    return nil, "the result is no list of parts: " .. why
-  end
-  return json.array(text.repaired(parts))
-end
-
 --- A result that says why a tool failed, for the model to read.
 ---@param message string
 ---@param duration_ms? integer
 ---@return agentwire.ToolResult
 function M.error_result(message, duration_ms)
   options.argument("tool.error_result", "message", options.string, message)
-  message = text.repair(message)
-  local parts = json.array { { type = "text", text = message } }
-  return {
-    parts = parts,
-    result_json = json.encode_sorted(parts),
-    is_error = true,
-    error_message = message,
-    duration_ms = duration_ms or 0,
-  }
-end
-
-local function build_result(value, why, context, duration_ms)
-  if value == nil and why ~= nil then
-    local result = M.error_result(problems.brief(why), duration_ms)
-    result.details_json = context._details_json
-    return result
-  end
-  local parts, problem = to_parts(value)
-  local result_json
-  if parts then
-    result_json, problem = json.encode_sorted(parts)
-  end
-  if not result_json then
-    return nil, problem, "tool_execution_error"
-  end
-  return {
-    parts = parts,
-    result_json = result_json,
-    is_error = false,
-    details_json = context._details_json,
-    duration_ms = duration_ms,
-  }
+  return results.failure(message, duration_ms)
 end
 
 ---@class agentwire.ToolRegistry
@@ -487,7 +408,8 @@ local function run_handler(tool, args, context)
   local _, why, code, raised = await(runner, context, context.timeout_ms)
   local duration_ms = clock.now_ms() - started
   if outcome then
-    return build_result(outcome.value, outcome.why, context, duration_ms)
+    return results.of(outcome.value, outcome.why, context._details_json,
+      duration_ms)
   elseif code == "timeout" then
     runner:cancel("tool timeout")
     return nil, ("took longer than %.0f ms"):format(context.timeout_ms), "tool_timeout"
