@@ -195,6 +195,15 @@ describe("the documentation", function()
     assert.same({}, missing)
   end)
 
+  it("lists every error code of the core with its reach", function()
+    local errors, listed = require("agentwire").errors, {}
+    local row = "\n| `([%w_]+)` | (%a+) | ([^|]-) |%f[\n]"
+    for code, reach, text in read_file("docs/errors.md"):gmatch(row) do
+      listed[code] = { reach = reach, text = text }
+    end
+    assert.same(errors, listed)
+  end)
+
   it("links to what is there, and lists every page", function()
     local broken, index = {}, read_file("docs/README.md")
     for _, page in ipairs(pages) do

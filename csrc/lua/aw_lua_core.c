@@ -90,6 +90,25 @@ static void set_names(lua_State *L) {
   set_bits(L, "types", type_flags);
 }
 
+/* core.errors: of each code how far it reaches, and its sentence. */
+static void set_errors(lua_State *L) {
+  static const int errors[] = {
+#define ERROR_NUMBER(name, number, reach, code, text) number,
+      AW_ERROR_LIST(ERROR_NUMBER)
+#undef ERROR_NUMBER
+  };
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+    lua_createtable(L, 0, 2);
+    lua_pushstring(L, aw_reach_name(aw_error_reach(errors[i])));
+    lua_setfield(L, -2, "reach");
+    lua_pushstring(L, aw_error_text(errors[i]));
+    lua_setfield(L, -2, "text");
+    lua_setfield(L, -2, aw_error_code(errors[i]));
+  }
+  lua_setfield(L, -2, "errors");
+}
+
 int luaopen_agentwire_core(lua_State *L) {
   lua_newtable(L);
   aw_lua_open_loop(L);
@@ -109,5 +128,6 @@ int luaopen_agentwire_core(lua_State *L) {
   lua_pushcfunction(L, is_terminal);
   lua_setfield(L, -2, "is_terminal");
   set_names(L);
+  set_errors(L);
   return 1;
 }

@@ -12,7 +12,12 @@ local server = require("agentwire.server")
 local signal = require("agentwire.signal")
 local task = require("agentwire.task")
 
+---@class agentwire.Error what a code of the core means (docs/errors.md)
+---@field reach "call"|"message"|"scope"|"connection" what is over at most
+---@field text string
+
 ---@class agentwire
+---@field errors table<string, agentwire.Error> by code
 ---@field provider agentwire.provider loaded when it is asked for, as is all below
 ---@field agent agentwire.agent
 ---@field tool agentwire.tool
@@ -22,6 +27,7 @@ local aw = {
   log = log,
   json = core.json,
   null = core.json.null,
+  errors = core.errors,
   task = task,
   run = host.run,
   connect = connect.connect,
