@@ -350,6 +350,7 @@ void aw_lws_conn_ready(aw_lws_conn *conn) {
   aw_transport *t = &conn->base;
 
   t->info.protocol = conn->protocol[0] != '\0' ? conn->protocol : NULL;
+  t->info.agreed = t->info.has_codes = true;
   t->info.extended = strcmp(conn->protocol, AW_PROTOCOL_EXTENDED) == 0;
   t->info.peer = conn->peer;
   t->last_in_ms = aw_loop_now(t->loop);

@@ -196,13 +196,13 @@ void aw_mux_lose_scopes(aw_mux *mux);
 unsigned aw_mux_peer_window_ms(const aw_mux *mux);
 
 /* One message. The text may be changed. 0, also for what was refused. Less
- * than 0 means that this connection cannot go on: AW_E_SEQUENCE_GAP (4002),
- * AW_E_REFUSED (4003: invalid link message, credit exceeded), AW_E_CLOSED
- * (4001: a newer connection took over; nothing was looked at), AW_E_NOMEM.
- * AW_E_LIMIT: it is too long, and no scope can be told so; a WebSocket is
- * closed with 1009, on lines an error frame is the answer. AW_E_OVERLOAD: the
- * pool is full, and this mux holds more than its share; the message was not
- * taken and may come again (1013). */
+ * than 0 reaches as far as the connection (aw_error.h), which cannot go on:
+ * AW_E_SEQUENCE_GAP (4002), AW_E_REFUSED (4003: invalid link message, credit
+ * exceeded), AW_E_CLOSED (4001: a newer connection took over; nothing was
+ * looked at), AW_E_NOMEM. AW_E_LIMIT: it is too long, and no scope can be told
+ * so; a WebSocket is closed with 1009, on lines an error frame is the answer.
+ * AW_E_OVERLOAD: the pool is full, and this mux holds more than its share; the
+ * message was not taken and may come again (1013). */
 int aw_mux_receive(aw_mux *mux, uint32_t generation, char *text, size_t len);
 
 /* The same for a message of `len` bytes that the transport has skipped because

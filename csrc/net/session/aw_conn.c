@@ -3,6 +3,7 @@
 #include "aw_os_clock.h"
 #include "aw_retire.h"
 #include "aw_trace.h"
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -196,15 +197,21 @@ static void give_error_frame(aw_conn *conn, const char *what) {
   aw_loop_mark(conn->loop, &conn->flush);
 }
 
-/* Only a WebSocket can say why it closes. */
-static void take_result(aw_conn *conn, int rc) {
-  bool can_tell = strcmp(conn->transport->info.kind, "websocket") == 0;
-  if (rc == AW_E_LIMIT && !can_tell) {
+/* Where closing does not say why, an error frame has to, and what is only too
+ * long need not end more. AW_E_CLOSED is about an older transport's message:
+ * this one goes on. */
+static void take_failure(aw_conn *conn, int rc) {
+  assert(aw_error_reach(rc) == AW_REACH_CONNECTION);
+  if (rc == AW_E_LIMIT && !conn->transport->info.has_codes) {
     give_error_frame(conn, "the message is too long");
-    return;
-  }
-  if (rc != AW_OK && rc != AW_E_CLOSED) {
+  } else if (rc != AW_E_CLOSED) {
     fail_transport(conn, rc);
+  }
+}
+
+static void take_result(aw_conn *conn, int rc) {
+  if (rc != AW_OK) {
+    take_failure(conn, rc);
     return;
   }
   tell_pool(conn);
@@ -257,12 +264,15 @@ static void on_open(void *user, const aw_transport_info *info) {
   aw_loop_mark(conn->loop, &conn->flush);
 }
 
-static void on_garbage(void *user, int error, const char *what) {
-  aw_conn *conn = user;
-  (void)error;
+void aw_conn_feed_garbage(aw_conn *conn, const char *what) {
   if (is_up(conn)) {
     give_error_frame(conn, what);
   }
+}
+
+static void on_garbage(void *user, int error, const char *what) {
+  (void)error;
+  aw_conn_feed_garbage(user, what);
 }
 
 static void on_writable(void *user) {
@@ -272,8 +282,7 @@ static void on_writable(void *user) {
 
 /* 1000 is a farewell, everything else an accident that a session survives; a
  * server's base connection has nothing left to come back for. */
-static void on_closed(void *user, int error, int code, const char *reason) {
-  aw_conn *conn = user;
+void aw_conn_feed_end(aw_conn *conn, int error, int code, const char *reason) {
   if (conn->state != AW_CONN_IS_FAILING) {
     note_end(conn, error, code, reason);
     aw_mux_blame(conn->mux, conn->generation, code);
@@ -285,6 +294,10 @@ static void on_closed(void *user, int error, int code, const char *reason) {
     conn->state = AW_CONN_IS_CLOSING;
   }
   lose_transport(conn, conn->end.error);
+}
+
+static void on_closed(void *user, int error, int code, const char *reason) {
+  aw_conn_feed_end(user, error, code, reason);
 }
 
 static const aw_transport_sink sink = {on_open,     on_message, on_garbage,
@@ -398,7 +411,11 @@ static int take_transport(aw_conn *conn, aw_transport *transport) {
 }
 
 int aw_conn_attach(aw_conn *conn, aw_transport *transport) {
-  return take_transport(conn, transport);
+  int rc = take_transport(conn, transport);
+  if (rc == AW_OK && aw_transport_is_open(transport)) {
+    on_open(conn, &transport->info);
+  }
+  return rc;
 }
 
 int aw_conn_accept(aw_conn *conn, aw_transport *transport,

@@ -49,9 +49,9 @@ void aw_conn_free(aw_conn *conn);
 aw_mux *aw_conn_mux(aw_conn *conn);
 aw_source *aw_conn_source(aw_conn *conn);
 
-/* Takes a transport that is not open yet (client), or is (server, base); owns
- * it from now on. An older transport is retired. AW_E_CLOSED while the
- * connection closes or is over (the transport is freed). */
+/* Takes a transport, open (the connection is up then) or not yet, and owns it
+ * from now on. An older transport is retired. AW_E_CLOSED while the connection
+ * closes or is over (the transport is freed). */
 int aw_conn_attach(aw_conn *conn, aw_transport *transport);
 
 /* Takes an open extended transport whose hello was read; as attach. A failure
@@ -60,8 +60,12 @@ int aw_conn_attach(aw_conn *conn, aw_transport *transport);
 int aw_conn_accept(aw_conn *conn, aw_transport *transport,
                    const aw_hello *hello, const char *epoch);
 
-/* A message that the hub read before the connection was known. */
+/* What the hub was told by the transport before the connection was known, each
+ * as aw_transport_sink has it: a message, what is none, the end. Only from
+ * inside the transport's upcall. */
 void aw_conn_feed(aw_conn *conn, char *bytes, size_t len);
+void aw_conn_feed_garbage(aw_conn *conn, const char *what);
+void aw_conn_feed_end(aw_conn *conn, int error, int code, const char *reason);
 
 /* To be called after anything was sent, consumed or released. */
 void aw_conn_touch(aw_conn *conn);

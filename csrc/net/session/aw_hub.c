@@ -57,8 +57,6 @@ static void hash_key(const uint8_t key[AW_KEY_BYTES],
   SHA256(key, AW_KEY_BYTES, out);
 }
 
-/* ------------------------------------------------------------ sessions -- */
-
 static void forget_session(session *s) {
   aw_node_remove(&s->node);
   if (!s->is_guest) {
@@ -262,8 +260,6 @@ static const char *find_room(aw_hub *hub, const aw_uuid *peer) {
   return NULL;
 }
 
-/* -------------------------------------------------------------- timers -- */
-
 static void greeting_expired(greeting *g);
 
 static void on_timer(uv_timer_t *timer) {
@@ -307,8 +303,6 @@ static void arm_timer(aw_hub *hub) {
   aw_loop_arm(hub->loop, hub->timer, on_timer, next > now ? next - now : 0);
 }
 
-/* ----------------------------------------------------------- greetings -- */
-
 static void free_greeting(greeting *g) {
   aw_node_remove(&g->node);
   aw_hello_fini(&g->hello);
@@ -319,11 +313,6 @@ static void end_greeting(greeting *g, int code, const char *reason) {
   aw_transport *transport = g->transport;
   free_greeting(g);
   aw_transport_retire(transport, code, reason);
-}
-
-/* Was the extension only offered, so that a base peer may be there? */
-static bool only_offered(const aw_transport *transport) {
-  return strcmp(transport->info.kind, "websocket") != 0;
 }
 
 static int new_conn(aw_hub *hub, aw_conn **conn) {
@@ -345,7 +334,6 @@ static aw_conn *make_base(aw_hub *hub, aw_transport *transport) {
   }
   transport->info.extended = false;
   aw_conn_attach(conn, transport);
-  transport->sink.open(transport->user, &transport->info);
   return conn;
 }
 
@@ -417,7 +405,7 @@ static void finish_greeting(greeting *g) {
 static void greeting_expired(greeting *g) {
   aw_hub *hub = g->hub;
   aw_transport *transport = g->transport;
-  if (!only_offered(transport)) {
+  if (transport->info.agreed) {
     end_greeting(g, AW_CLOSE_FORBIDDEN, "no hello came in time");
     return;
   }
@@ -428,7 +416,7 @@ static void greeting_expired(greeting *g) {
 static void on_message(void *user, char *bytes, size_t len) {
   greeting *g = user;
   aw_transport *transport = g->transport;
-  if (only_offered(transport) && !g->hello.begun && !aw_hello_is(bytes, len)) {
+  if (!transport->info.agreed && !g->hello.begun && !aw_hello_is(bytes, len)) {
     aw_hub *hub = g->hub;
     free_greeting(g);
     accept_base(hub, transport, bytes, len);
@@ -450,13 +438,13 @@ static void on_closed(void *user, int error, int code, const char *reason) {
   aw_hub *hub = g->hub;
   aw_transport *transport = g->transport;
   free_greeting(g);
-  if (!only_offered(transport)) {
+  if (transport->info.agreed) {
     aw_transport_free(transport);
     return;
   }
   aw_conn *conn = make_base(hub, transport);
   if (conn != NULL) {
-    transport->sink.closed(transport->user, error, code, reason);
+    aw_conn_feed_end(conn, error, code, reason);
     hub->accepted(hub->user, conn);
   }
 }
@@ -466,11 +454,12 @@ static void on_garbage(void *user, int error, const char *what) {
   greeting *g = user;
   aw_hub *hub = g->hub;
   aw_transport *transport = g->transport;
-  if (only_offered(transport) && !g->hello.begun) {
+  (void)error;
+  if (!transport->info.agreed && !g->hello.begun) {
     free_greeting(g);
     aw_conn *conn = make_base(hub, transport);
     if (conn != NULL) {
-      transport->sink.garbage(transport->user, error, what);
+      aw_conn_feed_garbage(conn, what);
       hub->accepted(hub->user, conn);
     }
   }
@@ -499,8 +488,6 @@ void aw_hub_take(aw_hub *hub, aw_transport *transport) {
   transport->user = g;
   arm_timer(hub);
 }
-
-/* ----------------------------------------------------------------- hub -- */
 
 static int make_epoch(aw_hub *hub) {
   uint8_t bytes[AW_EPOCH_TEXT / 2];
@@ -538,7 +525,7 @@ int aw_hub_new(aw_hub **out, aw_loop *loop, const aw_hub_options *options,
   hub->options.greeting_ms =
       options->greeting_ms ? options->greeting_ms : AW_HUB_GREETING_MS;
   hub->options.sessions_max =
-      options->sessions_max ? options->sessions_max : AW_MUX_SCOPES_MAX;
+      options->sessions_max ? options->sessions_max : AW_HUB_SESSIONS_MAX;
   aw_map_init(&hub->sessions, mem, seed);
   aw_map_init(&hub->shares, mem, seed + 2);
   aw_queue_init(&hub->greetings);

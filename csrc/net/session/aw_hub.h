@@ -10,18 +10,20 @@
 /* What came in for all of them and was not taken: inboxes, open scopes, parts
  * of messages. */
 #define AW_HUB_IN_BYTES (256u << 20)
-/* Extended transports that have not said hello yet. */
+/* Of an extended transport: until its hello is whole. */
 #define AW_HUB_GREETING_MS 10000
+#define AW_HUB_SESSIONS_MAX 10000
 
 typedef struct aw_hub aw_hub;
 typedef struct aw_hub_options aw_hub_options;
 
 struct aw_hub_options {
-  aw_mux_options mux;    /* what each session gets */
-  size_t log_bytes;      /* 0: AW_HUB_LOG_BYTES */
-  size_t in_bytes;       /* 0: AW_HUB_IN_BYTES */
-  unsigned greeting_ms;  /* 0: AW_HUB_GREETING_MS */
-  unsigned sessions_max; /* 0: 10000; then the longest detached gives way */
+  aw_mux_options mux;   /* what each session gets */
+  size_t log_bytes;     /* 0: AW_HUB_LOG_BYTES */
+  size_t in_bytes;      /* 0: AW_HUB_IN_BYTES */
+  unsigned greeting_ms; /* 0: AW_HUB_GREETING_MS */
+  /* 0: AW_HUB_SESSIONS_MAX; then the longest detached gives way. */
+  unsigned sessions_max;
   unsigned sessions_per_peer_max; /* 0: none; aw_share.h says who is a peer */
 };
 
@@ -38,8 +40,8 @@ int aw_hub_new(aw_hub **out, aw_loop *loop, const aw_hub_options *options,
  * inside `accepted`. */
 void aw_hub_free(aw_hub *hub);
 
-/* Takes an open transport of a client and owns it. Base ones are `accepted`
- * before this returns. */
+/* Takes a transport of a client, open or soon to be, and owns it. Base ones are
+ * `accepted` before this returns. */
 void aw_hub_take(aw_hub *hub, aw_transport *transport);
 
 const char *aw_hub_epoch(const aw_hub *hub);

@@ -12,6 +12,10 @@ int aw_transport_send(aw_transport *t, const char *bytes, size_t len) {
   return t->ops->send(t, bytes, len);
 }
 
+bool aw_transport_is_open(const aw_transport *t) {
+  return t->state == AW_TRANSPORT_OPEN;
+}
+
 size_t aw_transport_room(aw_transport *t) {
   size_t limit =
       t->choked ? AW_TRANSPORT_HIGH_WATER / 2 : AW_TRANSPORT_HIGH_WATER;

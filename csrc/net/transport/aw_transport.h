@@ -26,7 +26,9 @@ typedef struct aw_transport_info aw_transport_info;
 struct aw_transport_info {
   const char *kind;     /* "websocket", "stdio", "process", "memory" */
   bool is_server;       /* we accepted */
-  bool extended;        /* agentwire.v1 was agreed (docs/wire.md section 7) */
+  bool extended;        /* agentwire.v1 is spoken (docs/wire.md section 7) */
+  bool agreed;          /* by both; else a server has only offered it */
+  bool has_codes;       /* closing gives the peer the code and the reason */
   const char *protocol; /* subprotocol, or NULL */
   const char *peer;     /* "127.0.0.1:40312", a command, or NULL */
 };
@@ -92,6 +94,9 @@ struct aw_transport {
  * refuses for lack of room: that is for the caller to ask. AW_E_CLOSED before
  * open, after close, after the end; AW_E_NOMEM (nothing was added). */
 int aw_transport_send(aw_transport *t, const char *bytes, size_t len);
+
+/* Is it open, and not closing? */
+bool aw_transport_is_open(const aw_transport *t);
 
 /* Bytes that may be sent now without passing AW_TRANSPORT_HIGH_WATER. */
 size_t aw_transport_room(aw_transport *t);

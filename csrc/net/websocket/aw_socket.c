@@ -578,6 +578,7 @@ int aw_socket_new(aw_socket **out, aw_loop *loop,
   };
   aw_transport_init(&s->base, &socket_ops, loop, "websocket", release_socket);
   s->base.info.is_server = settings->is_server;
+  s->base.info.agreed = s->base.info.has_codes = true;
   fill_settings(s, settings);
   s->greeter = greeter;
   s->greeter_user = user;
