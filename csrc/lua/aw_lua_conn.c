@@ -123,14 +123,14 @@ static int conn_spawn(lua_State *L) {
   conn_box *box = aw_lua_check_conn(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
   aw_process_options options = {0};
-  options.cwd = aw_lua_opt_string(L, 2, "cwd");
+  options.child.cwd = aw_lua_opt_string(L, 2, "cwd");
   options.extended = !aw_lua_opt_boolean(L, 2, "base");
-  options.kill_after_ms = aw_lua_opt_unsigned(L, 2, "kill_after_ms", 0);
+  options.child.kill_after_ms = aw_lua_opt_unsigned(L, 2, "kill_after_ms", 0);
   options.line_max = aw_lua_transport_max(L, 2);
-  options.argv = read_strings(L, 2, "argv");
-  luaL_argcheck(L, options.argv[0] != NULL, 2, "argv is empty");
+  options.child.argv = read_strings(L, 2, "argv");
+  luaL_argcheck(L, options.child.argv[0] != NULL, 2, "argv is empty");
   if (has_field(L, 2, "environment")) {
-    options.env = read_strings(L, 2, "environment");
+    options.child.env = read_strings(L, 2, "environment");
   }
   if (box->conn == NULL) {
     return aw_lua_closed(L);

@@ -54,8 +54,8 @@ static int run_bridge(int fd) {
 static void make_bridged(suite_pair *pair) {
   aw_stdio_options server = {.is_server = true, .extended = true};
   const char *argv[] = {own_program, "--bridge", NULL};
-  aw_process_options client = {
-      .argv = argv, .extended = true, .kill_after_ms = 1500};
+  aw_process_options client = {.child = {.argv = argv, .kill_after_ms = 1500},
+                               .extended = true};
   const char *why;
   aw_transport *t;
   int fds[2], own = dup(STDERR_FILENO);
@@ -98,8 +98,8 @@ static int teardown(void **state) {
 
 static void start_shell(const char *script) {
   const char *argv[] = {"sh", "-c", script, NULL};
-  aw_process_options options = {
-      .argv = argv, .extended = true, .kill_after_ms = 100};
+  aw_process_options options = {.child = {.argv = argv, .kill_after_ms = 100},
+                                .extended = true};
   const char *why;
   aw_transport *t;
 
@@ -144,7 +144,7 @@ static void child_answers_over_its_stdio(void **state) {
 static void command_that_does_not_exist_is_an_error(void **state) {
   const char *argv[] = {"agentwire-no-such-command", NULL};
   const char *none[] = {NULL};
-  aw_process_options options = {.argv = argv};
+  aw_process_options options = {.child.argv = argv};
   const char *why = NULL;
   aw_transport *t;
 
@@ -152,7 +152,7 @@ static void command_that_does_not_exist_is_an_error(void **state) {
   assert_int_equal(aw_process_new(pair.loop, &options, &t, &why), AW_E_IO);
   assert_null(t);
   assert_string_equal(why, "no such file or directory");
-  options.argv = none;
+  options.child.argv = none;
   assert_int_equal(aw_process_new(pair.loop, &options, &t, &why), AW_E_INVALID);
 }
 
@@ -248,7 +248,8 @@ static void environment_and_directory_are_the_callers(void **state) {
   static const char *const argv[] = {"/bin/sh", "-c",
                                      READY "echo \"$HELLO\"; pwd", NULL};
   static const char *const env[] = {"HELLO=world", NULL};
-  aw_process_options options = {.argv = argv, .env = env, .cwd = "/"};
+  aw_process_options options = {
+      .child = {.argv = argv, .env = env, .cwd = "/"}};
   const char *why;
   aw_transport *t;
 

@@ -1,452 +1,215 @@
 #include "aw_pipe.h"
 #include "aw_envelope.h"
 #include "aw_error.h"
-#include "aw_os_file.h"
-#include "aw_ready.h"
-#include <stdio.h>
 
-/* What stays allocated after a burst. */
-#define KEEP_BYTES (64u << 10)
+_Static_assert(AW_LINE_HEAD_MAX <= AW_HEADER_MAX,
+               "the head of a skipped line is that of a message");
+_Static_assert(AW_LINE_BYTES_MAX == AW_TRANSPORT_MESSAGE_MAX,
+               "a line is a message");
+_Static_assert(AW_LINE_LINGER_MS == AW_TRANSPORT_LINGER_MS,
+               "what lingers is the lines");
+_Static_assert(AW_LINE_SIP == AW_TRANSPORT_SIP, "a flood is read in sips");
 
-_Static_assert(AW_LINE_HEAD_MAX <= AW_HEADER_MAX, "the head of a skipped line");
-
-static void on_handle_closed(uv_handle_t *handle) {
+static void on_timer_closed(uv_handle_t *handle) {
   aw_pipe *pipe = handle->data;
-
   aw_transport_drop(&pipe->base);
 }
 
-static void close_end(aw_fd *end) {
-  if (end->has_poll) {
-    end->has_poll = false;
-    uv_close((uv_handle_t *)&end->poll, on_handle_closed);
-  }
-  aw_fd_close(end);
-}
-
-static void close_input(aw_pipe *pipe) {
-  pipe->in_done = true;
-  pipe->reading = false;
-  close_end(&pipe->in);
-}
-
-static void close_output(aw_pipe *pipe) {
-  pipe->out_done = true;
-  pipe->blocked = false;
-  close_end(&pipe->out);
-}
-
-void aw_pipe_shut(aw_pipe *pipe) {
-  aw_node_remove(&pipe->flush.node);
-  close_input(pipe);
-  close_output(pipe);
+static void stop_timer(aw_pipe *pipe) {
   if (pipe->has_timer) {
     pipe->has_timer = false;
-    uv_close((uv_handle_t *)&pipe->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&pipe->timer, on_timer_closed);
   }
 }
 
-void aw_pipe_fini(aw_pipe *pipe) {
-  aw_lines_fini(&pipe->lines);
-  aw_buf_fini(&pipe->output);
-}
-
-void aw_pipe_decide(aw_pipe *pipe, int error, int code, const char *reason) {
-  if (pipe->base.state < AW_TRANSPORT_CLOSING) {
-    pipe->base.state = AW_TRANSPORT_CLOSING;
-  }
-  if (!pipe->decided) {
-    pipe->error = error;
-    pipe->code = code;
-    snprintf(pipe->reason, sizeof pipe->reason, "%s", reason);
-  }
-}
-
-static void decide_finally(aw_pipe *pipe, int error, int code,
-                           const char *reason) {
-  aw_pipe_decide(pipe, error, code, reason);
-  pipe->decided = true;
-  pipe->discarding = true;
-}
-
-void aw_pipe_drop_output(aw_pipe *pipe) {
-  aw_buf_reset(&pipe->output, 0);
-  pipe->base.pending = 0;
-  pipe->blocked = false;
-}
-
-/* Whoever does not read any more may still have written: everything up to the
- * end of input is delivered before the end is reported. */
-static void break_output(aw_pipe *pipe) {
-  aw_pipe_drop_output(pipe);
-  aw_pipe_decide(pipe, AW_E_IO, 1006, "the other end stopped reading");
-}
-
-static void write_output(aw_pipe *pipe) {
-  aw_transport *t = &pipe->base;
-  size_t len, put;
-
-  while ((len = aw_buf_len(&pipe->output)) > 0 && !pipe->blocked &&
-         !pipe->out_done) {
-    int rc = aw_fd_write(&pipe->out, aw_buf_bytes(&pipe->output), len, &put);
-    if (rc == AW_E_AGAIN && pipe->out.has_poll) {
-      pipe->blocked = true;
-    } else if (rc != AW_OK) {
-      break_output(pipe);
-    } else {
-      t->writes++;
-      pipe->blocked = put < len && pipe->out.has_poll;
-      aw_buf_consume(&pipe->output, put);
-      aw_transport_sent(t, put);
-    }
-  }
-  if (len == 0) {
-    aw_buf_reset(&pipe->output, KEEP_BYTES);
-  }
-}
-
-static void on_output_ready(uv_poll_t *poll, int status, int events);
-
-static void await_output(aw_pipe *pipe) {
-  if (pipe->blocked) {
-    uv_poll_start(&pipe->out.poll, UV_WRITABLE, on_output_ready);
-  } else if (pipe->out.has_poll) {
-    uv_poll_stop(&pipe->out.poll);
-  }
-}
-
-/* A status is an error condition of the descriptor, on which libuv has stopped
- * the handle: the write will tell what it is. */
-static void on_output_ready(uv_poll_t *poll, int status, int events) {
-  aw_pipe *pipe = poll->data;
-
-  (void)status;
-  (void)events;
-  aw_transport_hold(&pipe->base);
-  pipe->blocked = false;
-  write_output(pipe);
-  aw_pipe_update(pipe);
-  aw_transport_drop(&pipe->base);
-}
-
-static void refuse_ready(aw_pipe *pipe, int error, const char *what) {
-  aw_transport_give_garbage(&pipe->base, error, what);
-  if (!aw_transport_alive(&pipe->base) ||
-      ++pipe->strange_lines < AW_PIPE_READY_LINES) {
-    return;
-  }
-  decide_finally(pipe, AW_E_LIMIT, 1002, "too many lines before ready");
-}
-
-static void take_ready(aw_pipe *pipe, const aw_line *line) {
-  aw_transport *t = &pipe->base;
-  bool extended;
-  int rc =
-      aw_ready_parse(aw_loop_mem(t->loop), line->bytes, line->len, &extended);
-
-  if (rc == AW_E_VERSION_MISMATCH) {
-    decide_finally(pipe, rc, 1002,
-                   "the server's protocol_version is not \"1\"");
-  } else if (rc != AW_OK) {
-    refuse_ready(pipe, rc, "not a ready line");
+static void on_line(void *user, char *bytes, size_t len) {
+  aw_pipe *pipe = user;
+  if (pipe->greeter != NULL) {
+    aw_line line = {bytes, len, 0};
+    pipe->greeter->line(pipe, &line);
   } else {
-    uv_timer_stop(&pipe->timer);
-    t->info.extended = pipe->extended && extended;
-    pipe->was_open = true;
-    aw_transport_give_open(t);
+    aw_transport_give_message(&pipe->base, bytes, len);
   }
 }
 
-static void take_line(aw_pipe *pipe, const aw_line *line) {
-  if (pipe->discarding) {
-    return;
-  }
-  if (pipe->was_open) {
-    aw_transport_give_message(&pipe->base, line->bytes, line->len);
-  } else {
-    take_ready(pipe, line);
-  }
-}
-
-static void take_bad_line(aw_pipe *pipe, int error, const aw_line *line) {
-  const char *what = error == AW_E_LIMIT ? "line is too long" : "no memory";
-
-  if (pipe->discarding) {
-    return;
-  }
-  if (pipe->was_open && error == AW_E_LIMIT) {
+static void on_dropped(void *user, int error, const aw_line *line) {
+  aw_pipe *pipe = user;
+  if (pipe->greeter != NULL) {
+    pipe->greeter->dropped(pipe, error);
+  } else if (error == AW_E_LIMIT) {
     aw_transport_give_skipped(&pipe->base, line->bytes, line->len, line->whole);
-  } else if (pipe->was_open) {
-    aw_transport_give_garbage(&pipe->base, error, what);
   } else {
-    refuse_ready(pipe, error, what);
+    aw_transport_give_garbage(&pipe->base, error, "no memory");
   }
 }
 
-static void take_bytes(aw_pipe *pipe, char *bytes, size_t len) {
-  aw_line line;
-  size_t used;
-
+static void on_received(void *user, size_t len) {
+  aw_pipe *pipe = user;
   aw_transport_received(&pipe->base, len);
-  while (aw_transport_alive(&pipe->base)) {
-    int rc = aw_lines_next(&pipe->lines, bytes, len, &used, &line);
-    if (rc == AW_E_AGAIN) {
-      return;
-    }
-    if (rc == AW_OK) {
-      take_line(pipe, &line);
-    } else {
-      take_bad_line(pipe, rc, &line);
-    }
-    bytes += used;
-    len -= used;
-  }
 }
 
-static void take_end(aw_pipe *pipe) {
-  aw_line line;
-  int rc = aw_lines_last(&pipe->lines, &line);
-
-  if (rc == AW_OK) {
-    take_line(pipe, &line);
-  } else if (rc != AW_E_AGAIN) {
-    take_bad_line(pipe, rc, &line);
-  }
-  close_input(pipe);
-  if (pipe->was_open) {
-    aw_pipe_decide(pipe, AW_OK, 1000, "");
-  } else {
-    aw_pipe_decide(pipe, AW_E_IO, 1006, "no ready line came");
-  }
+/* It makes no upcall, but may shed others. */
+static void on_cut(void *user, bool full) {
+  aw_pipe *pipe = user;
+  bool flooded = aw_transport_is_flooded(&pipe->base);
+  pipe->sipping = flooded || (pipe->sipping && full);
+  aw_line_pipe_sip(pipe->lines, pipe->sipping);
+  aw_transport_keeps(&pipe->base, aw_line_pipe_held(pipe->lines));
 }
 
-static void read_input(aw_pipe *pipe) {
-  char *buffer = aw_loop_read_buffer(pipe->base.loop);
-  size_t got, room = pipe->sipping ? AW_TRANSPORT_SIP : AW_LOOP_READ_BUFFER;
-  int rc = aw_fd_read(&pipe->in, buffer, room, &got);
+static void on_sent(void *user, size_t len) {
+  aw_pipe *pipe = user;
+  pipe->base.writes++;
+  aw_transport_sent(&pipe->base, len);
+}
 
-  if (rc == AW_E_AGAIN) {
+/* Whoever has nothing more to say will not wait for what we have: the end of
+ * one direction is the link's. */
+static void on_eof(void *user) {
+  aw_pipe *pipe = user;
+  pipe->base.state = AW_TRANSPORT_CLOSING;
+  aw_line_pipe_finish(pipe->lines);
+}
+
+/* Who never opened has not ended well. */
+static void give_end(aw_pipe *pipe, const aw_line_end *end) {
+  aw_transport *t = &pipe->base;
+  const char *reason = end->reason;
+  int error = end->error;
+  if (end->cause == AW_LINE_CLOSED) {
+    aw_transport_give_closed(t, error, pipe->code, reason);
     return;
   }
-  if (rc != AW_OK) {
-    close_input(pipe);
-    aw_pipe_drop_output(pipe);
-    aw_pipe_decide(pipe, AW_E_IO, 1006, "the connection was lost");
-  } else if (got == 0) {
-    take_end(pipe);
-  } else {
-    take_bytes(pipe, buffer, got);
-    pipe->sipping =
-        aw_transport_is_flooded(&pipe->base) || (pipe->sipping && got == room);
-    aw_transport_keeps(&pipe->base, pipe->lines.partial.size);
+  if (end->cause == AW_LINE_EOF) {
+    reason = pipe->greeter != NULL ? pipe->greeter->missing : "";
   }
+  if (error == AW_OK && pipe->greeter != NULL) {
+    error = AW_E_IO;
+  }
+  aw_transport_give_closed(t, error, error == AW_OK ? 1000 : 1006, reason);
 }
 
-static void on_input_ready(uv_poll_t *poll, int status, int events) {
-  aw_pipe *pipe = poll->data;
-
-  (void)events;
+static void on_ended(void *user, const aw_line_end *end) {
+  aw_pipe *pipe = user;
   aw_transport_hold(&pipe->base);
-  pipe->reading = status >= 0; /* else libuv has stopped the handle */
-  read_input(pipe);
-  aw_pipe_update(pipe);
+  stop_timer(pipe);
+  give_end(pipe, end);
   aw_transport_drop(&pipe->base);
 }
 
-static bool wants_input(const aw_pipe *pipe) {
-  return !pipe->in_done && (pipe->discarding || !pipe->paused);
-}
+static const aw_line_sink sink = {.line = on_line,
+                                  .dropped = on_dropped,
+                                  .received = on_received,
+                                  .cut = on_cut,
+                                  .sent = on_sent,
+                                  .eof = on_eof,
+                                  .ended = on_ended};
 
-static void await_input(aw_pipe *pipe) {
-  bool wanted = wants_input(pipe);
-
-  if (!pipe->in.has_poll) {
-    if (wanted) {
-      aw_loop_mark(pipe->base.loop, &pipe->flush);
-    }
-  } else if (wanted != pipe->reading) {
-    pipe->reading = wanted;
-    if (wanted) {
-      uv_poll_start(&pipe->in.poll, UV_READABLE, on_input_ready);
-    } else {
-      uv_poll_stop(&pipe->in.poll);
-    }
+static void run_begin(aw_flush *flush) {
+  aw_pipe *pipe = AW_CONTAINER(flush, aw_pipe, flush);
+  if (pipe->base.state == AW_TRANSPORT_OPENING) {
+    pipe->greeter->begin(pipe);
   }
 }
 
 static void on_timer(uv_timer_t *timer) {
   aw_pipe *pipe = timer->data;
-
-  aw_transport_hold(&pipe->base);
-  if (!pipe->lingering) {
-    decide_finally(pipe, AW_E_TIMEOUT, 1002, "no ready line came in time");
-  } else {
-    if (pipe->base.pending > 0) {
-      pipe->decided = false;
-      aw_pipe_decide(pipe, AW_E_TIMEOUT, 1006, "output could not be flushed");
-      aw_pipe_drop_output(pipe);
-    }
-    close_input(pipe);
-    close_output(pipe);
-  }
-  aw_pipe_update(pipe);
-  aw_transport_drop(&pipe->base);
-}
-
-/* While reading is paused the end of input is not awaited: the reader decides
- * how long that takes. */
-static void start_linger(aw_pipe *pipe) {
-  if (!pipe->lingering && (pipe->in_done || wants_input(pipe))) {
-    pipe->lingering = true;
-    aw_loop_arm(pipe->base.loop, &pipe->timer, on_timer,
-                AW_TRANSPORT_LINGER_MS);
+  if (pipe->greeter != NULL) {
+    pipe->greeter->late(pipe);
   }
 }
 
-/* Closing the output is what tells the other end; its own close is what tells
- * us that it has read everything. A file or a terminal has no such end. */
-static void advance_closing(aw_pipe *pipe) {
-  start_linger(pipe);
-  if (pipe->base.pending == 0 && !pipe->out_done) {
-    close_output(pipe);
-  }
-  if (pipe->out_done && pipe->discarding && !pipe->in.has_peer) {
-    close_input(pipe);
-  }
-}
-
-void aw_pipe_update(aw_pipe *pipe) {
-  aw_transport *t = &pipe->base;
-  bool may_finish;
-
-  if (!aw_transport_alive(t)) {
-    return;
-  }
-  if (t->state == AW_TRANSPORT_CLOSING) {
-    advance_closing(pipe);
-    may_finish =
-        pipe->out_done && (pipe->may_finish == NULL || pipe->may_finish(pipe));
-    if (may_finish && pipe->in_done) {
-      aw_pipe_shut(pipe);
-      aw_transport_give_closed(t, pipe->error, pipe->code, pipe->reason);
-      return;
-    }
-  }
-  await_input(pipe);
-  await_output(pipe);
-}
-
-static void run_pipe(aw_flush *flush) {
-  aw_pipe *pipe = AW_CONTAINER(flush, aw_pipe, flush);
-  aw_transport *t = &pipe->base;
-
-  aw_transport_hold(t);
-  if (t->info.is_server && t->state == AW_TRANSPORT_OPENING) {
-    pipe->was_open = true;
-    aw_transport_give_open(t);
-  }
-  if (aw_transport_alive(t) && !pipe->in.has_poll && wants_input(pipe)) {
-    read_input(pipe);
-  }
-  if (aw_transport_alive(t)) {
-    write_output(pipe);
-  }
-  aw_pipe_update(pipe);
-  aw_transport_drop(t);
-}
-
-int aw_pipe_send(aw_transport *t, const char *bytes, size_t len) {
-  aw_pipe *pipe = (aw_pipe *)t;
-
-  if (t->state != AW_TRANSPORT_OPEN) {
-    return AW_E_CLOSED;
-  }
-  if (aw_buf_reserve(&pipe->output, len + 1) != AW_OK) {
-    return AW_E_NOMEM;
-  }
-  aw_buf_append(&pipe->output, bytes, len);
-  aw_buf_append(&pipe->output, "\n", 1);
-  t->pending += len + 1;
-  aw_loop_mark(t->loop, &pipe->flush);
-  return AW_OK;
-}
-
-void aw_pipe_pause(aw_transport *t, bool paused) {
-  aw_pipe *pipe = (aw_pipe *)t;
-
-  if (pipe->paused != paused && aw_transport_alive(t)) {
-    pipe->paused = paused;
-    aw_loop_mark(t->loop, &pipe->flush);
-  }
-}
-
-void aw_pipe_close(aw_transport *t, int code, const char *reason) {
-  aw_pipe *pipe = (aw_pipe *)t;
-
-  if (!aw_transport_alive(t) || pipe->discarding) {
-    return;
-  }
-  decide_finally(pipe, AW_OK, code, reason != NULL ? reason : "");
-  aw_loop_mark(t->loop, &pipe->flush);
-}
-
-/* One poll handle for each direction needs two descriptors. */
-static int open_ends(aw_pipe *pipe, int in_fd, int out_fd) {
-  int rc, rc_out;
-
-  if (in_fd == out_fd) {
-    out_fd = aw_os_copy(in_fd);
-  }
-  rc = aw_fd_open(&pipe->in, in_fd, false);
-  rc_out = aw_fd_open(&pipe->out, out_fd, true);
-  return rc != AW_OK ? rc : rc_out;
-}
-
-static int watch_end(aw_pipe *pipe, aw_fd *end) {
-  int rc = aw_fd_watch(end, aw_loop_uv(pipe->base.loop), pipe);
-
-  if (end->has_poll) {
-    aw_transport_hold(&pipe->base);
-  }
+int aw_pipe_say(aw_pipe *pipe, const char *bytes, size_t len) {
+  int rc = aw_line_pipe_send(pipe->lines, bytes, len);
+  pipe->base.pending = aw_line_pipe_pending(pipe->lines);
   return rc;
 }
 
-static void start_timer(aw_pipe *pipe) {
+void aw_pipe_expect(aw_pipe *pipe, unsigned ms) {
   uv_timer_init(aw_loop_uv(pipe->base.loop), &pipe->timer);
   pipe->timer.data = pipe;
   pipe->has_timer = true;
   aw_transport_hold(&pipe->base);
-  if (!pipe->base.info.is_server) {
-    aw_loop_arm(pipe->base.loop, &pipe->timer, on_timer, AW_PIPE_READY_MS);
+  aw_loop_arm(pipe->base.loop, &pipe->timer, on_timer, ms);
+}
+
+void aw_pipe_open(aw_pipe *pipe, bool extended) {
+  stop_timer(pipe);
+  pipe->greeter = NULL;
+  pipe->base.info.extended = extended;
+  aw_transport_give_open(&pipe->base);
+}
+
+static void close_lines(aw_pipe *pipe, int error, int code, const char *why) {
+  aw_transport *t = &pipe->base;
+  if (aw_line_pipe_state(pipe->lines) < AW_LINE_CLOSING) {
+    t->state = AW_TRANSPORT_CLOSING;
+    pipe->code = code;
+    aw_line_pipe_close(pipe->lines, AW_LINE_CLOSED, error, why);
   }
 }
 
-int aw_pipe_init(aw_pipe *pipe, const aw_stdio_options *options) {
-  aw_transport *t = &pipe->base;
-  const aw_mem *mem = aw_loop_mem(t->loop);
-  size_t max = options->line_max;
-  int rc;
+void aw_pipe_refuse(aw_pipe *pipe, int error, const char *why) {
+  close_lines(pipe, error, 1002, why);
+}
 
-  pipe->flush.run = run_pipe;
-  pipe->extended = options->extended;
-  t->info.is_server = options->is_server;
-  t->info.extended = options->is_server && options->extended;
-  aw_buf_init(&pipe->output, mem);
-  aw_lines_init(&pipe->lines, mem, max > 0 ? max : AW_TRANSPORT_MESSAGE_MAX);
-  start_timer(pipe);
-  rc = open_ends(pipe, options->in_fd, options->out_fd);
-  if (rc == AW_OK) {
-    rc = watch_end(pipe, &pipe->in);
+static int pipe_send(aw_transport *t, const char *bytes, size_t len) {
+  aw_pipe *pipe = (aw_pipe *)t;
+  if (t->state != AW_TRANSPORT_OPEN) {
+    return AW_E_CLOSED;
   }
+  int rc = aw_line_pipe_send(pipe->lines, bytes, len);
   if (rc == AW_OK) {
-    rc = watch_end(pipe, &pipe->out);
-  }
-  if (rc == AW_OK && options->is_server) {
-    rc = aw_ready_put(&pipe->output, options->extended);
-    t->pending = aw_buf_len(&pipe->output);
-  }
-  if (rc == AW_OK) {
-    aw_loop_mark(t->loop, &pipe->flush);
+    t->pending += len + 1;
   }
   return rc;
+}
+
+static void pipe_pause(aw_transport *t, bool paused) {
+  aw_pipe *pipe = (aw_pipe *)t;
+  if (aw_transport_alive(t)) {
+    aw_line_pipe_pause(pipe->lines, paused);
+  }
+}
+
+static void pipe_close(aw_transport *t, int code, const char *reason) {
+  if (aw_transport_alive(t)) {
+    close_lines((aw_pipe *)t, AW_OK, code, reason != NULL ? reason : "");
+  }
+}
+
+static void pipe_free(aw_transport *t) {
+  aw_pipe *pipe = (aw_pipe *)t;
+  aw_transport_mute(t);
+  aw_node_remove(&pipe->flush.node);
+  stop_timer(pipe);
+  aw_line_pipe_free(pipe->lines);
+  pipe->lines = NULL;
+  aw_transport_drop(t);
+}
+
+static void pipe_release(aw_transport *t) {
+  aw_mem_free(aw_loop_mem(t->loop), t);
+}
+
+static const aw_transport_ops pipe_ops = {pipe_send, pipe_pause, pipe_close,
+                                          pipe_free, NULL};
+
+int aw_pipe_new(aw_transport **out, aw_loop *loop, aw_line_pipe *lines,
+                const char *kind, const aw_greeter *greeter, bool extended) {
+  aw_pipe *pipe = aw_mem_zero(aw_loop_mem(loop), 1, sizeof *pipe);
+  *out = NULL;
+  if (pipe == NULL) {
+    aw_line_pipe_free(lines);
+    return AW_E_NOMEM;
+  }
+  aw_transport_init(&pipe->base, &pipe_ops, loop, kind, pipe_release);
+  pipe->lines = lines;
+  pipe->greeter = greeter;
+  pipe->extended = extended;
+  pipe->flush.run = run_begin;
+  aw_loop_mark(loop, &pipe->flush); /* before the lines mark theirs */
+  aw_line_pipe_start(lines, &sink, pipe);
+  *out = &pipe->base;
+  return AW_OK;
 }

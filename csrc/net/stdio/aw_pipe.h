@@ -1,71 +1,55 @@
-/* A transport of lines over two file descriptors: all of stdio, and what a
- * child process has besides the child. Private to these two. */
+/* The transport of lines: each is a message, once a greeter has opened the
+ * link. What stdio is, and a child process. Private to these two. */
 #ifndef AW_PIPE_H
 #define AW_PIPE_H
 
-#include "aw_fd.h"
-#include "aw_lines.h"
-#include "aw_stdio.h"
+#include "aw_line_pipe.h"
 #include "aw_transport_impl.h"
 
-#define AW_PIPE_REASON_MAX 128
-/* A client gives up on a server that has not said "ready" by then: lines of a
- * shell's start-up files are normal, a log that never ends is not. */
-#define AW_PIPE_READY_LINES 64
-#define AW_PIPE_READY_MS 10000
-
 typedef struct aw_pipe aw_pipe;
+typedef struct aw_greeter aw_greeter;
 
-/* Embedded first. */
-struct aw_pipe {
-  aw_transport base;
-  aw_flush flush;
-  aw_fd in, out;
-  aw_lines lines;
-  aw_buf output;
-  uv_timer_t timer; /* the handshake's, then the lingering's */
-  bool has_timer, lingering;
-  bool extended; /* wanted by us */
-  bool was_open, paused;
-  bool sipping;          /* reads little at a time: the peer floods */
-  bool reading, blocked; /* what the poll handles wait for */
-  bool in_done, out_done;
-  bool discarding; /* we closed: input is read to its end and dropped */
-  bool decided;    /* the verdict is final */
-  int error, code; /* the verdict: what `closed` will say */
-  char reason[AW_PIPE_REASON_MAX];
-  unsigned strange_lines; /* before the ready line */
-  /* Asked whenever the output has been closed: may the end be reported as soon
-   * as the input has ended, too? NULL: yes. */
-  bool (*may_finish)(aw_pipe *pipe);
+/* Has the lines until it calls aw_pipe_open. */
+struct aw_greeter {
+  /* Once, in the first turn, before anything is read. */
+  void (*begin)(aw_pipe *pipe);
+  void (*line)(aw_pipe *pipe, const aw_line *line);
+  /* A line that could not be given, as of aw_line_sink. */
+  void (*dropped)(aw_pipe *pipe, int error);
+  /* The time that it had asked for with aw_pipe_expect is over. */
+  void (*late)(aw_pipe *pipe);
+  /* Why a link that has ended before it was open has. */
+  const char *missing;
 };
 
-/* Fills a zeroed pipe whose base was initialised, and takes the descriptors,
- * also on failure. in_fd and out_fd may be the same socket. After a failure
- * (AW_E_INVALID, AW_E_IO, AW_E_NOMEM) free the transport as usual. */
-int aw_pipe_init(aw_pipe *pipe, const aw_stdio_options *options);
+struct aw_pipe {
+  aw_transport base;
+  aw_flush flush; /* of the beginning */
+  aw_line_pipe *lines;
+  const aw_greeter *greeter; /* NULL: the link is open */
+  uv_timer_t timer;          /* the greeter's */
+  bool has_timer;
+  bool extended;          /* wanted by us */
+  bool sipping;           /* the peer floods */
+  unsigned strange_lines; /* that the greeter has seen */
+  int code;               /* with which we closed */
+};
 
-/* What the kinds' vtables are made of. */
-int aw_pipe_send(aw_transport *t, const char *bytes, size_t len);
-void aw_pipe_pause(aw_transport *t, bool paused);
-void aw_pipe_close(aw_transport *t, int code, const char *reason);
+/* A transport over `lines`, which it owns from now on, also on failure (then
+ * AW_E_NOMEM). */
+int aw_pipe_new(aw_transport **out, aw_loop *loop, aw_line_pipe *lines,
+                const char *kind, const aw_greeter *greeter, bool extended);
 
-/* Closes descriptors and handles at once. For `free`, after aw_transport_mute.
- */
-void aw_pipe_shut(aw_pipe *pipe);
+/* A line past the transport, which is not open yet. AW_E_NOMEM. */
+int aw_pipe_say(aw_pipe *pipe, const char *bytes, size_t len);
 
-/* Frees the buffers. For `release`. */
-void aw_pipe_fini(aw_pipe *pipe);
+/* Calls the greeter's `late` after so long. */
+void aw_pipe_expect(aw_pipe *pipe, unsigned ms);
 
-/* The end is near, for this reason unless a final one was given before. Only
- * from inside the loop, followed by aw_pipe_update. */
-void aw_pipe_decide(aw_pipe *pipe, int error, int code, const char *reason);
+/* The link is open: what comes next is a message. */
+void aw_pipe_open(aw_pipe *pipe, bool extended);
 
-/* Output has nowhere to go any more: drops it. */
-void aw_pipe_drop_output(aw_pipe *pipe);
-
-/* Does what the state asks for: polls, lingers, closes, reports the end. Ends
- * every callback; the caller holds the transport. */
-void aw_pipe_update(aw_pipe *pipe);
+/* Ends, with this as what `closed` says. */
+void aw_pipe_refuse(aw_pipe *pipe, int error, const char *why);
 
 #endif

@@ -1,19 +1,16 @@
 #include "aw_ready.h"
 #include "aw_error.h"
 #include "aw_json.h"
+#include <string.h>
 
 /* Nothing in a ready line is deep; unknown keys may be a little. */
 #define READY_DEPTH 32
 #define EXTENSION "agentwire.v1"
 
-int aw_ready_put(aw_buf *out, bool extended) {
-  static const char base[] =
-      "{\"type\":\"ready\",\"protocol_version\":\"1\"}\n";
-  static const char more[] = "{\"type\":\"ready\",\"protocol_version\":\"1\","
-                             "\"extensions\":[\"" EXTENSION "\"]}\n";
-
-  return extended ? aw_buf_append(out, more, sizeof more - 1)
-                  : aw_buf_append(out, base, sizeof base - 1);
+const char *aw_ready_line(bool extended) {
+  return extended ? "{\"type\":\"ready\",\"protocol_version\":\"1\","
+                    "\"extensions\":[\"" EXTENSION "\"]}"
+                  : "{\"type\":\"ready\",\"protocol_version\":\"1\"}";
 }
 
 /* aw_json_member's 0 stands for absent; no member has index 0. */

@@ -3,11 +3,11 @@
 #ifndef AW_READY_H
 #define AW_READY_H
 
-#include "aw_buf.h"
+#include "aw_mem.h"
 #include <stdbool.h>
 
-/* Appends the ready line of a server. AW_E_NOMEM leaves `out` as it was. */
-int aw_ready_put(aw_buf *out, bool extended);
+/* The ready line of a server, without its end. */
+const char *aw_ready_line(bool extended);
 
 /* Is this line a ready line? Unknown keys are ignored, an absent version reads
  * as 1. 0: yes; *extended: the server offers agentwire.v1. AW_E_INVALID_REQUEST
