@@ -1,22 +1,12 @@
 -- Servers that are child processes: what is said to their stdin, line by line,
 -- and `aw.connect { argv = ... }`.
 local aw = require("agentwire")
+local envelopes = require("spec.support.envelope")
 local link = require("spec.support.link")
 local process = require("spec.support.process")
 
 local SERVER = "spec/support/stdio_server.lua"
-local ID = "a0000000-0000-4000-8000-0000000000"
-
-local function envelope(fields)
-  local all = {
-    type = "stream_request", stream_id = ID .. "01", message_id = ID .. "ff",
-    sequence = 1, timestamp = 0, version = 1, payload = {},
-  }
-  for key, value in pairs(fields) do
-    all[key] = value ~= aw.null and value or nil
-  end
-  return assert(aw.json.encode(all))
-end
+local ID, envelope = envelopes.ID, envelopes.text
 
 local function request(id, text)
   return envelope {

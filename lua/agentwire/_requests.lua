@@ -1,6 +1,7 @@
 --- Requests of one scope that wait for their answers. Whoever reads the scope hands
 --- over what comes (`answer`, `fail`); each request is answered at most once, and
 --- leaves nothing behind when its caller is cancelled or has waited long enough.
+local tables = require("agentwire._tables")
 local undo = require("agentwire._undo")
 local wait = require("agentwire._wait")
 
@@ -30,15 +31,6 @@ local function take(self, answer, reply_to)
   end
 end
 
-local function forget(self, request)
-  for index, other in ipairs(self._waiting) do
-    if other == request then
-      table.remove(self._waiting, index)
-      return
-    end
-  end
-end
-
 --- Sends a request and waits for its answer.
 ---@async
 ---@param kind string
@@ -60,7 +52,7 @@ function Requests:ask(kind, payload, answer, timeout_ms)
   }
   table.insert(self._waiting, request)
   return undo.always(function()
-    forget(self, request)
+    tables.remove(self._waiting, request)
   end, request.latch.wait, request.latch, timeout_ms)
 end
 

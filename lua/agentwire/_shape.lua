@@ -218,4 +218,19 @@ function M.member(decoded, name, kind)
   return nil
 end
 
+--- Checks a received message against the shape of its type.
+---@param messages table<string, function> by type
+---@param event table flat: payload members and `type`
+---@return true|nil ok
+---@return string? message names the field
+---@return string? code invalid_request
+function M.check_message(messages, event)
+  local expected = messages[event.type]
+  if not expected then
+    return nil, "unknown message type: " .. tostring(event.type),
+      "invalid_request"
+  end
+  return M.check(expected, event)
+end
+
 return M

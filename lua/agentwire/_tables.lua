@@ -1,5 +1,6 @@
---- Copies of flat tables: options, messages, lists. Members are shared with what
---- was copied, marks (a metatable) are not.
+--- Small things that are done to tables in many places: copies of flat ones
+--- (members are shared with what was copied, marks such as a metatable are not),
+--- and taking a value out of a list.
 local M = {}
 
 --- A new table: the members of `base`, and over them those of `over`.
@@ -21,6 +22,20 @@ end
 ---@return table
 function M.copy(from)
   return M.over(from, nil)
+end
+
+--- Takes a value out of a list, once.
+---@param list any[]
+---@param value any
+---@return boolean removed
+function M.remove(list, value)
+  for index, each in ipairs(list) do
+    if each == value then
+      table.remove(list, index)
+      return true
+    end
+  end
+  return false
 end
 
 return M

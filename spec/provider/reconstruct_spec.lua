@@ -1,4 +1,4 @@
-require("spec.support.provider")
+local support = require("spec.support.provider")
 local reconstruct = require("agentwire.provider.reconstruct")
 
 local function feed(rec, events)
@@ -8,11 +8,7 @@ local function feed(rec, events)
   return rec
 end
 
-local function ev(kind, index, fields)
-  local event = fields or {}
-  event.type, event.content_index = kind, index
-  return event
-end
+local ev = support.block_event
 
 local function text(index, ...)
   local events = { ev("text_start", index) }

@@ -19,11 +19,7 @@ local function request(fields)
   return made
 end
 
-local function ev(kind, index, fields)
-  local event = fields or {}
-  event.type, event.content_index = kind, index
-  return event
-end
+local ev = support.block_event
 
 local HELLO = {
   ev("text_start", 0),

@@ -11,6 +11,13 @@ local support = {}
 
 local reports = {}
 
+--- An event of a block, as an adapter emits it.
+function support.block_event(kind, index, fields)
+  local event = fields or {}
+  event.type, event.content_index = kind, index
+  return event
+end
+
 --- Runs `fn` as a main task, on a host of its own; what failed tasks were
 --- reported with is kept for `reported`.
 function support.run(fn)

@@ -1,18 +1,8 @@
 local aw = require("agentwire")
+local envelopes = require("spec.support.envelope")
 local server = require("spec.support.server")
 
-local ID = "a0000000-0000-4000-8000-0000000000"
-
-local function envelope(fields)
-  local all = {
-    type = "stream_request", stream_id = ID .. "01", message_id = ID .. "ff",
-    sequence = 1, timestamp = 0, version = 1, payload = {},
-  }
-  for key, value in pairs(fields) do
-    all[key] = value ~= aw.null and value or nil
-  end
-  return aw.json.encode(all)
-end
+local ID, envelope = envelopes.ID, envelopes.text
 
 -- What is said, the answer's type, its code, and what its text must name.
 local CASES = {

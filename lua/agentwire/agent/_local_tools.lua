@@ -1,8 +1,8 @@
 --- The tools of a session that run at its client: each call in a task of its own,
 --- which ends with the session. What a call sends back is nobody's any more once
 --- it was given up: its id may be another call's by then.
-local problems = require("agentwire._problem")
 local results = require("agentwire.tool._result")
+local sources = require("agentwire.tool._source")
 local task = require("agentwire.task")
 
 local M = {}
@@ -33,7 +33,7 @@ local function run_tool(self, event)
   if not source then
     return nil, "no such tool: " .. event.tool_name
   end
-  local ok, result, why = pcall(source.execute, source, {
+  return sources.execute(source, {
     name = event.tool_name,
     args_json = event.args_json,
     tool_call_id = event.tool_call_id,
@@ -44,12 +44,6 @@ local function run_tool(self, event)
       })
     end,
   })
-  if ok then
-    return result, why
-  elseif task.is_cancelled(result) then
-    error(result, 0)
-  end
-  return nil, problems.brief(result)
 end
 
 local function send_result(self, event, result)

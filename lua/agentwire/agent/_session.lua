@@ -13,6 +13,7 @@ local options = require("agentwire._options")
 local protocol = require("agentwire.agent.protocol")
 local requests = require("agentwire._requests")
 local runs = require("agentwire.agent._session_run")
+local tables = require("agentwire._tables")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
@@ -80,12 +81,7 @@ local function pin(session)
 end
 
 local function finish_run(session, run, result, message, code)
-  for index, prompted in ipairs(session._prompted) do
-    if prompted == run then
-      table.remove(session._prompted, index)
-      break
-    end
-  end
+  tables.remove(session._prompted, run)
   if session._current == run then
     session._current = nil
   end

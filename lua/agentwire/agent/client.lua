@@ -2,12 +2,13 @@
 
 local class = require("agentwire._class")
 local json = require("agentwire.json")
+local known = require("agentwire._known")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
-local session = require("agentwire.agent._session")
+local sessions = require("agentwire.agent._session")
+local sources = require("agentwire.agent._sources")
 local tables = require("agentwire._tables")
 local undo = require("agentwire._undo")
-local sources = require("agentwire.agent._sources")
 
 local M = {}
 
@@ -62,9 +63,9 @@ end
 
 -- Errors about a session that the server does not know come outside of it.
 local function take_control(self, message)
-  local known = self._sessions[message.id]
-  if known and message.type == "agent_error" then
-    known:_receive(message, message.in_reply_to)
+  local session = self._sessions:get(message.id)
+  if session and message.type == "agent_error" then
+    session:_receive(message, message.in_reply_to)
   end
 end
 
@@ -77,10 +78,8 @@ function M.new(connection, given)
     _connection = connection,
     _options = given,
     _timeout_ms = given.timeout_ms or TIMEOUT_MS,
-    _max_ended = given.max_ended or MAX_ENDED,
-    _sessions = setmetatable({}, { __mode = "v" }), -- who holds them keeps them
+    _sessions = known.new(given.max_ended or MAX_ENDED),
     _pinned = {}, -- those that have a listener, and something to tell it
-    _ended = {}, -- the oldest first
   }, Client)
   connection:_listen("agent", self, take_control)
   return self
@@ -90,19 +89,8 @@ function Client:_pin(kept, pinned)
   self._pinned[kept] = pinned
 end
 
---- Keeps at most `max_ended` ended sessions known, the latest ones.
 function Client:_retire(ended)
-  if self._sessions[ended.id] ~= ended then
-    return
-  end
-  local list = self._ended
-  list[#list + 1] = ended
-  if #list > self._max_ended then
-    local oldest = table.remove(list, 1)
-    if self._sessions[oldest.id] == oldest then
-      self._sessions[oldest.id] = nil
-    end
-  end
+  self._sessions:retire(ended)
 end
 
 ---@class agentwire.AgentStart
@@ -165,14 +153,14 @@ function Client:start(given)
   if not channel then
     return nil, why, code
   end
-  local started = session.new(self, channel, {
+  local started = sessions.new(self, channel, {
     routes = routes,
     on_event = given.on_event,
     max_executions = given.max_executions,
     max_queued_events = self._options.max_queued_events,
     timeout_ms = self._timeout_ms,
   })
-  self._sessions[channel.id] = started
+  self._sessions:add(started)
   local ok
   ok, why, code = undo.unless_returned(function()
     started:close()
@@ -190,11 +178,11 @@ end
 ---@return string? message
 ---@return string? code agent_not_found
 function Client:session_for(id)
-  local known = self._sessions[id]
-  if not known then
+  local session = self._sessions:get(id)
+  if not session then
     return nil, "no session has this id", "agent_not_found"
   end
-  return known
+  return session
 end
 
 --- Whether nothing runs in a session any more: its last run has an outcome, or
@@ -202,8 +190,8 @@ end
 ---@param id string
 ---@return boolean|nil
 function Client:is_session_complete(id)
-  local known = self._sessions[id]
-  return known and known:is_complete()
+  local session = self._sessions:get(id)
+  return session and session:is_complete()
 end
 
 --- Why a session's last run, or the session itself, failed.
@@ -211,9 +199,9 @@ end
 ---@return string|nil message
 ---@return string|nil code
 function Client:last_error_for_session(id)
-  local known = self._sessions[id]
-  if known then
-    return known:last_error()
+  local session = self._sessions:get(id)
+  if session then
+    return session:last_error()
   end
 end
 
@@ -221,37 +209,26 @@ end
 ---@param id string
 ---@return table|nil
 function Client:last_result_for_session(id)
-  local known = self._sessions[id]
-  return known and known:last_result()
+  local session = self._sessions:get(id)
+  return session and session:last_result()
 end
 
 --- Closes a session and forgets it.
 ---@param id string
 ---@return boolean known
 function Client:remove_session_state(id)
-  local known = self._sessions[id]
-  if not known then
-    return false
+  local session = self._sessions:forget(id)
+  if session then
+    session:close()
   end
-  self._sessions[id] = nil
-  for index, ended in ipairs(self._ended) do
-    if ended == known then
-      table.remove(self._ended, index)
-      break
-    end
-  end
-  known:close()
-  return true
+  return session ~= nil
 end
 
 --- Counts, for reports and tests.
 ---@return {known: integer, ended: integer}
 function Client:stats()
-  local known = 0
-  for _ in pairs(self._sessions) do
-    known = known + 1
-  end
-  return { known = known, ended = #self._ended }
+  local count, ended = self._sessions:counts()
+  return { known = count, ended = ended }
 end
 
 class.seal(Client, "agent")

@@ -10,6 +10,7 @@ local options_of = require("agentwire._options")
 local runs = require("agentwire.agent._run")
 local sources = require("agentwire.agent._sources")
 local task = require("agentwire.task")
+local tool_source = require("agentwire.tool._source")
 local wait = require("agentwire._wait")
 
 local M = {}
@@ -23,7 +24,7 @@ local MAX_PENDING = 64
 -- Tool calls of one message that run at the same time.
 local MAX_PARALLEL = 8
 
-local SOURCE = options_of.having("a tool source", "execute")
+local SOURCE = tool_source.kind
 local MODE = options_of.one_of { "all", "one_at_a_time" }
 
 --- What a service's options say of each of its loops, by the same names.

@@ -123,10 +123,7 @@ M.messages = {
 ---@return string? message names the field
 ---@return string? code invalid_request
 function M.check(event)
-  if not M.messages[event.type] then
-    return nil, "unknown message type: " .. tostring(event.type), "invalid_request"
-  end
-  return shape.check(M.messages[event.type], event)
+  return shape.check_message(M.messages, event)
 end
 
 --- A code that may stand in an `agent_error`; an unknown one reads as

@@ -11,13 +11,14 @@ local protocol = require("agentwire.agent.protocol")
 local served = require("agentwire.agent._served")
 local shares = require("agentwire._shares")
 local task = require("agentwire.task")
+local tool_source = require("agentwire.tool._source")
 
 local M = {}
 
 -- Sessions of one service, over all connections.
 local MAX_SESSIONS = 256
 
-local SOURCE = options_of.having("a tool source", "execute")
+local SOURCE = tool_source.kind
 
 M.OPTIONS = options_of.spec("agent.service", {
   provider = options_of.having("a provider client", "start_stream"),

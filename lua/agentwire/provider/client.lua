@@ -1,5 +1,6 @@
 --- Client of the provider protocol: model streams over one connection.
 local class = require("agentwire._class")
+local known = require("agentwire._known")
 local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
 local protocol = require("agentwire.provider.protocol")
@@ -90,25 +91,6 @@ function Client:__tostring()
   return "provider client of " .. tostring(self._connection)
 end
 
--- Keeps at most `max_ended` ended streams, the latest ones.
-local function retire(client, stream)
-  if client._streams[stream.id] ~= stream then
-    return
-  end
-  local last = client._ended_last + 1
-  client._ended_last = last
-  client._ended[last] = stream
-  while last - client._ended_first + 1 > client._max_ended do
-    local first = client._ended_first
-    local oldest = client._ended[first]
-    client._ended[first] = nil
-    client._ended_first = first + 1
-    if client._streams[oldest.id] == oldest then
-      client._streams[oldest.id] = nil
-    end
-  end
-end
-
 local function text_or(value, other)
   return type(value) == "string" and value or other
 end
@@ -160,7 +142,7 @@ function Client:start_stream(request)
     max_bytes = self._max_message_bytes,
     on_end = self._retire,
   })
-  self._streams[stream.id] = stream
+  self._streams:add(stream)
   return stream
 end
 
@@ -296,8 +278,9 @@ function Client:sync(stream, timeout_ms)
     sync = { latch = wait.latch("sync"), askers = 0 }
     self._syncs[id] = sync
   end
-  if self._streams[id] then
-    self._streams[id]._synced = true
+  local known_stream = self._streams:get(id)
+  if known_stream then
+    known_stream._synced = true
   end
   sync.askers = sync.askers + 1
   local done, message, text, code =
@@ -331,7 +314,7 @@ function CONTROL.sync(client, message)
 end
 
 local function refused(client, id, text, code)
-  local sync, stream = client._syncs[id], client._streams[id]
+  local sync, stream = client._syncs[id], client._streams:get(id)
   if sync then
     client._syncs[id] = nil
     sync.latch:set(nil, text, code)
@@ -368,7 +351,7 @@ end
 ---@return string|nil message
 ---@return string|nil code stream_not_found
 function Client:event_stream_for(id)
-  local stream = self._streams[id]
+  local stream = self._streams:get(id)
   if not stream then
     return nil, "no stream has this id", "stream_not_found"
   end
@@ -395,7 +378,7 @@ end
 ---@return string|nil message
 ---@return string|nil code
 function Client:last_error_for(id)
-  local stream = self._streams[id]
+  local stream = self._streams:get(id)
   if stream and stream._ended and not stream._message then
     return stream._error, stream._code
   end
@@ -405,7 +388,7 @@ end
 --- `Stream:close` by id; an unknown id is fine.
 ---@param id string
 function Client:close_stream(id)
-  local stream = self._streams[id]
+  local stream = self._streams:get(id)
   if stream then
     stream:close()
   end
@@ -415,24 +398,21 @@ end
 ---@param id string
 ---@return boolean known
 function Client:remove_stream_state(id)
-  local stream = self._streams[id]
-  if not stream then
-    return false
+  local stream = self._streams:forget(id)
+  if stream then
+    stream:close()
   end
-  self._streams[id] = nil
-  stream:close()
-  return true
+  return stream ~= nil
 end
 
 --- Counts, for reports and tests.
 ---@return { active: integer, known: integer }
 function Client:stats()
-  local known, active = 0, 0
-  for _, stream in pairs(self._streams) do
-    known = known + 1
+  local active = 0
+  for _, stream in self._streams:each() do
     active = active + (stream:is_ended() and 0 or 1)
   end
-  return { active = active, known = known }
+  return { active = active, known = (self._streams:counts()) }
 end
 
 --- Part of the adapter port: a client serves whatever its peer serves, so that
@@ -494,17 +474,13 @@ function M.new(connection, given)
   local client = setmetatable({
     goodbye = nil,
     _connection = connection,
-    _streams = setmetatable({}, { __mode = "v" }), -- who holds them keeps them
-    _ended = {},
-    _ended_first = 1,
-    _ended_last = 0,
-    _max_ended = given.max_ended or MAX_ENDED,
+    _streams = known.new(given.max_ended or MAX_ENDED),
     _max_message_bytes = given.max_message_bytes,
     _on_goodbye = given.on_goodbye,
     _syncs = {},
   }, Client)
   client._retire = function(stream)
-    retire(client, stream)
+    client._streams:retire(stream)
   end
   connection:_listen(KIND, client, take_control)
   return client

@@ -2,9 +2,9 @@
 --- execution in a task of its own, and remembers how the last ones ended.
 
 local clock = require("agentwire._clock")
-local problems = require("agentwire._problem")
 local protocol = require("agentwire.tool.protocol")
 local shares = require("agentwire._shares")
+local sources = require("agentwire.tool._source")
 local task = require("agentwire.task")
 
 local M = {}
@@ -165,23 +165,19 @@ end
 
 local function execute(self, run, event)
   run.status = "running"
-  local returned, result, message, code = pcall(self._source.execute,
-    self._source, {
-      name = run.tool_name,
-      args_json = event.args_json,
-      tool_call_id = run.tool_call_id,
-      timeout_ms = event.timeout_ms or self._timeout_ms,
-      on_update = function(update)
-        send_update(run, update)
-      end,
-    })
-  if returned then
-    return finish(self, run, result, message, code)
-  elseif task.is_cancelled(result) then
-    error(result, 0)
+  local result, message, code, raised = sources.execute(self._source, {
+    name = run.tool_name,
+    args_json = event.args_json,
+    tool_call_id = run.tool_call_id,
+    timeout_ms = event.timeout_ms or self._timeout_ms,
+    on_update = function(update)
+      send_update(run, update)
+    end,
+  })
+  finish(self, run, result, message, code)
+  if raised ~= nil then
+    error(raised, 0) -- its host hears of it
   end
-  finish(self, run, nil, problems.brief(result), "internal_error")
-  error(result, 0)
 end
 
 --- Gives an execution its outcome whose task has ended without one: it was

@@ -10,6 +10,7 @@ local options_of = require("agentwire._options")
 local pool = require("agentwire.tool.pool")
 local runs = require("agentwire.tool._runs")
 local scopes = require("agentwire.tool._scope")
+local sources = require("agentwire.tool._source")
 local task = require("agentwire.task")
 local undo = require("agentwire._undo")
 local wait = require("agentwire._wait")
@@ -17,7 +18,7 @@ local wait = require("agentwire._wait")
 local M = {}
 
 --- A registry, a client, a pool, or whatever has `list` and `execute`.
-M.SOURCE = options_of.having("a tool source", "execute")
+M.SOURCE = sources.kind
 
 M.POOL = options_of.having("a pool made by tool.pool", "remove_all")
 

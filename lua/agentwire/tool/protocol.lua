@@ -140,10 +140,7 @@ M.messages = {
 ---@return string? message names the field
 ---@return string? code invalid_request
 function M.check(event)
-  if not M.messages[event.type] then
-    return nil, "unknown message type: " .. tostring(event.type), "invalid_request"
-  end
-  return shape.check(M.messages[event.type], event)
+  return shape.check_message(M.messages, event)
 end
 
 --- What a model can call: the names that all providers take.

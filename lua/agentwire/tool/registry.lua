@@ -13,6 +13,7 @@ local problems = require("agentwire._problem")
 local protocol = require("agentwire.tool.protocol")
 local schema = require("agentwire.tool.schema")
 local results = require("agentwire.tool._result")
+local tables = require("agentwire._tables")
 local task = require("agentwire.task")
 local text = require("agentwire.tool._text")
 
@@ -291,12 +292,7 @@ function Registry:remove(name)
     return false
   end
   self._tools[name] = nil
-  for i, other in ipairs(self._names) do
-    if other == name then
-      table.remove(self._names, i)
-      break
-    end
-  end
+  tables.remove(self._names, name)
   return true
 end
 
