@@ -342,6 +342,63 @@ static void bell_is_nothing_to_wait_for(void **state) {
   assert_int_equal(aw_loop_timeout_ms(loop), -1);
 }
 
+/* What several owners keep on one loop. */
+typedef struct resident {
+  aw_local local;
+  char name;
+} resident;
+
+static char dropped[8];
+
+static void note_drop(aw_local *local) {
+  const resident *r = AW_CONTAINER(local, resident, local);
+  size_t len = strlen(dropped);
+  dropped[len] = r->name;
+  dropped[len + 1] = '\0';
+}
+
+static void what_is_kept_is_found_by_its_key_alone(void **state) {
+  static const char keys[3];
+  resident a = {{.key = &keys[0], .drop = note_drop}, 'a'};
+  resident b = {{.key = &keys[1], .drop = note_drop}, 'b'};
+  (void)state;
+  assert_null(aw_loop_find(loop, &keys[0]));
+  aw_loop_keep(loop, &a.local);
+  aw_loop_keep(loop, &b.local);
+  assert_ptr_equal(aw_loop_find(loop, &keys[0]), &a.local);
+  assert_ptr_equal(aw_loop_find(loop, &keys[1]), &b.local);
+  assert_null(aw_loop_find(loop, &keys[2]));
+  aw_node_remove(&a.local.node);
+  assert_null(aw_loop_find(loop, &keys[0]));
+  assert_ptr_equal(aw_loop_find(loop, &keys[1]), &b.local);
+  aw_node_remove(&b.local.node);
+  assert_string_equal(dropped, "");
+}
+
+static void close_timer_too(aw_local *local) {
+  static uv_timer_t timer;
+  uv_timer_init(aw_loop_uv(loop), &timer);
+  uv_close((uv_handle_t *)&timer, NULL);
+  note_drop(local);
+}
+
+static void free_drops_what_is_kept_youngest_first_and_once(void **state) {
+  static const char keys[4];
+  resident r[4] = {{{.key = &keys[0], .drop = note_drop}, 'a'},
+                   {{.key = &keys[1], .drop = close_timer_too}, 'b'},
+                   {{.key = &keys[2], .drop = note_drop}, 'c'},
+                   {{.key = &keys[3], .drop = note_drop}, 'd'}};
+  (void)state;
+  dropped[0] = '\0';
+  assert_int_equal(aw_loop_new(&loop, aw_mem_default()), AW_OK);
+  for (int i = 0; i < 4; i++) {
+    aw_loop_keep(loop, &r[i].local);
+  }
+  aw_node_remove(&r[2].local.node);
+  aw_loop_free(loop);
+  assert_string_equal(dropped, "dba");
+}
+
 static void run_teardown(aw_teardown *teardown) {
   *(bool *)(teardown + 1) = true;
 }
@@ -618,6 +675,8 @@ int main(void) {
       WITH_LOOP(timeout_counts_from_now_not_from_the_last_turn),
       WITH_LOOP(timer_that_starts_after_an_absence_is_not_due_yet),
       WITH_LOOP(wait_ends_although_a_flush_took_longer),
+      WITH_LOOP(what_is_kept_is_found_by_its_key_alone),
+      cmocka_unit_test(free_drops_what_is_kept_youngest_first_and_once),
       cmocka_unit_test(free_runs_what_was_registered_for_it),
       cmocka_unit_test(free_closes_handles_that_are_open),
       cmocka_unit_test(entropy_differs),

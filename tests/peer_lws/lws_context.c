@@ -166,8 +166,8 @@ static void destroy_context(aw_lws *lws, aw_lws_context *c) {
   }
 }
 
-static void on_loop_free(aw_teardown *teardown) {
-  aw_lws *lws = AW_CONTAINER(teardown, aw_lws, teardown);
+static void on_loop_free(aw_local *local) {
+  aw_lws *lws = AW_CONTAINER(local, aw_lws, local);
 
   aw_node_remove(&lws->flush.node);
   destroy_context(lws, &lws->small);
@@ -175,7 +175,6 @@ static void on_loop_free(aw_teardown *teardown) {
   aw_node_remove(&lws->flush.node);
   SSL_CTX_free(lws->client_ctx);
   BIO_meth_free(lws->bio);
-  aw_loop_set_slot(lws->loop, AW_LOOP_SLOT_ENGINE, NULL);
   aw_mem_free(lws->mem, lws);
 }
 
@@ -195,21 +194,22 @@ void aw_lws_kick(aw_lws *lws) {
 }
 
 int aw_lws_get(aw_loop *loop, aw_lws **out) {
-  aw_lws *lws = aw_loop_slot(loop, AW_LOOP_SLOT_ENGINE);
-
-  if (lws == NULL) {
-    lws = aw_mem_zero(aw_loop_mem(loop), 1, sizeof *lws);
-    if (lws == NULL) {
-      return AW_E_NOMEM;
-    }
-    lws->loop = loop;
-    lws->mem = aw_loop_mem(loop);
-    lws->flush.run = run_flush;
-    lws->teardown.run = on_loop_free;
-    aw_queue_init(&lws->securing);
-    aw_loop_at_free(loop, &lws->teardown);
-    aw_loop_set_slot(loop, AW_LOOP_SLOT_ENGINE, lws);
+  static const char key;
+  aw_local *kept = aw_loop_find(loop, &key);
+  if (kept != NULL) {
+    *out = AW_CONTAINER(kept, aw_lws, local);
+    return AW_OK;
   }
+  aw_lws *lws = aw_mem_zero(aw_loop_mem(loop), 1, sizeof *lws);
+  if (lws == NULL) {
+    return AW_E_NOMEM;
+  }
+  lws->loop = loop;
+  lws->mem = aw_loop_mem(loop);
+  lws->flush.run = run_flush;
+  lws->local = (aw_local){.key = &key, .drop = on_loop_free};
+  aw_queue_init(&lws->securing);
+  aw_loop_keep(loop, &lws->local);
   *out = lws;
   return AW_OK;
 }

@@ -47,7 +47,7 @@ struct aw_lws_context {
 struct aw_lws {
   aw_loop *loop;
   const aw_mem *mem;
-  aw_teardown teardown;
+  aw_local local;
   aw_flush flush; /* of kicks */
   unsigned kicks;
   aw_lws_context small, full;

@@ -9,10 +9,10 @@ struct aw_loop {
   uv_timer_t alarm; /* ends a wait; runs only during one */
   uv_async_t bell;  /* makes the descriptor readable */
   aw_queue ready, marked, teardowns;
+  aw_queue locals;  /* the youngest is the first */
   unsigned turning; /* turns that have begun and not ended */
   bool nudged, rung;
   char *read_buffer;
-  void *slots[AW_LOOP_SLOTS];
 };
 
 /* What is marked by a flush waits for the next round: two ends that answer
@@ -124,6 +124,7 @@ int aw_loop_new(aw_loop **out, const aw_mem *mem) {
   aw_queue_init(&loop->ready);
   aw_queue_init(&loop->marked);
   aw_queue_init(&loop->teardowns);
+  aw_queue_init(&loop->locals);
   rc = AW_E_NOMEM;
   loop->read_buffer = aw_mem_alloc(mem, AW_LOOP_READ_BUFFER);
   if (loop->read_buffer == NULL) {
@@ -167,6 +168,10 @@ void aw_loop_free(aw_loop *loop) {
   while ((node = aw_queue_pop(&loop->teardowns)) != NULL) {
     aw_teardown *teardown = AW_CONTAINER(node, aw_teardown, node);
     teardown->run(teardown);
+  }
+  while ((node = aw_queue_pop(&loop->locals)) != NULL) {
+    aw_local *local = AW_CONTAINER(node, aw_local, node);
+    local->drop(local);
   }
   uv_walk(&loop->uv, close_handle, NULL);
   while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0) {
@@ -299,12 +304,20 @@ void aw_loop_at_free(aw_loop *loop, aw_teardown *teardown) {
   }
 }
 
-void *aw_loop_slot(const aw_loop *loop, enum aw_loop_slot which) {
-  return loop->slots[which];
+void aw_loop_keep(aw_loop *loop, aw_local *local) {
+  assert(aw_loop_find(loop, local->key) == NULL);
+  aw_queue_push_front(&loop->locals, &local->node);
 }
 
-void aw_loop_set_slot(aw_loop *loop, enum aw_loop_slot which, void *value) {
-  loop->slots[which] = value;
+aw_local *aw_loop_find(const aw_loop *loop, const void *key) {
+  for (aw_node *node = aw_queue_first(&loop->locals); node != NULL;
+       node = aw_queue_next(&loop->locals, node)) {
+    aw_local *local = AW_CONTAINER(node, aw_local, node);
+    if (local->key == key) {
+      return local;
+    }
+  }
+  return NULL;
 }
 
 char *aw_loop_read_buffer(aw_loop *loop) {

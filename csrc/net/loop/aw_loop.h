@@ -23,6 +23,7 @@ typedef struct aw_loop aw_loop;
 typedef struct aw_source aw_source;
 typedef struct aw_flush aw_flush;
 typedef struct aw_teardown aw_teardown;
+typedef struct aw_local aw_local;
 
 /* Embedded in whatever the application waits for (connection, listener,
  * timer, process). `events` is a bit set that the owner defines. */
@@ -46,6 +47,16 @@ struct aw_flush {
 struct aw_teardown {
   aw_node node;
   void (*run)(aw_teardown *teardown);
+};
+
+/* Embedded in what is kept once for each loop: a cache, a client's pool of
+ * connections. `key` is the address of something static of its owner's, so that
+ * no two owners have the same. `drop` is called by aw_loop_free, after the
+ * teardowns, of the youngest first; handles may still be closed in it. */
+struct aw_local {
+  aw_node node;
+  const void *key;
+  void (*drop)(aw_local *local);
 };
 
 int aw_loop_new(aw_loop **out, const aw_mem *mem);
@@ -111,11 +122,10 @@ void aw_loop_nudge(aw_loop *loop);
 /* Have `teardown` run by aw_loop_free, unless its node was removed before. */
 void aw_loop_at_free(aw_loop *loop, aw_teardown *teardown);
 
-/* A pointer for what is kept once for each loop; NULL at first. Its owner frees
- * it in a teardown. */
-enum aw_loop_slot { AW_LOOP_SLOT_ENGINE, AW_LOOP_SLOT_TLS, AW_LOOP_SLOTS };
-void *aw_loop_slot(const aw_loop *loop, enum aw_loop_slot which);
-void aw_loop_set_slot(aw_loop *loop, enum aw_loop_slot which, void *value);
+/* Keeps `local` until the loop is freed, or its node is removed; its key must
+ * not be in use. Finding gives NULL when nothing is kept by that key. */
+void aw_loop_keep(aw_loop *loop, aw_local *local);
+aw_local *aw_loop_find(const aw_loop *loop, const void *key);
 
 /* One shared receive buffer: valid within one read callback only. */
 #define AW_LOOP_READ_BUFFER (256u << 10)

@@ -20,7 +20,7 @@ struct entry {
 };
 
 struct cache {
-  aw_teardown teardown;
+  aw_local local;
   const aw_mem *mem;
   uint64_t clock;
   entry entries[AW_TLS_CACHE_MAX];
@@ -34,8 +34,8 @@ static void drop_entry(cache *c, entry *e) {
   *e = (entry){0};
 }
 
-static void tear_down(aw_teardown *teardown) {
-  cache *c = AW_CONTAINER(teardown, cache, teardown);
+static void drop_cache(aw_local *local) {
+  cache *c = AW_CONTAINER(local, cache, local);
   for (int i = 0; i < AW_TLS_CACHE_MAX; i++) {
     drop_entry(c, &c->entries[i]);
   }
@@ -43,15 +43,16 @@ static void tear_down(aw_teardown *teardown) {
 }
 
 static cache *cache_of(aw_loop *loop) {
-  cache *c = aw_loop_slot(loop, AW_LOOP_SLOT_TLS);
-  if (c == NULL) {
-    c = aw_mem_zero(aw_loop_mem(loop), 1, sizeof *c);
-    if (c != NULL) {
-      c->mem = aw_loop_mem(loop);
-      c->teardown.run = tear_down;
-      aw_loop_at_free(loop, &c->teardown);
-      aw_loop_set_slot(loop, AW_LOOP_SLOT_TLS, c);
-    }
+  static const char key;
+  aw_local *kept = aw_loop_find(loop, &key);
+  if (kept != NULL) {
+    return AW_CONTAINER(kept, cache, local);
+  }
+  cache *c = aw_mem_zero(aw_loop_mem(loop), 1, sizeof *c);
+  if (c != NULL) {
+    c->mem = aw_loop_mem(loop);
+    c->local = (aw_local){.key = &key, .drop = drop_cache};
+    aw_loop_keep(loop, &c->local);
   }
   return c;
 }
