@@ -32,12 +32,23 @@ loads_from() {
     "$3" -e 'assert(type(require("agentwire").connect) == "function")')
 }
 
+# is_hardened MODULE: stack protector, checked copies, and nothing that is
+# looked up later stays writable. Says what is missing.
+is_hardened() {
+  { readelf -dlW "$1" && readelf -sW --dyn-syms "$1"; } >"$work/elf" || return 1
+  for mark in __stack_chk_fail __memcpy_chk BIND_NOW GNU_RELRO; do
+    grep -q "$mark" "$work/elf" && continue
+    echo "$1 has no $mark"
+    return 1
+  done
+}
+
 # A copy: the builds of LuaRocks stay out of the tree.
 rm -rf "$work"
 mkdir -p "$work/source"
 cp -r CMakeLists.txt ./*.rockspec csrc lua "$work/source" || exit 1
 
-echo 1..8
+echo 1..9
 cmake --install "$build/release" --prefix "$work/cmake" >"$work/log" 2>&1
 report $? "cmake installs" "$work/log"
 for version in 5.4 5.1; do
@@ -57,6 +68,16 @@ for pair in "5.4 lua5.4" "5.1 luajit"; do
   done
   report $status "${pair#* } loads it from both" "$work/log"
 done
+
+status=0
+: >"$work/log"
+for tree in cmake rocks; do
+  for version in 5.4 5.1; do
+    is_hardened "$work/$tree/lib/lua/$version/agentwire/core.so" \
+      >>"$work/log" 2>&1 || status=1
+  done
+done
+report $status "all of them are hardened" "$work/log"
 
 # Its ABI is LuaJIT's, but no wait of ours crosses its pcall.
 loads_from "$work/rocks" 5.1 lua5.1 >"$work/log" 2>&1
