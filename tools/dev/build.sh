@@ -22,10 +22,28 @@ build_flavour() {
   return 1
 }
 
+lua51_here() {
+  pkg-config --exists lua5.1 && echo ON || echo OFF
+}
+
 build_release() {
-  lua51=OFF
-  pkg-config --exists lua5.1 && lua51=ON
-  build_flavour release all -DCMAKE_BUILD_TYPE=Release -DAW_LUA51=$lua51
+  build_flavour release all -DCMAKE_BUILD_TYPE=Release \
+    -DAW_LUA51="$(lua51_here)"
+}
+
+# With another C library. What is built is not run: the libraries beside it are
+# the system's. Their headers are taken aside, away from those of its libc.
+build_musl() {
+  headers=$BUILD/musl-headers
+  rm -rf "$headers"
+  mkdir -p "$headers"
+  for found in /usr/include/uv.h /usr/include/uv /usr/include/openssl \
+    /usr/include/*-linux-*/openssl /usr/include/*-linux-*/lua5*.h; do
+    [ ! -e "$found" ] || cp -rp "$found" "$headers" || return 1
+  done
+  CFLAGS="-isystem $headers" build_flavour musl all -DAW_WERROR=ON \
+    -DCMAKE_C_COMPILER=musl-gcc -DOPENSSL_INCLUDE_DIR="$headers" \
+    -DAW_LUA51="$(lua51_here)"
 }
 
 # become_lua VERSION COMMAND...: finds the modules of this tree and no others'.

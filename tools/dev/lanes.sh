@@ -112,6 +112,11 @@ lane_lint() {
     $(ls -d lua spec examples bench tools 2>/dev/null) ./*.rockspec
   run_check shellcheck shellcheck -x -S warning dev tools/*.sh tools/dev/*.sh .ci/run \
     $(find bench tests -name '*.sh')
+  if (need_packages $MUSL_PACKAGES); then
+    run_check musl build_musl
+  else
+    echo "   musl                         left out: no musl-tools are to be had"
+  fi
   run_tests tree lua5.4 tools/check_tree.lua
   run_tests api lua5.4 tools/api.lua check
 }
