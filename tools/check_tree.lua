@@ -2,6 +2,7 @@
 ---
 ---   lua tools/check_tree.lua      from the top of the tree
 local MAX_LINES = 800
+local MAX_FUNCTION = 50
 local SOURCES = { c = true, h = true, lua = true, sh = true }
 local LUA_HEADERS = { ["lua.h"] = true, ["lauxlib.h"] = true,
   ["lualib.h"] = true, ["luaconf.h"] = true, ["lua.hpp"] = true }
@@ -370,16 +371,24 @@ add_check("every public header is guarded by its name", function(sources, fail)
   end
 end)
 
--- Folders of C that are written by the rules below; data of the tests is not C.
-local ONE_HAND = { "csrc/lua/", "tests/" }
-
-local function is_one_hand(path)
-  for _, folder in ipairs(ONE_HAND) do
-    if path:find(folder, 1, true) == 1 and path:find("%.[ch]$") then
+local function is_in(folders, path)
+  for _, folder in ipairs(folders) do
+    if path:find(folder, 1, true) == 1 then
       return true
     end
   end
   return false
+end
+
+-- Folders of C that are not written by all of the rules below yet; data of the
+-- tests is not C.
+local WITH_BANNERS = { "csrc/net/session/" }
+local OTHER_HAND = { "csrc/lua/aw_lua_json.c", "csrc/net/lines/",
+  "csrc/net/stdio/", "csrc/net/transport/" }
+
+local function is_one_hand(path)
+  return path:find("%.[ch]$") and not is_in(WITH_BANNERS, path)
+    and is_in({ "csrc/", "tests/" }, path)
 end
 
 -- Calls `see(path, number, line)` for each line of a Lua file, or of a C file
@@ -430,6 +439,57 @@ end)
 add_check("C is written one way", forbid("c", {
   ["a banner"] = "^%s*/?%*[^\n]*%-%-%-%-",
 }))
+
+-- Calls `see(path, number, line, start)` for each line of each function of
+-- csrc, `start` being the number of its first.
+local function each_line_of_functions(sources, see)
+  for _, source in ipairs(sources) do
+    if source.path:find("^csrc/") then
+      local number, start = 0, nil
+      for line in source.text:gmatch("([^\n]*)\n") do
+        number = number + 1
+        if not start and line:find("%) {$") then
+          start = number
+        end
+        if start then
+          see(source.path, number, line, start)
+        end
+        if line:find("^}") then
+          start = nil
+        end
+      end
+    end
+  end
+end
+
+add_check("no function of C is longer than " .. MAX_FUNCTION .. " lines",
+  function(sources, fail)
+    each_line_of_functions(sources, function(path, number, line, start)
+      if line == "}" and number - start > MAX_FUNCTION then
+        fail(("%s:%d has %d"):format(path, start, number - start))
+      end
+    end)
+  end)
+
+-- What is declared where it gets its value needs no block of declarations, and
+-- what needs a heading is a function of its own.
+add_check("functions of C have no empty lines", function(sources, fail)
+  each_line_of_functions(sources, function(path, number, line)
+    if line == "" and not is_in(OTHER_HAND, path) then
+      fail(("%s:%d"):format(path, number))
+    end
+  end)
+end)
+
+add_check("in the core a status is compared with AW_OK, and a struct has a name "
+  .. "of its own", function(sources, fail)
+  each_line_of_functions(sources, function(path, number, line)
+    if path:find("^csrc/core/") and (line:find("%f[%w_]rc [=!]= 0%f[%D]")
+      or line:find("%f[%w_]struct %l[%l_]* %*?%l")) then
+      fail(("%s:%d"):format(path, number))
+    end
+  end)
+end)
 
 local sources = read_sources(
   "csrc lua spec tests examples bench tools dev .ci")

@@ -55,7 +55,6 @@ static inline int aw_lua_absindex(lua_State *L, int index) {
 static inline void aw_lua_setfuncs(lua_State *L, const luaL_Reg *functions,
                                    int upvalues) {
   int i;
-
   luaL_checkstack(L, upvalues + 1, "too many upvalues");
   for (; functions->name != NULL; functions++) {
     for (i = 0; i < upvalues; i++) {
@@ -70,7 +69,6 @@ static inline void aw_lua_setfuncs(lua_State *L, const luaL_Reg *functions,
 static inline void *aw_lua_testudata(lua_State *L, int index,
                                      const char *name) {
   void *userdata = lua_touserdata(L, index);
-
   if (userdata == NULL || !lua_getmetatable(L, index)) {
     return NULL;
   }

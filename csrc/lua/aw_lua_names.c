@@ -4,7 +4,6 @@
 
 void aw_lua_names_new(lua_State *L) {
   size_t size = AW_LUA_NAMES_MAX * sizeof(aw_lua_name);
-
   memset(lua_newuserdatauv(L, size, 0), 0, size);
   lua_createtable(L, AW_LUA_NAMES_MAX, 0);
 }
@@ -14,14 +13,12 @@ void aw_lua_names_new(lua_State *L) {
 static unsigned place_of(const char *text, size_t len) {
   unsigned first = (unsigned char)text[0];
   unsigned last = (unsigned char)text[len - 1];
-
   return ((unsigned)len * 7 + first + 3 * last) % AW_LUA_NAMES_MAX;
 }
 
 static void keep(lua_State *L, const aw_lua_names *names, unsigned place,
                  const char *text, size_t len) {
   aw_lua_name *name = &names->kept[place];
-
   name->len = 0; /* what follows may raise */
   lua_pushlstring(L, text, len);
   lua_pushvalue(L, -1);

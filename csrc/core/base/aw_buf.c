@@ -18,7 +18,6 @@ void aw_buf_fini(aw_buf *buf) {
 
 static void move_to_front(aw_buf *buf) {
   size_t len = aw_buf_len(buf);
-
   if (len > 0) {
     memmove(buf->data, buf->data + buf->head, len);
   }
@@ -30,7 +29,6 @@ static int grow(aw_buf *buf, size_t need) {
   size_t len = aw_buf_len(buf);
   size_t size = buf->size < SIZE_FIRST ? SIZE_FIRST : buf->size;
   char *data;
-
   while (size < need) {
     size = size > SIZE_MAX / 2 ? need : size * 2;
   }
@@ -51,12 +49,11 @@ static int grow(aw_buf *buf, size_t need) {
   buf->head = 0;
   buf->tail = len;
   buf->size = size;
-  return 0;
+  return AW_OK;
 }
 
 int aw_buf_make_room(aw_buf *buf, size_t extra) {
   size_t len = aw_buf_len(buf);
-
   if (extra > SIZE_MAX - len) {
     return AW_E_NOMEM;
   }
@@ -64,15 +61,14 @@ int aw_buf_make_room(aw_buf *buf, size_t extra) {
    * a full buffer for each consumed byte would be quadratic. */
   if (len + extra <= buf->size && buf->head >= buf->size / 4) {
     move_to_front(buf);
-    return 0;
+    return AW_OK;
   }
   return grow(buf, len + extra > buf->size ? len + extra : buf->size + 1);
 }
 
 int aw_buf_append(aw_buf *buf, const void *bytes, size_t len) {
   int rc = aw_buf_reserve(buf, len);
-
-  if (rc == 0 && len > 0) {
+  if (rc == AW_OK && len > 0) {
     memcpy(buf->data + buf->tail, bytes, len);
     buf->tail += len;
   }

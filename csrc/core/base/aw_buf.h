@@ -2,6 +2,7 @@
 #ifndef AW_BUF_H
 #define AW_BUF_H
 
+#include "aw_error.h"
 #include "aw_mem.h"
 #include <string.h>
 
@@ -30,8 +31,7 @@ static inline int aw_buf_reserve(aw_buf *buf, size_t extra) {
 /* Appends one byte. */
 static inline int aw_buf_put(aw_buf *buf, char byte) {
   int rc = aw_buf_reserve(buf, 1);
-
-  if (rc == 0) {
+  if (rc == AW_OK) {
     buf->data[buf->tail++] = byte;
   }
   return rc;

@@ -19,14 +19,12 @@
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 static inline uint64_t aw_load_le64(const void *from) {
   uint64_t value;
-
   memcpy(&value, from, sizeof value);
   return value;
 }
 
 static inline uint32_t aw_load_le32(const void *from) {
   uint32_t value;
-
   memcpy(&value, from, sizeof value);
   return value;
 }
@@ -41,7 +39,6 @@ static inline void aw_store_le64(void *to, uint64_t value) {
 #else
 static inline uint32_t aw_load_le32(const void *from) {
   const unsigned char *p = from;
-
   return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
          (uint32_t)p[3] << 24;
 }
@@ -53,7 +50,6 @@ static inline uint64_t aw_load_le64(const void *from) {
 
 static inline void aw_store_le32(void *to, uint32_t value) {
   unsigned char *p = to;
-
   p[0] = (unsigned char)value;
   p[1] = (unsigned char)(value >> 8);
   p[2] = (unsigned char)(value >> 16);
@@ -71,7 +67,6 @@ static inline unsigned aw_lowest_bit(uint64_t mask) {
   return (unsigned)__builtin_ctzll(mask);
 #else
   unsigned bit = 0;
-
   while ((mask >> bit & 1) == 0) {
     bit++;
   }
@@ -104,7 +99,6 @@ static inline uint64_t aw_block_special(const char *p) {
   __m128i slash = _mm_cmpeq_epi8(block, _mm_set1_epi8('\\'));
   /* Signed: bytes from 0x80 on are negative, so they come along. */
   __m128i low = _mm_cmplt_epi8(block, _mm_set1_epi8(0x20));
-
   low = _mm_or_si128(low, _mm_or_si128(quote, slash));
   return (unsigned)_mm_movemask_epi8(low);
 }
@@ -122,7 +116,6 @@ static inline uint64_t aw_block_special(const char *p) {
   uint64_t quote = block ^ AW_BYTES_EACH('"');
   uint64_t slash = block ^ AW_BYTES_EACH('\\');
   uint64_t hits = (quote - AW_BYTES_EACH(1)) & ~quote;
-
   hits |= (slash - AW_BYTES_EACH(1)) & ~slash;
   hits |= (block - AW_BYTES_EACH(0x20)) & ~block;
   return (hits | block) & AW_BYTES_EACH(0x80);
@@ -136,7 +129,6 @@ static inline const char *
 aw_bytes_find_special(const char *begin, const char *p, const char *end) {
   while (end - p >= AW_BLOCK) {
     uint64_t mask = aw_block_special(p);
-
     if (mask != 0) {
       return p + aw_lowest_bit(mask) / AW_BLOCK_BITS;
     }
@@ -145,7 +137,6 @@ aw_bytes_find_special(const char *begin, const char *p, const char *end) {
   if (p < end && end - begin >= AW_BLOCK) {
     unsigned seen = (unsigned)(AW_BLOCK - (end - p));
     uint64_t mask = aw_block_special(end - AW_BLOCK) >> seen * AW_BLOCK_BITS;
-
     /* A hit that was shifted out may have marked the byte above it wrongly
      * (borrows); the loop below walks on from such a byte. */
     p = mask == 0 ? end : p + aw_lowest_bit(mask) / AW_BLOCK_BITS;
@@ -162,7 +153,6 @@ static inline const char *aw_bytes_find_not_ascii(const char *p,
                                                   const char *end) {
   while (end - p >= AW_BLOCK) {
     uint64_t mask = aw_block_not_ascii(p);
-
     if (mask != 0) {
       return p + aw_lowest_bit(mask) / AW_BLOCK_BITS;
     }
@@ -179,21 +169,19 @@ static inline const char *aw_bytes_find_not_ascii(const char *p,
 static inline int aw_utf8_step(const char *text, const char *end) {
   const unsigned char *p = (const unsigned char *)text;
   unsigned lead = p[0], low = 0x80, high = 0xBF;
-  int len, i;
-
   if (lead < 0x80) {
     return 1;
   }
   if (lead < 0xC2 || lead > 0xF4) {
     return 0;
   }
-  len = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  int len = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
   if (lead == 0xE0 || lead == 0xF0) { /* overlong */
     low = lead == 0xE0 ? 0xA0 : 0x90;
   } else if (lead == 0xED || lead == 0xF4) { /* surrogate, above U+10FFFF */
     high = lead == 0xED ? 0x9F : 0x8F;
   }
-  for (i = 1; i < len; i++) {
+  for (int i = 1; i < len; i++) {
     if (text + i == end) {
       return -1;
     }

@@ -43,7 +43,6 @@ static uint32_t hash_key(const aw_map *map, int kind, const aw_uuid *id) {
                    map->seed[1] ^ UINT64_C(0x646f72616e646f6d),
                    map->seed[0] ^ UINT64_C(0x6c7967656e657261),
                    map->seed[1] ^ UINT64_C(0x7465646279746573)};
-
   sip_word(v, aw_load_le64(id->bytes));
   sip_word(v, aw_load_le64(id->bytes + 8));
   sip_word(v, (uint64_t)20 << 56 | (uint32_t)kind);
@@ -79,10 +78,8 @@ static aw_map_slot *find_slot(const aw_map *map, uint32_t hash, int kind,
                               const aw_uuid *id) {
   size_t mask = map->capacity - 1;
   size_t i = hash & mask;
-
   for (;;) {
     aw_map_slot *slot = &map->slots[i];
-
     if (slot->value == NULL || (slot->hash == hash && holds(slot, kind, id))) {
       return slot;
     }
@@ -91,12 +88,10 @@ static aw_map_slot *find_slot(const aw_map *map, uint32_t hash, int kind,
 }
 
 void *aw_map_get(aw_map *map, int kind, const aw_uuid *id) {
-  aw_map_slot *slot;
-
   if (map->count == 0) {
     return NULL;
   }
-  slot = &map->slots[map->recent];
+  aw_map_slot *slot = &map->slots[map->recent];
   if (!holds(slot, kind, id)) {
     slot = find_slot(map, hash_key(map, kind, id), kind, id);
     map->recent = (size_t)(slot - map->slots);
@@ -106,8 +101,6 @@ void *aw_map_get(aw_map *map, int kind, const aw_uuid *id) {
 
 static int grow(aw_map *map) {
   aw_map old = *map;
-  size_t i;
-
   if (old.capacity > SIZE_MAX / 2) {
     return AW_E_NOMEM;
   }
@@ -117,59 +110,50 @@ static int grow(aw_map *map) {
     *map = old;
     return AW_E_NOMEM;
   }
-  for (i = 0; i < old.capacity; i++) {
+  for (size_t i = 0; i < old.capacity; i++) {
     const aw_map_slot *slot = &old.slots[i];
-
     if (slot->value != NULL) {
       *find_slot(map, slot->hash, slot->kind, &slot->id) = *slot;
     }
   }
   aw_mem_free(map->mem, old.slots);
-  return 0;
+  return AW_OK;
 }
 
 int aw_map_put(aw_map *map, int kind, const aw_uuid *id, void *value) {
   uint32_t hash = hash_key(map, kind, id);
-  aw_map_slot *slot;
-
   if (map->count > 0 && find_slot(map, hash, kind, id)->value != NULL) {
     return AW_E_EXISTS;
   }
   if (map->count >= map->capacity / 4 * 3) {
     int rc = grow(map);
-
-    if (rc != 0) {
+    if (rc != AW_OK) {
       return rc;
     }
   }
-  slot = find_slot(map, hash, kind, id);
+  aw_map_slot *slot = find_slot(map, hash, kind, id);
   slot->value = value;
   slot->id = *id;
   slot->kind = kind;
   slot->hash = hash;
   map->count++;
-  return 0;
+  return AW_OK;
 }
 
 void *aw_map_remove(aw_map *map, int kind, const aw_uuid *id) {
   size_t mask = map->capacity - 1;
-  aw_map_slot *hole;
-  void *value;
-  size_t i;
-
   if (map->count == 0) {
     return NULL;
   }
-  hole = find_slot(map, hash_key(map, kind, id), kind, id);
-  value = hole->value;
+  aw_map_slot *hole = find_slot(map, hash_key(map, kind, id), kind, id);
+  void *value = hole->value;
   if (value == NULL) {
     return NULL;
   }
   /* An entry may fill the hole unless its home lies cyclically behind it. */
-  i = (size_t)(hole - map->slots);
+  size_t i = (size_t)(hole - map->slots);
   for (i = (i + 1) & mask; map->slots[i].value != NULL; i = (i + 1) & mask) {
     size_t distance = (i - map->slots[i].hash) & mask;
-
     if (distance >= ((i - (size_t)(hole - map->slots)) & mask)) {
       *hole = map->slots[i];
       hole = &map->slots[i];
@@ -183,7 +167,6 @@ void *aw_map_remove(aw_map *map, int kind, const aw_uuid *id) {
 void *aw_map_next(const aw_map *map, size_t *cursor) {
   while (*cursor < map->capacity) {
     void *value = map->slots[(*cursor)++].value;
-
     if (value != NULL) {
       return value;
     }

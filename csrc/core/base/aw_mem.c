@@ -24,12 +24,10 @@ void *aw_mem_alloc(const aw_mem *mem, size_t size) {
 }
 
 void *aw_mem_zero(const aw_mem *mem, size_t count, size_t size) {
-  void *block;
-
   if (size != 0 && count > SIZE_MAX / size) {
     return NULL;
   }
-  block = aw_mem_alloc(mem, count * size);
+  void *block = aw_mem_alloc(mem, count * size);
   if (block != NULL) {
     memset(block, 0, count * size);
   }

@@ -4,7 +4,6 @@
 
 bool aw_utf8_ascii(const char *bytes, size_t len) {
   uint64_t seen = 0;
-
   if (len < AW_BLOCK) {
     for (size_t i = 0; i < len; i++) {
       seen |= (unsigned char)bytes[i];
@@ -24,15 +23,13 @@ bool aw_utf8_ascii(const char *bytes, size_t len) {
 static uint32_t continue_character(uint32_t state, char byte) {
   char text[4];
   size_t len = 0;
-  int step;
-
   for (int shift = 16; shift >= 0; shift -= 8) {
     if (state >> shift != 0) {
       text[len++] = (char)(state >> shift & 0xFF);
     }
   }
   text[len++] = byte;
-  step = aw_utf8_step(text, text + len);
+  int step = aw_utf8_step(text, text + len);
   if (step > 0) {
     return AW_UTF8_START;
   }
@@ -41,7 +38,6 @@ static uint32_t continue_character(uint32_t state, char byte) {
 
 static uint32_t keep_start(const char *at, const char *end) {
   uint32_t state = AW_UTF8_START;
-
   while (at < end) {
     state = state << 8 | (unsigned char)*at++;
   }
@@ -50,7 +46,6 @@ static uint32_t keep_start(const char *at, const char *end) {
 
 uint32_t aw_utf8_check(uint32_t state, const char *bytes, size_t len) {
   const char *at = bytes, *end = bytes + len;
-
   while (at < end && state != AW_UTF8_START) {
     if (state == AW_UTF8_BAD) {
       return state;
@@ -59,7 +54,6 @@ uint32_t aw_utf8_check(uint32_t state, const char *bytes, size_t len) {
   }
   while (state == AW_UTF8_START) {
     int step;
-
     at = aw_bytes_find_not_ascii(at, end);
     if (at == end) {
       break;

@@ -9,9 +9,7 @@ static uint64_t rotate(uint64_t x, int bits) {
 }
 
 void aw_random_seed(aw_random *random, const uint8_t seed[32]) {
-  int i;
-
-  for (i = 0; i < 4; i++) {
+  for (int i = 0; i < 4; i++) {
     random->state[i] = aw_load_le64(seed + 8 * i);
   }
   /* From an all-zero state the generator gives nothing but zeros. */
@@ -26,7 +24,6 @@ uint64_t aw_random_next(aw_random *random) {
   uint64_t *s = random->state;
   uint64_t result = rotate(s[1] * 5, 7) * 9;
   uint64_t shifted = s[1] << 17;
-
   s[2] ^= s[0];
   s[3] ^= s[1];
   s[1] ^= s[2];
@@ -62,7 +59,6 @@ static bool pack_block(uint64_t low, uint64_t high, uint8_t out[8]) {
       _mm_and_si128(is_letter, _mm_add_epi8(letter, _mm_set1_epi8(10))));
   __m128i pairs =
       _mm_or_si128(_mm_slli_epi16(nibbles, 4), _mm_srli_epi16(nibbles, 8));
-
   pairs = _mm_and_si128(pairs, _mm_set1_epi16(0xFF));
   _mm_storel_epi64((__m128i *)(void *)out, _mm_packus_epi16(pairs, pairs));
   return _mm_movemask_epi8(_mm_or_si128(is_decimal, is_letter)) == 0xFFFF;
@@ -74,7 +70,6 @@ static void unpack_block(const uint8_t bytes[8], uint64_t out[2]) {
   __m128i low = _mm_and_si128(block, _mm_set1_epi8(15));
   __m128i nibbles = _mm_unpacklo_epi8(high, low);
   __m128i is_letter = _mm_cmpgt_epi8(nibbles, _mm_set1_epi8(9));
-
   nibbles = _mm_add_epi8(nibbles, _mm_set1_epi8('0'));
   is_letter = _mm_and_si128(is_letter, _mm_set1_epi8('a' - '0' - 10));
   _mm_storeu_si128((__m128i *)(void *)out, _mm_add_epi8(nibbles, is_letter));
@@ -90,7 +85,6 @@ static uint64_t not_hex(uint64_t digits) {
                      ~(low + AW_BYTES_EACH(0x80 - ('9' + 1)));
   uint64_t letter = (lower + AW_BYTES_EACH(0x80 - 'a')) &
                     ~(lower + AW_BYTES_EACH(0x80 - ('f' + 1)));
-
   return (digits | ~(decimal | letter)) & AW_BYTES_EACH(0x80);
 }
 
@@ -99,19 +93,16 @@ static uint32_t pack_hex(uint64_t digits) {
   uint64_t nibbles =
       (digits & AW_BYTES_EACH(0x0F)) + (digits >> 6 & AW_BYTES_EACH(0x01)) * 9;
   uint64_t pairs = (nibbles << 4 | nibbles >> 8) & UINT64_C(0x00FF00FF00FF00FF);
-
   pairs = (pairs | pairs >> 8) & UINT64_C(0x0000FFFF0000FFFF);
   return (uint32_t)(pairs | pairs >> 16);
 }
 
 static uint64_t unpack_hex(uint32_t bytes) {
   uint64_t pairs = bytes;
-  uint64_t nibbles, letters;
-
   pairs = (pairs | pairs << 16) & UINT64_C(0x0000FFFF0000FFFF);
   pairs = (pairs | pairs << 8) & UINT64_C(0x00FF00FF00FF00FF);
-  nibbles = (pairs >> 4 | pairs << 8) & AW_BYTES_EACH(0x0F);
-  letters = (nibbles + AW_BYTES_EACH(6)) >> 4 & AW_BYTES_EACH(1);
+  uint64_t nibbles = (pairs >> 4 | pairs << 8) & AW_BYTES_EACH(0x0F);
+  uint64_t letters = (nibbles + AW_BYTES_EACH(6)) >> 4 & AW_BYTES_EACH(1);
   return nibbles + AW_BYTES_EACH('0') + letters * ('a' - '0' - 10);
 }
 
@@ -135,13 +126,11 @@ static uint64_t load_pair(const char *first, const char *second) {
 
 int aw_uuid_parse(aw_uuid *out, const char *text, size_t len) {
   uint8_t bytes[16];
-  bool valid;
-
   if (len != AW_UUID_TEXT) {
     return AW_E_INVALID;
   }
-  valid = ((text[8] ^ '-') | (text[13] ^ '-') | (text[18] ^ '-') |
-           (text[23] ^ '-')) == 0;
+  bool valid = ((text[8] ^ '-') | (text[13] ^ '-') | (text[18] ^ '-') |
+                (text[23] ^ '-')) == 0;
   valid &=
       pack_block(aw_load_le64(text), load_pair(text + 9, text + 14), bytes);
   valid &= pack_block(load_pair(text + 19, text + 24), aw_load_le64(text + 28),
@@ -150,12 +139,11 @@ int aw_uuid_parse(aw_uuid *out, const char *text, size_t len) {
     return AW_E_INVALID;
   }
   memcpy(out->bytes, bytes, sizeof bytes);
-  return 0;
+  return AW_OK;
 }
 
 void aw_uuid_format(const aw_uuid *id, char out[AW_UUID_TEXT]) {
   uint64_t first[2], last[2];
-
   unpack_block(id->bytes, first);
   unpack_block(id->bytes + 8, last);
   aw_store_le64(out, first[0]);

@@ -14,6 +14,8 @@
 #define FINITE_DIGITS 200
 #define FINITE_EXPONENT 4
 
+typedef struct scan scan;
+
 /* While a container is open, its token's `next` holds the index of the one
  * around it: the stack costs nothing, and closing overwrites it. */
 struct scan {
@@ -30,7 +32,6 @@ void aw_json_tape_init(aw_json_tape *tape, const aw_mem *mem) {
 
 void aw_json_tape_fini(aw_json_tape *tape) {
   uint32_t max = tape->max;
-
   aw_mem_free(tape->mem, tape->tokens);
   aw_json_tape_init(tape, tape->mem);
   tape->max = max;
@@ -40,9 +41,8 @@ int aw_json_tape_reserve(aw_json_tape *tape, uint32_t extra) {
   size_t need = (size_t)tape->count + extra;
   size_t size = tape->size == 0 ? TAPE_FIRST : tape->size;
   aw_json_token *tokens;
-
   if (need <= tape->size) {
-    return 0;
+    return AW_OK;
   }
   while (size < need) {
     size *= 2;
@@ -63,44 +63,40 @@ int aw_json_tape_reserve(aw_json_tape *tape, uint32_t extra) {
   }
   tape->tokens = tokens;
   tape->size = (uint32_t)size;
-  return 0;
+  return AW_OK;
 }
 
-static const char *fail(struct scan *s, int code, const char *at,
-                        const char *what) {
+static const char *fail(scan *s, int code, const char *at, const char *what) {
   s->error->code = code;
   s->error->offset = (size_t)(at - s->text);
   s->error->what = what;
   return NULL;
 }
 
-static const char *truncated(struct scan *s, const char *what) {
+static const char *truncated(scan *s, const char *what) {
   return fail(s, AW_E_JSON_TRUNCATED, s->end, what);
 }
 
-static bool grow(struct scan *s, const char *at) {
+static bool grow(scan *s, const char *at) {
   aw_json_tape *tape = s->tape;
-
   if (tape->max != 0 && tape->count >= tape->max) {
     fail(s, AW_E_JSON_VALUES, at, "too many values");
     return false;
   }
-  if (aw_json_tape_reserve(tape, 1) != 0) {
+  if (aw_json_tape_reserve(tape, 1) != AW_OK) {
     fail(s, AW_E_NOMEM, at, "out of memory");
     return false;
   }
   return true;
 }
 
-static inline aw_json_token *push(struct scan *s, enum aw_json_kind kind,
+static inline aw_json_token *push(scan *s, enum aw_json_kind kind,
                                   const char *start, const char *end) {
   aw_json_tape *tape = s->tape;
-  aw_json_token *token;
-
   if (tape->count == tape->size && !grow(s, start)) {
     return NULL;
   }
-  token = &tape->tokens[tape->count++];
+  aw_json_token *token = &tape->tokens[tape->count++];
   token->start = (uint32_t)(start - s->text);
   token->len = (uint32_t)(end - start);
   token->next = tape->count;
@@ -119,13 +115,10 @@ static inline const char *skip_space(const char *p, const char *end) {
 }
 
 /* The four digits after "\u"; p is behind the 'u'. */
-static const char *scan_hex4(struct scan *s, const char *p, unsigned *out) {
-  int i;
-
+static const char *scan_hex4(scan *s, const char *p, unsigned *out) {
   *out = 0;
-  for (i = 0; i < 4; i++, p++) {
+  for (int i = 0; i < 4; i++, p++) {
     int digit;
-
     if (p == s->end) {
       return truncated(s, "text ends inside an escape");
     }
@@ -139,10 +132,9 @@ static const char *scan_hex4(struct scan *s, const char *p, unsigned *out) {
 }
 
 /* A high surrogate was read: its other half must follow as an escape. */
-static const char *scan_low_surrogate(struct scan *s, const char *p,
+static const char *scan_low_surrogate(scan *s, const char *p,
                                       const char *first) {
   unsigned code = 0;
-
   if (p == s->end || (*p == '\\' && p + 1 == s->end)) {
     return truncated(s, "text ends inside an escape");
   }
@@ -157,10 +149,9 @@ static const char *scan_low_surrogate(struct scan *s, const char *p,
 }
 
 /* p is at the backslash. */
-static const char *scan_escape(struct scan *s, const char *p) {
+static const char *scan_escape(scan *s, const char *p) {
   const char *first = p++;
   unsigned code = 0;
-
   if (p == s->end) {
     return truncated(s, "text ends inside an escape");
   }
@@ -189,10 +180,9 @@ static const char *scan_escape(struct scan *s, const char *p) {
   return scan_low_surrogate(s, p, first);
 }
 
-static const char *scan_utf8(struct scan *s, const char *p) {
+static const char *scan_utf8(scan *s, const char *p) {
   while (p < s->end && (*p & 0x80) != 0) {
     int len = aw_utf8_step(p, s->end);
-
     if (len < 0) {
       return truncated(s, "text ends inside a character");
     }
@@ -205,10 +195,9 @@ static const char *scan_utf8(struct scan *s, const char *p) {
 }
 
 /* p is behind the opening quote; returns behind the closing one. */
-static const char *scan_string(struct scan *s, const char *p) {
+static const char *scan_string(scan *s, const char *p) {
   const char *start = p;
   bool escaped = false;
-
   for (;;) {
     p = aw_bytes_find_special(s->text, p, s->end);
     if (p == s->end) {
@@ -216,7 +205,6 @@ static const char *scan_string(struct scan *s, const char *p) {
     }
     if (*p == '"') {
       aw_json_token *token = push(s, AW_JSON_STRING, start, p);
-
       if (token == NULL) {
         return NULL;
       }
@@ -242,8 +230,7 @@ static inline bool is_digit(char c) {
 }
 
 /* At least one digit. */
-static const char *scan_digits(struct scan *s, const char *p,
-                               const char *what) {
+static const char *scan_digits(scan *s, const char *p, const char *what) {
   if (p == s->end) {
     return truncated(s, "text ends inside a number");
   }
@@ -258,10 +245,9 @@ static const char *scan_digits(struct scan *s, const char *p,
 
 /* Infinity has no form in JSON: who was given one could not pass it on. Only
  * the exponent of a short text, or a long one, can make it. */
-static bool overflows(const struct scan *s, const char *start,
-                      const char *exponent, const char *end) {
+static bool overflows(const scan *s, const char *start, const char *exponent,
+                      const char *end) {
   aw_json_token token = {0};
-
   if (end - start <= FINITE_DIGITS &&
       (exponent == NULL || end - exponent < FINITE_EXPONENT)) {
     return false;
@@ -271,11 +257,10 @@ static bool overflows(const struct scan *s, const char *start,
   return isinf(aw_json_double(&token, s->text)) != 0;
 }
 
-static const char *scan_number(struct scan *s, const char *start) {
+static const char *scan_number(scan *s, const char *start) {
   enum aw_json_kind kind = AW_JSON_INTEGER;
   const char *p = *start == '-' ? start + 1 : start;
   const char *first = p, *exponent = NULL;
-
   p = scan_digits(s, p, "expected a digit");
   if (p == NULL) {
     return NULL;
@@ -307,12 +292,10 @@ static const char *scan_number(struct scan *s, const char *start) {
   return push(s, kind, start, p) == NULL ? NULL : p;
 }
 
-static const char *scan_literal(struct scan *s, const char *p, const char *word,
+static const char *scan_literal(scan *s, const char *p, const char *word,
                                 size_t len, enum aw_json_kind kind) {
   size_t left = (size_t)(s->end - p);
-  size_t i;
-
-  for (i = 1; i < len; i++) {
+  for (size_t i = 1; i < len; i++) {
     if (i == left) {
       return truncated(s, "text ends inside a literal");
     }
@@ -324,7 +307,7 @@ static const char *scan_literal(struct scan *s, const char *p, const char *word,
 }
 
 /* A key and its colon; p is where the key should start. */
-static const char *scan_key(struct scan *s, const char *p) {
+static const char *scan_key(scan *s, const char *p) {
   p = skip_space(p, s->end);
   if (p == s->end) {
     return truncated(s, "text ends inside an object");
@@ -347,9 +330,8 @@ static const char *scan_key(struct scan *s, const char *p) {
 }
 
 /* p is behind the bracket that ends the innermost container. */
-static const char *close_container(struct scan *s, const char *p) {
+static const char *close_container(scan *s, const char *p) {
   aw_json_token *token = &s->tape->tokens[s->open];
-
   s->open = token->next;
   s->depth--;
   token->len = (uint32_t)(p - s->text) - token->start;
@@ -358,14 +340,13 @@ static const char *close_container(struct scan *s, const char *p) {
 }
 
 /* Stops where the first value should start, or behind an empty container. */
-static const char *open_container(struct scan *s, const char *p) {
+static const char *open_container(scan *s, const char *p) {
   bool object = *p == '{';
-  aw_json_token *token;
-
   if (s->depth == s->max_depth) {
     return fail(s, AW_E_JSON_DEPTH, p, "nested too deeply");
   }
-  token = push(s, object ? AW_JSON_OBJECT : AW_JSON_ARRAY, p, p + 1);
+  aw_json_token *token =
+      push(s, object ? AW_JSON_OBJECT : AW_JSON_ARRAY, p, p + 1);
   if (token == NULL) {
     return NULL;
   }
@@ -382,10 +363,9 @@ static const char *open_container(struct scan *s, const char *p) {
   return object ? scan_key(s, p) : p;
 }
 
-static const char *scan_value(struct scan *s, const char *p) {
+static const char *scan_value(scan *s, const char *p) {
   for (;;) {
     unsigned depth = s->depth;
-
     p = skip_space(p, s->end);
     if (p == s->end) {
       return truncated(s, "text ends where a value should be");
@@ -417,11 +397,10 @@ static const char *scan_value(struct scan *s, const char *p) {
 
 /* Behind a complete value: counts it, closes what it ends, and stops where
  * the next value should start, or at the end of the outermost one. */
-static const char *scan_after(struct scan *s, const char *p) {
+static const char *scan_after(scan *s, const char *p) {
   while (s->open != NONE) {
     aw_json_token *token = &s->tape->tokens[s->open];
     bool object = token->kind == AW_JSON_OBJECT;
-
     if (token->count < COUNT_MAX) {
       token->count++;
     }
@@ -441,11 +420,10 @@ static const char *scan_after(struct scan *s, const char *p) {
   return p;
 }
 
-static const char *check_keys(struct scan *s) {
+static const char *check_keys(scan *s) {
   uint32_t key = 0;
   int rc = aw_json_duplicate_key(s->tape, s->text, &key);
-
-  if (rc != 0) {
+  if (rc != AW_OK) {
     return fail(s, rc, s->text, "out of memory");
   }
   if (key != 0) {
@@ -456,7 +434,7 @@ static const char *check_keys(struct scan *s) {
 }
 
 /* To the end of the outermost value, which starts at p. */
-static const char *scan_whole(struct scan *s, const char *p) {
+static const char *scan_whole(scan *s, const char *p) {
   do {
     p = scan_value(s, p);
     if (p != NULL) {
@@ -466,9 +444,8 @@ static const char *scan_whole(struct scan *s, const char *p) {
   return p;
 }
 
-static const char *scan_text(struct scan *s) {
+static const char *scan_text(scan *s) {
   const char *p = scan_whole(s, s->text);
-
   if (p == NULL) {
     return NULL;
   }
@@ -489,26 +466,23 @@ static void rewind_tape(aw_json_tape *tape) {
 int aw_json_scan_part(aw_json_tape *tape, uint32_t first, const char *text,
                       size_t len, size_t at, unsigned max_depth, size_t *end) {
   aw_json_error error = {0};
-  struct scan s = {tape, &error, text, text + len, NONE, 0, max_depth};
-  const char *p;
-
+  scan s = {tape, &error, text, text + len, NONE, 0, max_depth};
   rewind_tape(tape);
   if (len > UINT32_MAX || (tape->max != 0 && first > tape->max)) {
     return AW_E_INVALID;
   }
-  if (aw_json_tape_reserve(tape, first) != 0) {
+  if (aw_json_tape_reserve(tape, first) != AW_OK) {
     return AW_E_NOMEM;
   }
   tape->count = first;
-  p = scan_whole(&s, text + at);
+  const char *p = scan_whole(&s, text + at);
   *end = p == NULL ? at : (size_t)(p - text);
   return error.code;
 }
 
 int aw_json_scan(aw_json_tape *tape, const char *text, size_t len,
                  unsigned max_depth, aw_json_error *error) {
-  struct scan s = {tape, error, len == 0 ? "" : text, NULL, NONE, 0, max_depth};
-
+  scan s = {tape, error, len == 0 ? "" : text, NULL, NONE, 0, max_depth};
   s.end = s.text + len;
   rewind_tape(tape);
   error->code = 0;

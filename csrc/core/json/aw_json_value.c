@@ -49,15 +49,12 @@ static int read_escape(const char **p, unsigned char out[4]) {
   static const char names[] = "bfnrt";
   static const char values[] = "\b\f\n\r\t";
   char c = *(*p)++;
-  unsigned code;
-
   if (c != 'u') {
     const char *name = strchr(names, c);
-
     out[0] = (unsigned char)(name == NULL ? c : values[name - names]);
     return 1;
   }
-  code = read_hex4(*p);
+  unsigned code = read_hex4(*p);
   *p += 4;
   if (code >= 0xD800 && code <= 0xDBFF) {
     code = 0x10000 + ((code - 0xD800) << 10) + (read_hex4(*p + 2) - 0xDC00);
@@ -85,7 +82,6 @@ int aw_json_walk_next(aw_json_walk *w) {
 uint32_t aw_json_member(const aw_json_token *tokens, uint32_t object,
                         const char *text, const char *key, size_t key_len) {
   uint32_t end = tokens[object].next, found = 0, i;
-
   if (tokens[object].kind != AW_JSON_OBJECT) {
     return 0;
   }
@@ -102,7 +98,6 @@ bool aw_json_equal(const aw_json_token *token, const char *text,
   aw_json_walk w;
   size_t i;
   int c;
-
   if (!token->escaped) {
     return token->len == len && memcmp(text + token->start, bytes, len) == 0;
   }
@@ -119,13 +114,11 @@ size_t aw_json_unescape(const aw_json_token *token, const char *text,
                         char *out) {
   const char *p = text + token->start, *end = p + token->len;
   char *to = out;
-
   while (p < end) {
     const char *slash = memchr(p, '\\', (size_t)(end - p));
     size_t run = (size_t)((slash == NULL ? end : slash) - p);
     unsigned char bytes[4];
     int len;
-
     memmove(to, p, run); /* an envelope's header is unescaped in its place */
     to += run;
     p += run;
@@ -144,10 +137,8 @@ int aw_json_int64(const aw_json_token *token, const char *text, int64_t *out) {
   const char *p = text + token->start, *end = p + token->len;
   bool negative = *p == '-';
   uint64_t limit = (uint64_t)INT64_MAX + negative, value = 0;
-
   for (p += negative; p < end; p++) {
     unsigned digit = (unsigned)(*p - '0');
-
     if (value > (limit - digit) / 10) {
       return AW_E_LIMIT;
     }
@@ -155,8 +146,10 @@ int aw_json_int64(const aw_json_token *token, const char *text, int64_t *out) {
   }
   /* -(2^63) has no positive twin; this order never overflows. */
   *out = negative && value > 0 ? -(int64_t)(value - 1) - 1 : (int64_t)value;
-  return 0;
+  return AW_OK;
 }
+
+typedef struct decimal decimal;
 
 /* A number as significant digits d1 d2 ... and a power of ten for the last. */
 struct decimal {
@@ -169,7 +162,6 @@ struct decimal {
 static int64_t read_exponent(const char *p, const char *end) {
   bool negative = *p == '-';
   int64_t value = 0;
-
   if (*p == '+' || *p == '-') {
     p++;
   }
@@ -182,9 +174,8 @@ static int64_t read_exponent(const char *p, const char *end) {
   return negative ? -value : value;
 }
 
-static void read_decimal(struct decimal *d, const char *p, const char *end) {
+static void read_decimal(decimal *d, const char *p, const char *end) {
   bool fraction = false, rest = false;
-
   d->count = 0;
   d->exponent = 0;
   d->negative = *p == '-';
@@ -214,17 +205,15 @@ static void read_decimal(struct decimal *d, const char *p, const char *end) {
 }
 
 /* Both factors are exact, so the one rounding is the right one. */
-static bool small_double(const struct decimal *d, double *out) {
+static bool small_double(const decimal *d, double *out) {
   static const double powers[] = {
       1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
       1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
   uint64_t mantissa = 0;
-  size_t i;
-
   if (d->count > 15 || d->exponent < -22 || d->exponent > 22) {
     return false;
   }
-  for (i = 0; i < d->count; i++) {
+  for (size_t i = 0; i < d->count; i++) {
     mantissa = mantissa * 10 + (unsigned)(d->digits[i] - '0');
   }
   *out = d->exponent < 0 ? (double)mantissa / powers[-d->exponent]
@@ -233,12 +222,11 @@ static bool small_double(const struct decimal *d, double *out) {
 }
 
 /* strtod rounds correctly; without a decimal point no locale matters. */
-static double large_double(struct decimal *d) {
+static double large_double(decimal *d) {
   int64_t exponent = d->exponent;
   char *p = d->digits + d->count;
   char reversed[8];
   int n = 0;
-
   /* All that overflow or vanish do so here as well; the digits are < 800. */
   exponent = exponent > 9999 ? 9999 : exponent < -9999 ? -9999 : exponent;
   *p++ = 'e';
@@ -259,9 +247,8 @@ static double large_double(struct decimal *d) {
 
 double aw_json_double(const aw_json_token *token, const char *text) {
   const char *p = text + token->start;
-  struct decimal d;
+  decimal d;
   double value;
-
   read_decimal(&d, p, p + token->len);
   if (d.count == 0) {
     value = 0;
@@ -273,11 +260,9 @@ double aw_json_double(const aw_json_token *token, const char *text) {
 
 bool aw_utf8_valid(const char *text, size_t len) {
   const char *p = len == 0 ? "" : text, *end = p + len;
-
   while ((p = aw_bytes_find_not_ascii(p, end)) < end) {
     do {
       int step = aw_utf8_step(p, end);
-
       if (step <= 0) {
         return false;
       }

@@ -12,7 +12,6 @@
 static size_t write_escape(char *out, unsigned char c) {
   static const char hex[] = "0123456789abcdef";
   static const char names[] = "btn\0fr"; /* U+0008 to U+000D */
-
   out[0] = '\\';
   if (c == '"' || c == '\\') {
     out[1] = (char)c;
@@ -33,11 +32,9 @@ static size_t write_escape(char *out, unsigned char c) {
  * its end: there is room for a block more. */
 static size_t copy_plain(char *to, const char *bytes, size_t len) {
   size_t at = 0;
-
   memcpy(to, bytes, len);
   for (; at < len; at += AW_BLOCK) {
     uint64_t mask = aw_block_special(to + at);
-
     if (len - at < AW_BLOCK) {
       mask &= (UINT64_C(1) << (len - at) * AW_BLOCK_BITS) - 1;
     }
@@ -52,10 +49,8 @@ static size_t copy_plain(char *to, const char *bytes, size_t len) {
  * only an escape has to ask for more. */
 static int put_runs(aw_buf *out, const char *p, const char *end) {
   const char *begin = p, *run = p;
-
   while ((p = aw_bytes_find_special(begin, p, end)) < end) {
     int step;
-
     if ((*p & 0x80) != 0) {
       step = aw_utf8_step(p, end);
       if (step <= 0) {
@@ -76,23 +71,21 @@ static int put_runs(aw_buf *out, const char *p, const char *end) {
   memcpy(out->data + out->tail, run, (size_t)(p - run));
   out->tail += (size_t)(p - run);
   out->data[out->tail++] = '"';
-  return 0;
+  return AW_OK;
 }
 
 /* A string, and behind it a byte unless that is 0. There is room for both, and
  * a block more, if nothing has to be escaped. */
 static int put_quoted(aw_buf *out, const char *bytes, size_t len, char after) {
-  size_t plain;
   int rc;
-
   out->data[out->tail++] = '"';
-  plain = len == 0 ? 0 : copy_plain(out->data + out->tail, bytes, len);
+  size_t plain = len == 0 ? 0 : copy_plain(out->data + out->tail, bytes, len);
   out->tail += plain;
   if (plain == len) {
     out->data[out->tail++] = '"';
   } else {
     rc = put_runs(out, bytes + plain, bytes + len);
-    if (rc != 0) {
+    if (rc != AW_OK) {
       return rc;
     }
   }
@@ -103,8 +96,7 @@ int aw_json_put_string(aw_buf *out, const char *bytes, size_t len) {
   size_t before = aw_buf_len(out);
   int rc = len > SIZE_MAX - 64 ? AW_E_NOMEM
                                : aw_buf_reserve(out, len + 2 + AW_BLOCK);
-
-  if (rc == 0) {
+  if (rc == AW_OK) {
     rc = put_quoted(out, bytes, len, '\0');
   }
   if (rc == AW_E_JSON_UTF8) {
@@ -117,8 +109,7 @@ int aw_json_put_name(aw_buf *out, char before, const char *name, size_t len) {
   size_t start = aw_buf_len(out);
   int rc = len > SIZE_MAX - 64 ? AW_E_NOMEM
                                : aw_buf_reserve(out, len + 4 + AW_BLOCK);
-
-  if (rc == 0) {
+  if (rc == AW_OK) {
     out->data[out->tail++] = before;
     rc = put_quoted(out, name, len, ':');
   }
@@ -131,7 +122,6 @@ int aw_json_put_name(aw_buf *out, char before, const char *name, size_t len) {
 char *aw_json_digits(char *end, uint64_t value) {
   for (; value >= 100; value /= 100) {
     unsigned pair = (unsigned)(value % 100);
-
     *--end = (char)('0' + pair % 10);
     *--end = (char)('0' + pair / 10);
   }
@@ -146,7 +136,6 @@ char *aw_json_digits(char *end, uint64_t value) {
 int aw_json_put_int64(aw_buf *out, int64_t value) {
   char digits[AW_JSON_DIGITS + 1];
   char *end = digits + sizeof digits, *p;
-
   if (value >= 0 && value < 10) {
     return aw_buf_put(out, (char)('0' + value));
   }
@@ -162,7 +151,6 @@ int aw_json_put_int64(aw_buf *out, int64_t value) {
 static size_t normalize(char *text) {
   char *from = text, *to = text;
   bool real = false;
-
   while (*from != '\0') {
     if (strchr("0123456789+-e", *from) != NULL) {
       real = real || *from == 'e';
@@ -185,12 +173,10 @@ static size_t normalize(char *text) {
 int aw_json_put_double(aw_buf *out, double value) {
   char text[DOUBLE_MAX];
   aw_json_token token = {0};
-  int digits;
-
   if (!isfinite(value)) {
     return AW_E_JSON_NUMBER;
   }
-  for (digits = 15; digits <= 17; digits++) {
+  for (int digits = 15; digits <= 17; digits++) {
     snprintf(text, sizeof text - 2, "%.*g", digits, value);
     token.len = (uint32_t)normalize(text);
     if (aw_json_double(&token, text) == value) {

@@ -134,7 +134,7 @@ const char *aw_message_payload(const aw_message *message);
 /* Token 0 is the payload object; offsets are into the payload. */
 const aw_json_token *aw_message_tokens(const aw_message *message);
 
-/* Internal to core ------------------------------------------------------- */
+/* Internal to core. */
 
 aw_channel *aw_channel_new(struct aw_mux *mux, enum aw_kind kind,
                            const aw_uuid *id, const aw_mem *mem);

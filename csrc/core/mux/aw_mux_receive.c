@@ -120,7 +120,6 @@ static int deliver_late(aw_channel *channel, const aw_envelope *envelope,
     if (envelope->sequence == 1) {
       channel->mute = false; /* the peer still has this life */
     }
-
     if ((flags & AW_TYPE_ENDS) != 0) {
       meet_terminal(channel, envelope); /* or a replay of the one we have */
     }

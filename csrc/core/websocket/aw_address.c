@@ -5,11 +5,13 @@
 
 static const uint8_t mapped[12] = {[10] = 0xFF, [11] = 0xFF};
 
+typedef struct cursor cursor;
+
 struct cursor {
   const char *at, *end;
 };
 
-static bool take(struct cursor *in, char c) {
+static bool take(cursor *in, char c) {
   if (in->at == in->end || *in->at != c) {
     return false;
   }
@@ -18,15 +20,13 @@ static bool take(struct cursor *in, char c) {
 }
 
 /* Digits of base 10 or 16 up to `most` of them; -1 when there is none. */
-static int take_number(struct cursor *in, int base, int most) {
+static int take_number(cursor *in, int base, int most) {
   int number = 0, count = 0;
-
   for (; in->at < in->end && count < most; in->at++, count++) {
     char c = aw_http_lower(*in->at);
     int digit = c >= '0' && c <= '9'   ? c - '0'
                 : c >= 'a' && c <= 'f' ? c - 'a' + 10
                                        : 16;
-
     if (digit >= base) {
       break;
     }
@@ -36,11 +36,10 @@ static int take_number(struct cursor *in, int base, int most) {
 }
 
 /* A leading zero means octal to some readers, decimal to others. */
-static bool read_v4(struct cursor in, uint8_t bytes[4]) {
+static bool read_v4(cursor in, uint8_t bytes[4]) {
   for (int i = 0; i < 4; i++) {
     const char *start;
     int number;
-
     if (i > 0 && !take(&in, '.')) {
       return false;
     }
@@ -55,10 +54,9 @@ static bool read_v4(struct cursor in, uint8_t bytes[4]) {
 }
 
 /* The next two bytes, or at the end of the address four in dotted form. */
-static bool read_group(struct cursor *in, uint8_t *bytes, size_t *len) {
-  struct cursor before = *in;
+static bool read_group(cursor *in, uint8_t *bytes, size_t *len) {
+  cursor before = *in;
   int number = take_number(in, 16, 4);
-
   if (number < 0) {
     return false;
   }
@@ -73,7 +71,7 @@ static bool read_group(struct cursor *in, uint8_t *bytes, size_t *len) {
 }
 
 /* Groups with a colon between each two, until `::` or the end. */
-static bool read_groups(struct cursor *in, uint8_t *bytes, size_t *len) {
+static bool read_groups(cursor *in, uint8_t *bytes, size_t *len) {
   while (in->at < in->end && *len < 16) {
     if (!read_group(in, bytes, len)) {
       return false;
@@ -88,11 +86,10 @@ static bool read_groups(struct cursor *in, uint8_t *bytes, size_t *len) {
   return true;
 }
 
-static bool read_v6(struct cursor in, uint8_t bytes[16]) {
+static bool read_v6(cursor in, uint8_t bytes[16]) {
   uint8_t tail[16 + 4];
   size_t before = 0, after = 0;
   bool gap = in.end - in.at >= 2 && in.at[0] == ':' && in.at[1] == ':';
-
   if (!gap && !read_groups(&in, bytes, &before)) {
     return false;
   }
@@ -112,26 +109,24 @@ static bool read_v6(struct cursor in, uint8_t bytes[16]) {
 }
 
 int aw_address_parse(aw_address *out, const char *text, size_t len) {
-  struct cursor in = {text, text + len};
+  cursor in = {text, text + len};
   uint8_t room[16 + 4];
-
   if (len == 0) {
     return AW_E_INVALID;
   }
   if (read_v4(in, out->bytes + sizeof mapped)) {
     memcpy(out->bytes, mapped, sizeof mapped);
-    return 0;
+    return AW_OK;
   }
   if (!read_v6(in, room)) {
     return AW_E_INVALID;
   }
   memcpy(out->bytes, room, sizeof out->bytes);
-  return 0;
+  return AW_OK;
 }
 
 bool aw_address_is_loopback(const aw_address *address) {
   static const uint8_t one[16] = {[15] = 1};
-
   if (memcmp(address->bytes, mapped, sizeof mapped) == 0) {
     return address->bytes[sizeof mapped] == 127;
   }
@@ -148,13 +143,11 @@ int aw_network_parse(aw_network *out, const char *text, size_t len) {
   bool v4 = memchr(text, ':', address_len) == NULL;
   unsigned most = v4 ? 32 : 128;
   int bits = (int)most;
-
-  if (aw_address_parse(&out->address, text, address_len) != 0) {
+  if (aw_address_parse(&out->address, text, address_len) != AW_OK) {
     return AW_E_INVALID;
   }
   if (slash != NULL) {
-    struct cursor in = {slash + 1, text + len};
-
+    cursor in = {slash + 1, text + len};
     bits = take_number(&in, 10, 3);
     if (bits < 0 || (unsigned)bits > most || in.at < in.end) {
       return AW_E_INVALID;
@@ -166,7 +159,7 @@ int aw_network_parse(aw_network *out, const char *text, size_t len) {
       return AW_E_INVALID;
     }
   }
-  return 0;
+  return AW_OK;
 }
 
 bool aw_network_holds(const aw_network *network, const aw_address *address) {
@@ -181,10 +174,8 @@ bool aw_network_holds(const aw_network *network, const aw_address *address) {
 /* Labels of RFC 1123, so that "a@b.localhost" is no name. */
 static bool is_name(aw_http_span name) {
   char before = '.';
-
   for (size_t i = 0; i < name.len; i++) {
     char c = name.bytes[i];
-
     if (!aw_http_is_alnum(c) && c != '-' && c != '_' &&
         (c != '.' || before == '.')) {
       return false;
@@ -197,7 +188,6 @@ static bool is_name(aw_http_span name) {
 static bool names_loopback(aw_http_span name) {
   static const char top[] = "localhost";
   size_t len = sizeof top - 1;
-
   if (name.len > 0 && name.bytes[name.len - 1] == '.') {
     name.len--;
   }
@@ -211,8 +201,7 @@ static bool names_loopback(aw_http_span name) {
 
 bool aw_address_host_is_loopback(const char *host, size_t len) {
   aw_address address;
-
-  if (aw_address_parse(&address, host, len) == 0) {
+  if (aw_address_parse(&address, host, len) == AW_OK) {
     return aw_address_is_loopback(&address);
   }
   return names_loopback((aw_http_span){host, len});

@@ -3,6 +3,8 @@
 #include "aw_error.h"
 #include "aw_http_text.h"
 
+typedef struct cursor cursor;
+
 struct cursor {
   const char *at, *end;
 };
@@ -14,16 +16,14 @@ static int fail(aw_http_head *head, int error, const char *why) {
 
 /* One line without its end. A wrong byte is found before the line's end is
  * there: what speaks TLS or noise to us would never send one. */
-static int take_line(aw_http_head *head, struct cursor *in,
-                     aw_http_span *line) {
+static int take_line(aw_http_head *head, cursor *in, aw_http_span *line) {
   for (const char *at = in->at; at < in->end; at++) {
     if (*at == '\n') {
       size_t len = (size_t)(at - in->at);
-
       len -= len > 0 && at[-1] == '\r';
       *line = (aw_http_span){in->at, len};
       in->at = at + 1;
-      return 0;
+      return AW_OK;
     }
     if (*at == '\r' ? at + 1 < in->end && at[1] != '\n'
                     : !aw_http_is_text(*at)) {
@@ -38,7 +38,6 @@ static int take_line(aw_http_head *head, struct cursor *in,
 static aw_http_span split(aw_http_span *line, char stop) {
   const char *at = line->len > 0 ? memchr(line->bytes, stop, line->len) : NULL;
   aw_http_span part = {NULL, 0};
-
   if (at != NULL) {
     part = (aw_http_span){line->bytes, (size_t)(at - line->bytes)};
     line->bytes = at + 1;
@@ -59,7 +58,7 @@ static int read_version(aw_http_head *head, aw_http_span text) {
   }
   head->major = text.bytes[5] - '0';
   head->minor = text.bytes[7] - '0';
-  return 0;
+  return AW_OK;
 }
 
 static int read_request_line(aw_http_head *head, aw_http_span line) {
@@ -78,8 +77,7 @@ static int read_request_line(aw_http_head *head, aw_http_span line) {
 static int read_status_line(aw_http_head *head, aw_http_span line) {
   aw_http_span version = split(&line, ' '), digits = line;
   int rc = read_version(head, version);
-
-  if (rc != 0) {
+  if (rc != AW_OK) {
     return rc;
   }
   if (memchr(line.bytes, ' ', line.len) != NULL) {
@@ -90,35 +88,30 @@ static int read_status_line(aw_http_head *head, aw_http_span line) {
   }
   for (size_t i = 0; i < digits.len && i < 3; i++) {
     int digit = digits.bytes[i] - '0';
-
     head->status = digit < 0 || digit > 9 ? -1000 : head->status * 10 + digit;
   }
   if (digits.len != 3 || head->status < 100) {
     return fail(head, AW_E_INVALID, "malformed status line");
   }
-  return 0;
+  return AW_OK;
 }
 
 /* A folded line belongs to the header before it. */
 static int read_fold(aw_http_head *head, aw_http_span line) {
-  aw_http_span *value;
-
   if (head->is_request || head->count == 0) {
     return fail(head, AW_E_INVALID, "folded header line");
   }
-  value = &head->headers[head->count - 1].value;
+  aw_http_span *value = &head->headers[head->count - 1].value;
   value->len = (size_t)(line.bytes + line.len - value->bytes);
   *value = aw_http_trim(*value);
-  return 0;
+  return AW_OK;
 }
 
 static int read_header(aw_http_head *head, aw_http_span line) {
-  aw_http_span name;
-
   if (aw_http_is_blank(line.bytes[0])) {
     return read_fold(head, line);
   }
-  name = split(&line, ':');
+  aw_http_span name = split(&line, ':');
   if (!aw_http_is_token(name)) {
     return fail(head, AW_E_INVALID, "malformed header name");
   }
@@ -126,26 +119,25 @@ static int read_header(aw_http_head *head, aw_http_span line) {
     return fail(head, AW_E_LIMIT, "too many headers");
   }
   head->headers[head->count++] = (aw_http_header){name, aw_http_trim(line)};
-  return 0;
+  return AW_OK;
 }
 
-static int read_head(aw_http_head *head, struct cursor *in) {
+static int read_head(aw_http_head *head, cursor *in) {
   aw_http_span line;
   int rc;
-
   do {
     rc = take_line(head, in, &line);
-  } while (rc == 0 && line.len == 0 && head->is_request);
-  if (rc == 0) {
+  } while (rc == AW_OK && line.len == 0 && head->is_request);
+  if (rc == AW_OK) {
     rc = head->is_request ? read_request_line(head, line)
                           : read_status_line(head, line);
   }
-  while (rc == 0) {
+  while (rc == AW_OK) {
     rc = take_line(head, in, &line);
-    if (rc == 0 && line.len == 0) {
+    if (rc == AW_OK && line.len == 0) {
       return 0;
     }
-    if (rc == 0) {
+    if (rc == AW_OK) {
       rc = read_header(head, line);
     }
   }
@@ -154,9 +146,7 @@ static int read_head(aw_http_head *head, struct cursor *in) {
 
 int aw_http_parse(aw_http_head *head, const char *text, size_t len, size_t max,
                   bool is_request, size_t *used) {
-  struct cursor in = {text, text};
-  int rc;
-
+  cursor in = {text, text};
   max = max == 0 ? AW_HTTP_HEAD_MAX : max;
   in.end += len < max ? len : max;
   *used = 0;
@@ -166,11 +156,11 @@ int aw_http_parse(aw_http_head *head, const char *text, size_t len, size_t max,
   head->status = head->major = head->minor = 0;
   head->count = 0;
   head->why = "";
-  rc = read_head(head, &in);
+  int rc = read_head(head, &in);
   if (rc == AW_E_AGAIN && len >= max) {
     return fail(head, AW_E_LIMIT, "head is too long");
   }
-  if (rc == 0) {
+  if (rc == AW_OK) {
     *used = (size_t)(in.at - text);
   }
   return rc;
@@ -181,7 +171,6 @@ static const aw_http_header *next_named(const aw_http_head *head,
                                         const char *name, unsigned *at) {
   while (*at < head->count) {
     const aw_http_header *header = &head->headers[(*at)++];
-
     if (aw_http_same(header->name, name)) {
       return header;
     }
@@ -192,7 +181,6 @@ static const aw_http_header *next_named(const aw_http_head *head,
 aw_http_span aw_http_find(const aw_http_head *head, const char *name) {
   unsigned at = 0;
   const aw_http_header *header = next_named(head, name, &at);
-
   return header != NULL ? header->value : (aw_http_span){NULL, 0};
 }
 
@@ -216,10 +204,8 @@ bool aw_http_has_token(const aw_http_head *head, const char *name,
                        const char *token) {
   const aw_http_header *header;
   unsigned at = 0;
-
   while ((header = next_named(head, name, &at)) != NULL) {
     aw_http_span list = header->value, item;
-
     while (next_item(&list, &item)) {
       if (aw_http_same(item, token)) {
         return true;
@@ -231,7 +217,6 @@ bool aw_http_has_token(const aw_http_head *head, const char *name,
 
 static unsigned count_named(const aw_http_head *head, const char *name) {
   unsigned at = 0, count = 0;
-
   while (next_named(head, name, &at) != NULL) {
     count++;
   }
@@ -242,7 +227,6 @@ static unsigned count_named(const aw_http_head *head, const char *name) {
 static bool is_key(aw_http_span key) {
   for (size_t i = 0; i < key.len && i < AW_HTTP_KEY_TEXT - 2; i++) {
     char c = key.bytes[i];
-
     if (!aw_http_is_alnum(c) && c != '+' && c != '/') {
       return false;
     }
@@ -264,7 +248,6 @@ static bool is_zero(aw_http_span text) {
 static bool has_body(const aw_http_head *head) {
   const aw_http_header *header;
   unsigned at = 0;
-
   while ((header = next_named(head, "Content-Length", &at)) != NULL) {
     if (!is_zero(header->value)) {
       return true;
@@ -300,7 +283,6 @@ static int check_upgrade(aw_http_head *head) {
 
 static bool is_at(const aw_http_head *head, const char *path) {
   char normal[AW_HTTP_HEAD_MAX];
-
   if (head->path.len > sizeof normal) {
     return false;
   }
@@ -310,15 +292,13 @@ static bool is_at(const aw_http_head *head, const char *path) {
 
 /* RFC 9112 section 3: what is asked, and of whom. */
 static int check_target(aw_http_head *head) {
-  const char *why;
-
   if (head->major != 1) {
     return fail(head, 505, "only HTTP/1.1 is spoken here");
   }
   if (!aw_http_equal(head->method, aw_http_text("GET"))) {
     return fail(head, 405, "only GET can open a WebSocket");
   }
-  why = aw_http_read_target(head);
+  const char *why = aw_http_read_target(head);
   if (why != NULL) {
     return fail(head, 400, why);
   }
@@ -333,7 +313,6 @@ static int check_target(aw_http_head *head) {
 
 int aw_http_check_request(aw_http_head *head, const char *path) {
   int status = check_target(head);
-
   if (status != 0) {
     return status;
   }
@@ -362,7 +341,6 @@ int aw_http_check_request(aw_http_head *head, const char *path) {
 
 static bool list_holds(aw_http_span list, aw_http_span wanted) {
   aw_http_span item;
-
   while (next_item(&list, &item)) {
     if (aw_http_equal(item, wanted)) {
       return true;
@@ -374,7 +352,6 @@ static bool list_holds(aw_http_span list, aw_http_span wanted) {
 static bool is_offered(const aw_http_head *head, aw_http_span protocol) {
   const aw_http_header *header;
   unsigned at = 0;
-
   while ((header = next_named(head, "Sec-WebSocket-Protocol", &at)) != NULL) {
     if (list_holds(header->value, protocol)) {
       return true;
@@ -385,7 +362,6 @@ static bool is_offered(const aw_http_head *head, aw_http_span protocol) {
 
 aw_http_span aw_http_pick_protocol(const aw_http_head *head, const char *ours) {
   aw_http_span list = aw_http_text(ours), item;
-
   while (next_item(&list, &item)) {
     if (is_offered(head, item)) {
       return item;
@@ -397,9 +373,8 @@ aw_http_span aw_http_pick_protocol(const aw_http_head *head, const char *ours) {
 static int check_protocol(aw_http_head *head, const char *offered,
                           aw_http_span *protocol) {
   aw_http_span agreed = aw_http_find(head, "Sec-WebSocket-Protocol");
-
   if (agreed.bytes == NULL) {
-    return 0;
+    return AW_OK;
   }
   if (count_named(head, "Sec-WebSocket-Protocol") > 1 ||
       !aw_http_is_token(agreed)) {
@@ -411,13 +386,12 @@ static int check_protocol(aw_http_head *head, const char *offered,
                 "offer");
   }
   *protocol = agreed;
-  return 0;
+  return AW_OK;
 }
 
 int aw_http_check_response(aw_http_head *head, const char key[AW_HTTP_KEY_TEXT],
                            const char *offered, aw_http_span *protocol) {
   char accept[AW_HTTP_ACCEPT_TEXT];
-
   *protocol = (aw_http_span){NULL, 0};
   if (head->major != 1 || head->minor < 1) {
     return fail(head, AW_E_REFUSED, "HTTP/1.1 is needed");

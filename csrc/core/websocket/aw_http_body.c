@@ -4,16 +4,17 @@
 
 enum framing { UNTIL_CLOSED, COUNTED, CHUNKED };
 
-struct body {
+typedef struct chunked chunked;
+
+struct chunked {
   const char *at, *end;
   char *out;
   size_t room, len;
 };
 
-static void copy(struct body *body, size_t len) {
+static void copy(chunked *body, size_t len) {
   size_t room = body->room - body->len;
   size_t taken = len < room ? len : room;
-
   memcpy(body->out + body->len, body->at, taken);
   body->len += taken;
   body->at += len;
@@ -27,10 +28,9 @@ static int hex_digit(char c) {
 }
 
 /* RFC 9112 section 7.1. False: more is needed, or it is malformed. */
-static bool take_chunk_size(struct body *body, size_t *size) {
+static bool take_chunk_size(chunked *body, size_t *size) {
   const char *line = body->at;
   const char *end = memchr(line, '\n', (size_t)(body->end - line));
-
   *size = 0;
   if (end == NULL || hex_digit(*line) < 0) {
     return false;
@@ -46,12 +46,10 @@ static bool take_chunk_size(struct body *body, size_t *size) {
 }
 
 /* True once the last chunk is seen. */
-static bool read_chunks(struct body *body) {
+static bool read_chunks(chunked *body) {
   size_t size;
-
   while (take_chunk_size(body, &size)) {
     size_t left = (size_t)(body->end - body->at);
-
     if (size == 0) {
       return true;
     }
@@ -66,7 +64,6 @@ static bool read_chunks(struct body *body) {
 
 static enum framing framing_of(const aw_http_head *head, size_t *count) {
   aw_http_span text = aw_http_find(head, "Content-Length");
-
   if (aw_http_has_token(head, "Transfer-Encoding", "chunked")) {
     return CHUNKED;
   }
@@ -82,10 +79,9 @@ static enum framing framing_of(const aw_http_head *head, size_t *count) {
 
 bool aw_http_read_body(const aw_http_head *head, const char *bytes, size_t len,
                        char *out, size_t room, size_t *got) {
-  struct body body = {bytes, bytes + len, out, room, 0};
+  chunked body = {bytes, bytes + len, out, room, 0};
   size_t count = 0;
   bool whole = false;
-
   switch (framing_of(head, &count)) {
   case CHUNKED:
     whole = read_chunks(&body);
@@ -110,10 +106,8 @@ static bool is_space(char c) {
 size_t aw_http_excerpt(const char *bytes, size_t len, char *out, size_t room) {
   uint32_t state = AW_UTF8_START;
   size_t used = 0, whole = 0;
-
   for (size_t i = 0; i < len && used < room; i++) {
     char c = bytes[i];
-
     if (state == AW_UTF8_START && is_space(c)) {
       if (used > 0 && out[used - 1] != ' ') {
         out[used++] = ' ';
@@ -133,14 +127,12 @@ size_t aw_http_excerpt(const char *bytes, size_t len, char *out, size_t room) {
 /* Without user, query and fragment: these are where secrets are kept. */
 size_t aw_http_public_url(aw_http_span url, char *out, size_t room) {
   size_t len = 0;
-
   while (len < url.len && url.bytes[len] != '?' && url.bytes[len] != '#') {
     len++;
   }
   for (size_t i = 0; i + 2 < len; i++) {
     if (memcmp(url.bytes + i, "://", 3) == 0) {
       size_t start = i + 3, at = start, end = start;
-
       while (end < len && url.bytes[end] != '/') {
         at = url.bytes[end] == '@' ? end + 1 : at;
         end++;

@@ -14,7 +14,6 @@ void aw_http_make_accept(const char key[AW_HTTP_KEY_TEXT],
                          char accept[AW_HTTP_ACCEPT_TEXT]) {
   char text[AW_HTTP_KEY_TEXT + sizeof GUID - 1];
   unsigned char digest[AW_SHA1_SIZE];
-
   memcpy(text, key, AW_HTTP_KEY_TEXT);
   memcpy(text + AW_HTTP_KEY_TEXT, GUID, sizeof GUID - 1);
   aw_sha1(text, sizeof text, digest);
@@ -27,7 +26,6 @@ static bool is_ours(aw_http_span name) {
   static const char *const names[] = {"Host", "Upgrade", "Connection",
                                       "Content-Length", "Transfer-Encoding"};
   aw_http_span start = {name.bytes, sizeof prefix - 1};
-
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     if (aw_http_same(name, names[i])) {
       return true;
@@ -70,14 +68,12 @@ static bool reads_back(const char *text, size_t len, bool is_request) {
                                        "Sec-WebSocket-Protocol"};
   aw_http_head head;
   size_t used;
-
-  if (aw_http_parse(&head, text, len, len, is_request, &used) != 0 ||
+  if (aw_http_parse(&head, text, len, len, is_request, &used) != AW_OK ||
       used != len || (is_request && aw_http_read_target(&head) != NULL)) {
     return false;
   }
   for (size_t i = 0; i < sizeof single / sizeof single[0]; i++) {
     unsigned count = 0;
-
     for (unsigned j = 0; j < head.count; j++) {
       count += aw_http_same(head.headers[j].name, single[i]);
     }
@@ -92,15 +88,14 @@ static bool reads_back(const char *text, size_t len, bool is_request) {
 static int put_head(aw_buf *out, const aw_http_span *parts, size_t count,
                     bool is_request) {
   size_t len = 2;
-  char *start, *at;
-
+  char *at;
   for (size_t i = 0; i < count; i++) {
     len += parts[i].len;
   }
   if (aw_buf_reserve(out, len) != 0) {
     return AW_E_NOMEM;
   }
-  start = at = out->data + out->tail;
+  char *start = at = out->data + out->tail;
   for (size_t i = 0; i < count; i++) {
     if (parts[i].len > 0) {
       memcpy(at, parts[i].bytes, parts[i].len);
@@ -112,7 +107,7 @@ static int put_head(aw_buf *out, const aw_http_span *parts, size_t count,
     return AW_E_INVALID;
   }
   out->tail += len;
-  return 0;
+  return AW_OK;
 }
 
 int aw_http_build_request(aw_buf *out, const char *host, const char *target,
@@ -130,7 +125,6 @@ int aw_http_build_request(aw_buf *out, const char *host, const char *target,
       aw_http_text(protocols ? protocols : ""),
       aw_http_text("\r\n"),
       aw_http_text(extra ? extra : "")};
-
   if (!aw_http_is_visible(parts[1]) || !aw_http_is_authority(parts[3]) ||
       !aw_http_is_visible(parts[5]) || !aw_http_all_text(parts[7]) ||
       !lines_whole(parts[9].bytes)) {
@@ -150,10 +144,8 @@ static int hex_digit(char c) {
  * character, which neither a name nor a password may hold (RFC 7617). */
 static int decode_user(aw_http_span user, unsigned char *out) {
   int len = 0;
-
   for (size_t i = 0; i < user.len; i++) {
     char c = user.bytes[i];
-
     if (c == '%') {
       if (user.len - i < 3 || hex_digit(user.bytes[i + 1]) < 0 ||
           hex_digit(user.bytes[i + 2]) < 0) {
@@ -177,7 +169,6 @@ int aw_http_build_connect(aw_buf *out, const char *authority,
   char coded[(AW_HTTP_USER_MAX + 3) / 3 * 4 + 1] = "";
   const aw_http_span where = aw_http_text(authority);
   int len = user.len > AW_HTTP_USER_MAX ? -1 : decode_user(user, plain);
-
   if (len < 0 || !aw_http_is_authority(where)) {
     return AW_E_INVALID;
   }
@@ -197,7 +188,6 @@ int aw_http_build_connect(aw_buf *out, const char *authority,
       {coded, named ? ((size_t)len + 2) / 3 * 4 : 0},
       aw_http_text("\r\n\r\n")};
   size_t total = 0;
-
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
     total += parts[i].len;
   }
@@ -207,7 +197,7 @@ int aw_http_build_connect(aw_buf *out, const char *authority,
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
     aw_buf_append(out, parts[i].bytes, parts[i].len);
   }
-  return 0;
+  return AW_OK;
 }
 
 int aw_http_build_accept(aw_buf *out, const char accept[AW_HTTP_ACCEPT_TEXT],
@@ -221,7 +211,6 @@ int aw_http_build_accept(aw_buf *out, const char accept[AW_HTTP_ACCEPT_TEXT],
       protocol,
       aw_http_text("\r\n"),
       aw_http_text(extra ? extra : "")};
-
   if (!aw_http_is_visible(parts[1]) ||
       (agreed && !aw_http_is_token(protocol)) || !lines_whole(parts[5].bytes)) {
     return AW_E_INVALID;
@@ -245,7 +234,6 @@ static const char *status_reason(int status) {
                  {500, "Internal Server Error"},
                  {503, "Service Unavailable"},
                  {505, "HTTP Version Not Supported"}};
-
   for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
     if (reasons[i].status == status) {
       return reasons[i].reason;
@@ -272,16 +260,14 @@ int aw_http_build_refusal(aw_buf *out, int status, const char *why) {
   const char *reason = status_reason(status);
   size_t len = strlen(why);
   char head[320];
-  int head_len;
-
   if (status < 400 || status > 599) {
     return AW_E_INVALID;
   }
-  head_len = snprintf(head, sizeof head,
-                      "HTTP/1.1 %d %s\r\n%s"
-                      "Content-Type: text/plain; charset=utf-8\r\n"
-                      "Content-Length: %zu\r\n\r\n",
-                      status, reason, status_headers(status), len + 1);
+  int head_len = snprintf(head, sizeof head,
+                          "HTTP/1.1 %d %s\r\n%s"
+                          "Content-Type: text/plain; charset=utf-8\r\n"
+                          "Content-Length: %zu\r\n\r\n",
+                          status, reason, status_headers(status), len + 1);
   if (aw_buf_reserve(out, (size_t)head_len + len + 1) != 0) {
     return AW_E_NOMEM;
   }

@@ -1,11 +1,10 @@
 /* Who is behind the proxies that a request came through. */
+#include "aw_error.h"
 #include "aw_http_text.h"
 
 /* "1.2.3.4", "1.2.3.4:5", "::1", "[::1]", "[::1]:5": all are written. */
 static bool read_address(aw_http_span item, aw_address *out) {
-  const char *colon;
-
-  if (aw_address_parse(out, item.bytes, item.len) == 0) {
+  if (aw_address_parse(out, item.bytes, item.len) == AW_OK) {
     return true;
   }
   if (!aw_http_is_authority(item)) {
@@ -13,13 +12,13 @@ static bool read_address(aw_http_span item, aw_address *out) {
   }
   if (item.bytes[0] == '[') {
     const char *end = memchr(item.bytes, ']', item.len);
-
     return aw_address_parse(out, item.bytes + 1,
-                            (size_t)(end - item.bytes) - 1) == 0;
+                            (size_t)(end - item.bytes) - 1) == AW_OK;
   }
-  colon = memchr(item.bytes, ':', item.len);
+  const char *colon = memchr(item.bytes, ':', item.len);
   return colon != NULL &&
-         aw_address_parse(out, item.bytes, (size_t)(colon - item.bytes)) == 0;
+         aw_address_parse(out, item.bytes, (size_t)(colon - item.bytes)) ==
+             AW_OK;
 }
 
 bool aw_http_is_trusted(const aw_http_proxies *proxies,
@@ -35,7 +34,6 @@ bool aw_http_is_trusted(const aw_http_proxies *proxies,
 /* Takes the last item off a list; false when there is none. */
 static bool last_item(aw_http_span *list, aw_http_span *item) {
   size_t start = list->len;
-
   if (list->bytes == NULL) {
     return false;
   }
@@ -54,10 +52,8 @@ static bool last_item(aw_http_span *list, aw_http_span *item) {
 bool aw_http_client_of(const aw_http_head *head, const aw_http_proxies *proxies,
                        const aw_address *peer, aw_address *client) {
   bool trusted = peer == NULL || aw_http_is_trusted(proxies, peer);
-
   for (unsigned at = head->count; at-- > 0 && trusted;) {
     aw_http_span list = head->headers[at].value, item;
-
     if (!aw_http_same(head->headers[at].name, "X-Forwarded-For")) {
       continue;
     }

@@ -1,5 +1,6 @@
 /* What a request asks for, and of whom: RFC 9112 section 3.2, RFC 3986. */
 #include "aw_address.h"
+#include "aw_error.h"
 #include "aw_http_text.h"
 
 static bool holds(const char *set, char c) {
@@ -30,7 +31,6 @@ static int coded_byte(aw_http_span text, size_t i) {
 static bool is_made_of(aw_http_span text, const char *set) {
   for (size_t i = 0; i < text.len; i++) {
     char c = text.bytes[i];
-
     if (c == '%') {
       if (coded_byte(text, i) < 0) {
         return false;
@@ -46,7 +46,6 @@ static bool is_made_of(aw_http_span text, const char *set) {
 
 static bool is_port(aw_http_span text) {
   unsigned port = 0;
-
   for (size_t i = 0; i < text.len; i++) {
     if (text.bytes[i] < '0' || text.bytes[i] > '9' || port > 65535) {
       return false;
@@ -58,7 +57,6 @@ static bool is_port(aw_http_span text) {
 
 static size_t find(aw_http_span text, const char *set) {
   size_t i = 0;
-
   while (i < text.len && !holds(set, text.bytes[i])) {
     i++;
   }
@@ -73,13 +71,11 @@ static aw_http_span from(aw_http_span text, size_t start) {
  * no user before it. */
 bool aw_http_is_authority(aw_http_span text) {
   aw_http_span host = text, rest;
-
   if (text.len > 0 && text.bytes[0] == '[') {
     aw_address address;
     size_t len = find(text, "]");
-
     if (len == text.len || memchr(text.bytes, ':', len) == NULL ||
-        aw_address_parse(&address, text.bytes + 1, len - 1) != 0) {
+        aw_address_parse(&address, text.bytes + 1, len - 1) != AW_OK) {
       return false;
     }
     rest = from(text, len + 1);
@@ -97,10 +93,8 @@ bool aw_http_is_authority(aw_http_span text) {
  * around, and no client sends one (RFC 3986 section 6.2.2.3). */
 static bool is_dots(aw_http_span segment) {
   size_t dots = 0;
-
   for (size_t i = 0; i < segment.len; i++) {
     bool coded = coded_byte(segment, i) == '.';
-
     if (!coded && segment.bytes[i] != '.') {
       return false;
     }
@@ -113,7 +107,6 @@ static bool is_dots(aw_http_span segment) {
 static bool has_dots(aw_http_span path) {
   while (path.len > 0) {
     size_t len = find(path, "/");
-
     if (is_dots((aw_http_span){path.bytes, len})) {
       return true;
     }
@@ -126,7 +119,6 @@ static bool has_dots(aw_http_span path) {
 static const char *drop_authority(aw_http_span *target) {
   size_t len = find(*target, ":");
   aw_http_span scheme = {target->bytes, len}, authority;
-
   if (target->len - len < 3 || memcmp(target->bytes + len, "://", 3) != 0 ||
       (!aw_http_same(scheme, "http") && !aw_http_same(scheme, "https"))) {
     return "request target is neither a path nor an http:// URL";
@@ -143,7 +135,6 @@ static const char *drop_authority(aw_http_span *target) {
 const char *aw_http_read_target(aw_http_head *head) {
   aw_http_span rest = head->target;
   const char *why = NULL;
-
   if (rest.len == 0 || rest.bytes[0] != '/') {
     why = drop_authority(&rest);
   }
@@ -175,10 +166,8 @@ const char *aw_http_read_target(aw_http_head *head) {
 
 size_t aw_http_normal_path(aw_http_span path, char *out) {
   size_t len = 0;
-
   for (size_t i = 0; i < path.len; i++) {
     int byte = coded_byte(path, i);
-
     if (byte < 0) {
       out[len++] = path.bytes[i];
     } else if (is_unreserved((char)byte)) {

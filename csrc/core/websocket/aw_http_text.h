@@ -31,7 +31,6 @@ static inline bool aw_http_all_text(aw_http_span span) {
 static inline bool aw_http_is_token(aw_http_span span) {
   for (size_t i = 0; i < span.len; i++) {
     char c = span.bytes[i];
-
     if (!aw_http_is_alnum(c) &&
         (c == '\0' || strchr("!#$%&'*+-.^_`|~", c) == NULL)) {
       return false;

@@ -18,7 +18,6 @@ static size_t find_any(aw_http_span span, const char *stops) {
 static const char *read_scheme(aw_http_url *url, aw_http_span *rest) {
   size_t len = find_any(*rest, ":");
   aw_http_span scheme = {rest->bytes, len};
-
   if (rest->len - len < 3 || memcmp(rest->bytes + len, "://", 3) != 0) {
     return "URL does not start with ws:// or wss://";
   }
@@ -32,14 +31,12 @@ static const char *read_scheme(aw_http_url *url, aw_http_span *rest) {
 
 static const char *read_ipv6(aw_http_url *url, aw_http_span *rest) {
   size_t len = find_any(*rest, "]"), colons = 0;
-
   if (len == rest->len) {
     return "URL has '[' without ']'";
   }
   url->host = (aw_http_span){rest->bytes + 1, len - 1};
   for (size_t i = 0; i < url->host.len; i++) {
     char c = url->host.bytes[i];
-
     colons += c == ':';
     if (c == '\0' || strchr("0123456789abcdefABCDEF:.", c) == NULL) {
       return "URL has a malformed IPv6 address";
@@ -55,7 +52,6 @@ static const char *read_ipv6(aw_http_url *url, aw_http_span *rest) {
 
 static const char *read_host(aw_http_url *url, aw_http_span *rest) {
   size_t len = find_any(*rest, ":");
-
   if (rest->len > 0 && rest->bytes[0] == '[') {
     return read_ipv6(url, rest);
   }
@@ -65,7 +61,6 @@ static const char *read_host(aw_http_url *url, aw_http_span *rest) {
   }
   for (size_t i = 0; i < len; i++) {
     char c = rest->bytes[i];
-
     if (!aw_http_is_alnum(c) && c != '.' && c != '-' && c != '_') {
       return "URL has a malformed host";
     }
@@ -99,7 +94,6 @@ static const char *read_port(aw_http_url *url, aw_http_span rest) {
 static const char *read_target(aw_http_url *url, aw_http_span rest) {
   aw_http_head head = {.is_request = true};
   size_t len = find_any(rest, "?");
-
   url->target = rest.len > 0 ? rest : aw_http_text("/");
   if (!aw_http_is_visible(url->target)) {
     return "URL has a character that needs percent-encoding";
@@ -158,7 +152,6 @@ static const char *read_url(aw_http_url *url, aw_http_span rest) {
   const char *why = read_scheme(url, &rest);
   size_t len = find_any(rest, "/?#");
   aw_http_span authority = {rest.bytes, len};
-
   if (why == NULL && find_any(authority, "@") < len) {
     why = "URL has user info";
   }
@@ -179,9 +172,7 @@ int aw_http_parse_url(aw_http_url *url, const char *text, size_t len,
 }
 
 static const char *read_proxy(aw_http_url *url, aw_http_span rest) {
-  const char *why;
   size_t at;
-
   if (!begins(rest, "http://")) {
     return "proxy does not start with http://";
   }
@@ -195,7 +186,7 @@ static const char *read_proxy(aw_http_url *url, aw_http_span rest) {
     url->user = (aw_http_span){rest.bytes, at - 1};
     rest = drop(rest, at);
   }
-  why = read_host(url, &rest);
+  const char *why = read_host(url, &rest);
   if (why == NULL) {
     why = read_port(url, rest);
   }

@@ -19,6 +19,8 @@ enum state {
   STATE_FAILED
 };
 
+typedef struct input input;
+
 struct input {
   char *at, *end;
 };
@@ -74,7 +76,6 @@ static int fail(aw_ws *ws, int error, const char *why) {
 static size_t header_size(const aw_ws *ws, const uint8_t *head) {
   unsigned len = head[1] & 0x7F;
   size_t mask = ws->options.role == AW_WS_SERVER ? 4 : 0;
-
   return mask + (len < 126 ? 2 : len == 126 ? 4 : 10);
 }
 
@@ -88,7 +89,7 @@ static int check_control(aw_ws *ws, const uint8_t *head) {
   if ((head[1] & 0x7F) > AW_WS_CONTROL_MAX) {
     return fail(ws, AW_E_WS_PROTOCOL, "control frame above 125 bytes");
   }
-  return 0;
+  return AW_OK;
 }
 
 static int check_data(aw_ws *ws, unsigned opcode) {
@@ -104,14 +105,13 @@ static int check_data(aw_ws *ws, unsigned opcode) {
   if (opcode == AW_WS_BINARY && ws->options.refuse_binary) {
     return fail(ws, AW_E_WS_UNSUPPORTED, "binary messages are not accepted");
   }
-  return 0;
+  return AW_OK;
 }
 
 /* All that the first two bytes can show. */
 static int check_start(aw_ws *ws, const uint8_t *head) {
   bool masked = (head[1] & 0x80) != 0;
   unsigned opcode = head[0] & 0x0F;
-
   if ((head[0] & 0x70) != 0) {
     return fail(ws, AW_E_WS_PROTOCOL, "reserved bit is set");
   }
@@ -128,10 +128,9 @@ static int check_start(aw_ws *ws, const uint8_t *head) {
 static int read_length(aw_ws *ws, const uint8_t *head) {
   unsigned len = head[1] & 0x7F;
   uint64_t wide = 0;
-
   if (len < 126) {
     ws->frame_left = len;
-    return 0;
+    return AW_OK;
   }
   for (unsigned i = 0; i < (len == 126 ? 2u : 8u); i++) {
     wide = wide << 8 | head[2 + i];
@@ -143,14 +142,13 @@ static int read_length(aw_ws *ws, const uint8_t *head) {
     return fail(ws, AW_E_WS_PROTOCOL, "length is not minimal");
   }
   ws->frame_left = wide;
-  return 0;
+  return AW_OK;
 }
 
 /* A message becomes too large with this frame: of what was kept of it only the
  * start is of use. */
 static int begin_skipping(aw_ws *ws) {
   size_t len = aw_buf_len(&ws->message);
-
   if (!ws->options.skip_large) {
     return fail(ws, AW_E_WS_TOO_BIG, "message is too big");
   }
@@ -159,17 +157,16 @@ static int begin_skipping(aw_ws *ws) {
   if (len > AW_WS_HEAD_MAX) {
     ws->message.tail -= len - AW_WS_HEAD_MAX;
   }
-  return 0;
+  return AW_OK;
 }
 
 static int check_size(aw_ws *ws) {
-  int rc = 0;
-
+  int rc = AW_OK;
   if (!ws->skipping &&
       ws->frame_left > ws->options.message_max - aw_buf_len(&ws->message)) {
     rc = begin_skipping(ws);
   }
-  if (rc == 0 && ws->skipping) {
+  if (rc == AW_OK && ws->skipping) {
     if (ws->frame_left > AW_WS_SKIP_MAX - ws->skipped) {
       return fail(ws, AW_E_WS_TOO_BIG, "message is too big");
     }
@@ -180,8 +177,7 @@ static int check_size(aw_ws *ws) {
 
 static int open_data(aw_ws *ws) {
   int rc = check_size(ws);
-
-  if (rc != 0) {
+  if (rc != AW_OK) {
     return rc;
   }
   if (ws->frame_left < AW_WS_FRAGMENT_SMALL &&
@@ -193,16 +189,15 @@ static int open_data(aw_ws *ws) {
     ws->message_opcode = ws->opcode;
   }
   ws->state = STATE_DATA;
-  return 0;
+  return AW_OK;
 }
 
 static int open_frame(aw_ws *ws, const uint8_t *head) {
   int rc = check_start(ws, head);
-
-  if (rc == 0) {
+  if (rc == AW_OK) {
     rc = read_length(ws, head);
   }
-  if (rc != 0) {
+  if (rc != AW_OK) {
     return rc;
   }
   if (ws->options.role == AW_WS_SERVER) {
@@ -215,14 +210,13 @@ static int open_frame(aw_ws *ws, const uint8_t *head) {
   }
   ws->control_len = 0;
   ws->state = STATE_CONTROL;
-  return 0;
+  return AW_OK;
 }
 
 /* A header that a read has cut; its start is judged without waiting for the
  * rest. */
-static int gather_header(aw_ws *ws, struct input *in) {
+static int gather_header(aw_ws *ws, input *in) {
   size_t want = ws->header_len < 2 ? 2 : header_size(ws, ws->header);
-
   while (ws->header_len < want) {
     if (in->at == in->end) {
       return NEED_MORE;
@@ -230,8 +224,7 @@ static int gather_header(aw_ws *ws, struct input *in) {
     ws->header[ws->header_len++] = (uint8_t)*in->at++;
     if (ws->header_len == 2) {
       int rc = check_start(ws, ws->header);
-
-      if (rc != 0) {
+      if (rc != AW_OK) {
         return rc;
       }
       want = header_size(ws, ws->header);
@@ -241,10 +234,9 @@ static int gather_header(aw_ws *ws, struct input *in) {
   return open_frame(ws, ws->header);
 }
 
-static int take_header(aw_ws *ws, struct input *in) {
+static int take_header(aw_ws *ws, input *in) {
   const uint8_t *head = (const uint8_t *)in->at;
   size_t left = (size_t)(in->end - in->at), size;
-
   if (ws->header_len > 0 || left < 2) {
     return gather_header(ws, in);
   }
@@ -258,7 +250,6 @@ static int take_header(aw_ws *ws, struct input *in) {
 
 static void rotate_mask(uint8_t mask[4], size_t steps) {
   uint8_t old[4];
-
   memcpy(old, mask, 4);
   for (size_t i = 0; i < 4; i++) {
     mask[i] = old[(i + steps) & 3];
@@ -268,7 +259,6 @@ static void rotate_mask(uint8_t mask[4], size_t steps) {
 /* Unmasks and checks the next bytes of a data frame where they lie. */
 static int decode_data(aw_ws *ws, char *bytes, size_t len) {
   bool text = ws->message_opcode == AW_WS_TEXT, ascii = false;
-
   if (ws->options.role == AW_WS_SERVER) {
     ascii = aw_ws_mask(bytes, bytes, len, ws->mask);
   } else if (text) {
@@ -280,7 +270,7 @@ static int decode_data(aw_ws *ws, char *bytes, size_t len) {
       return fail(ws, AW_E_WS_UTF8, "text is not UTF-8");
     }
   }
-  return 0;
+  return AW_OK;
 }
 
 static int finish_message(aw_ws *ws, char *bytes, size_t len,
@@ -294,27 +284,25 @@ static int finish_message(aw_ws *ws, char *bytes, size_t len,
   event->opcode = (enum aw_ws_opcode)ws->message_opcode;
   event->bytes = bytes;
   event->len = len;
-  return 0;
+  return AW_OK;
 }
 
 static int keep_data(aw_ws *ws, const char *bytes, size_t len) {
   if (ws->skipping) {
     size_t room = AW_WS_HEAD_MAX - aw_buf_len(&ws->message);
-
     len = len < room ? len : room;
   }
   if (aw_buf_append(&ws->message, bytes, len) != 0) {
     return fail(ws, AW_E_NOMEM, "out of memory");
   }
-  return 0;
+  return AW_OK;
 }
 
 static int finish_pieces(aw_ws *ws, aw_ws_event *event) {
   int rc = finish_message(ws, aw_buf_bytes(&ws->message),
                           aw_buf_len(&ws->message), event);
-
   ws->delivered = true;
-  if (rc == 0 && ws->skipping) {
+  if (rc == AW_OK && ws->skipping) {
     ws->skipping = false;
     event->kind = AW_WS_EVENT_SKIPPED;
     event->whole = ws->skipped;
@@ -322,18 +310,16 @@ static int finish_pieces(aw_ws *ws, aw_ws_event *event) {
   return rc;
 }
 
-static int take_data(aw_ws *ws, struct input *in, aw_ws_event *event) {
+static int take_data(aw_ws *ws, input *in, aw_ws_event *event) {
   size_t len = (size_t)(in->end - in->at);
   bool rest = len >= ws->frame_left;
   char *bytes = in->at;
-  int rc;
-
   if (rest) {
     len = (size_t)ws->frame_left;
     ws->state = STATE_HEADER;
   }
-  rc = decode_data(ws, bytes, len);
-  if (rc != 0) {
+  int rc = decode_data(ws, bytes, len);
+  if (rc != AW_OK) {
     return rc;
   }
   in->at += len;
@@ -341,7 +327,7 @@ static int take_data(aw_ws *ws, struct input *in, aw_ws_event *event) {
     return finish_message(ws, bytes, len, event);
   }
   rc = keep_data(ws, bytes, len);
-  if (rc != 0) {
+  if (rc != AW_OK) {
     return rc;
   }
   if (!rest) {
@@ -350,7 +336,7 @@ static int take_data(aw_ws *ws, struct input *in, aw_ws_event *event) {
     return NEED_MORE;
   }
   if (!ws->fin) {
-    return 0;
+    return AW_OK;
   }
   return finish_pieces(ws, event);
 }
@@ -376,7 +362,7 @@ static int finish_close(aw_ws *ws, char *bytes, size_t len,
   event->bytes = bytes;
   event->len = len;
   ws->state = STATE_CLOSED;
-  return 0;
+  return AW_OK;
 }
 
 static int finish_control(aw_ws *ws, char *bytes, size_t len,
@@ -391,14 +377,13 @@ static int finish_control(aw_ws *ws, char *bytes, size_t len,
   event->kind = ws->opcode == AW_WS_PING ? AW_WS_EVENT_PING : AW_WS_EVENT_PONG;
   event->bytes = bytes;
   event->len = len;
-  return 0;
+  return AW_OK;
 }
 
-static int take_control(aw_ws *ws, struct input *in, aw_ws_event *event) {
+static int take_control(aw_ws *ws, input *in, aw_ws_event *event) {
   size_t len = (size_t)(in->end - in->at);
   size_t want = (size_t)ws->frame_left - ws->control_len;
   char *bytes = in->at;
-
   if (len > want) {
     len = want;
   }
@@ -414,7 +399,7 @@ static int take_control(aw_ws *ws, struct input *in, aw_ws_event *event) {
   return finish_control(ws, ws->control, ws->control_len, event);
 }
 
-static int take_next(aw_ws *ws, struct input *in, aw_ws_event *event) {
+static int take_next(aw_ws *ws, input *in, aw_ws_event *event) {
   switch (ws->state) {
   case STATE_HEADER:
     return take_header(ws, in);
@@ -431,9 +416,8 @@ static int take_next(aw_ws *ws, struct input *in, aw_ws_event *event) {
 
 int aw_ws_parse(aw_ws *ws, char *bytes, size_t len, size_t *used,
                 aw_ws_event *event) {
-  struct input in = {bytes, bytes};
+  input in = {bytes, bytes};
   int rc;
-
   if (bytes == NULL) {
     in.at = in.end = ws->control; /* an empty payload still needs an address */
   }
@@ -445,7 +429,7 @@ int aw_ws_parse(aw_ws *ws, char *bytes, size_t len, size_t *used,
   }
   do {
     rc = take_next(ws, &in, event);
-  } while (rc == 0 && event->kind == AW_WS_EVENT_NONE);
-  *used = rc == 0 ? len - (size_t)(in.end - in.at) : len;
+  } while (rc == AW_OK && event->kind == AW_WS_EVENT_NONE);
+  *used = rc == AW_OK ? len - (size_t)(in.end - in.at) : len;
   return rc == NEED_MORE ? 0 : rc;
 }

@@ -20,7 +20,6 @@ struct aw_loop {
 static void flush_marked(aw_loop *loop) {
   aw_node end = {NULL, NULL};
   aw_node *node;
-
   if (aw_queue_empty(&loop->marked)) {
     return;
   }
@@ -42,7 +41,6 @@ static bool has_work(const aw_loop *loop) {
  * non-blocking and is cleared when uv_run returns. */
 static void on_prepare(uv_prepare_t *prepare) {
   aw_loop *loop = prepare->data;
-
   flush_marked(loop);
   if (has_work(loop)) {
     uv_stop(&loop->uv);
@@ -57,7 +55,6 @@ static void on_alarm(uv_timer_t *alarm) {
 
 static void on_bell(uv_async_t *bell) {
   aw_loop *loop = bell->data;
-
   loop->rung = false;
 }
 
@@ -115,7 +112,6 @@ static int start_handles(aw_loop *loop) {
 int aw_loop_new(aw_loop **out, const aw_mem *mem) {
   aw_loop *loop = aw_mem_zero(mem, 1, sizeof *loop);
   int rc;
-
   *out = NULL;
   if (loop == NULL) {
     return AW_E_NOMEM;
@@ -142,7 +138,6 @@ int aw_loop_new(aw_loop **out, const aw_mem *mem) {
   }
   *out = loop;
   return AW_OK;
-
 no_loop:
   aw_mem_free(mem, loop->read_buffer);
 no_buffer:
@@ -159,8 +154,6 @@ static void close_handle(uv_handle_t *handle, void *arg) {
 
 void aw_loop_free(aw_loop *loop) {
   aw_node *node;
-  int rc;
-
   if (loop == NULL) {
     return;
   }
@@ -176,7 +169,7 @@ void aw_loop_free(aw_loop *loop) {
   uv_walk(&loop->uv, close_handle, NULL);
   while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0) {
   }
-  rc = uv_loop_close(&loop->uv);
+  int rc = uv_loop_close(&loop->uv);
   assert(rc == 0);
   (void)rc;
   aw_mem_free(loop->mem, loop->read_buffer);
@@ -211,9 +204,7 @@ int aw_loop_fd(const aw_loop *loop) {
 }
 
 int aw_loop_timeout_ms(const aw_loop *loop) {
-  int timeout;
   uint64_t now, then = uv_now(&loop->uv);
-
   if (has_work(loop)) {
     return 0;
   }
@@ -221,7 +212,7 @@ int aw_loop_timeout_ms(const aw_loop *loop) {
   if (!uv_loop_alive(&loop->uv)) {
     return -1;
   }
-  timeout = uv_backend_timeout(&loop->uv);
+  int timeout = uv_backend_timeout(&loop->uv);
   if (timeout <= 0) {
     return timeout;
   }
@@ -239,12 +230,10 @@ void aw_loop_step(aw_loop *loop) {
 }
 
 bool aw_loop_wait(aw_loop *loop, int timeout_ms) {
-  bool block;
-
   loop->turning++;
   uv_update_time(&loop->uv);
   flush_marked(loop);
-  block = timeout_ms != 0 && !has_work(loop);
+  bool block = timeout_ms != 0 && !has_work(loop);
   if (block && timeout_ms > 0) {
     uv_timer_start(&loop->alarm, on_alarm, (uint64_t)timeout_ms, 0);
   }
@@ -258,12 +247,10 @@ bool aw_loop_wait(aw_loop *loop, int timeout_ms) {
 
 aw_source *aw_loop_ready(aw_loop *loop, unsigned *events) {
   aw_node *node = aw_queue_pop(&loop->ready);
-  aw_source *source;
-
   if (node == NULL) {
     return NULL;
   }
-  source = AW_CONTAINER(node, aw_source, node);
+  aw_source *source = AW_CONTAINER(node, aw_source, node);
   *events = source->events;
   source->events = 0;
   return source;

@@ -21,7 +21,6 @@ static int reopen(const aw_fd *end) {
   char path[128];
   int flags =
       (end->writing ? O_WRONLY : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-
   snprintf(path, sizeof path, "/proc/self/fd/%d", end->given);
   int own = open(path, flags);
   if (own < 0 && ttyname_r(end->given, path, sizeof path) == 0) {
@@ -32,7 +31,6 @@ static int reopen(const aw_fd *end) {
 
 static void close_given(aw_fd *end) {
   int null = end->given <= STDERR_FILENO ? open("/dev/null", O_RDWR) : -1;
-
   if (null < 0) {
     close(end->given);
   } else if (null != end->given) {
@@ -44,7 +42,6 @@ static void close_given(aw_fd *end) {
 
 int aw_fd_open(aw_fd *end, int fd, bool writing) {
   struct stat info;
-
   *end = (aw_fd){.fd = fd, .given = fd, .flags = -1, .writing = writing};
   if (fd < 0 || fstat(fd, &info) != 0) {
     end->fd = end->given = -1;
@@ -76,7 +73,6 @@ int aw_fd_open(aw_fd *end, int fd, bool writing) {
  * regular files, /dev/null. */
 int aw_fd_watch(aw_fd *end, uv_loop_t *uv, void *data) {
   int rc = uv_poll_init(uv, &end->poll, end->fd);
-
   if (rc == UV_EPERM) {
     return AW_OK;
   }
@@ -114,7 +110,6 @@ static int error_of_errno(void) {
 
 int aw_fd_read(aw_fd *end, char *bytes, size_t size, size_t *got) {
   ssize_t n;
-
   do {
     n = end->is_socket ? recv(end->fd, bytes, size, MSG_DONTWAIT)
                        : read(end->fd, bytes, size);
@@ -151,17 +146,14 @@ static void forget_sigpipe(const sigset_t *only_pipe) {
 static ssize_t write_without_signal(int fd, const char *bytes, size_t len) {
   sigset_t only_pipe, before, pending;
   bool was_pending = false;
-  ssize_t n;
-  int failure;
-
   sigemptyset(&only_pipe);
   sigaddset(&only_pipe, SIGPIPE);
   pthread_sigmask(SIG_BLOCK, &only_pipe, &before);
   if (sigismember(&before, SIGPIPE)) {
     was_pending = sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE);
   }
-  n = write(fd, bytes, len);
-  failure = errno;
+  ssize_t n = write(fd, bytes, len);
+  int failure = errno;
   if (n < 0 && failure == EPIPE && !was_pending) {
     forget_sigpipe(&only_pipe);
   }
@@ -172,7 +164,6 @@ static ssize_t write_without_signal(int fd, const char *bytes, size_t len) {
 
 int aw_fd_write(aw_fd *end, const char *bytes, size_t len, size_t *put) {
   ssize_t n;
-
   do {
     n = end->is_socket ? send(end->fd, bytes, len, SEND_FLAGS)
                        : write_without_signal(end->fd, bytes, len);
