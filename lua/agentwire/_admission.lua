@@ -1,6 +1,7 @@
 --- The requests that a server decides on, each in a task of its own where a
---- hook is asked. A decision ends with whoever waits for it, and only so many
---- are under way: further requests wait in the core, no longer than their
+--- hook is asked. `server` hands it what the hub has, `access` says who may
+--- come in. A decision ends with whoever waits for it, and only so many are
+--- under way: further requests wait in the core, no longer than their
 --- handshake.
 local identity = require("agentwire._identity")
 local log = require("agentwire.log")

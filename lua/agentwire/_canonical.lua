@@ -1,5 +1,6 @@
 --- JSON Schemas in one form, whichever process writes them: what reaches a
 --- model again and again has to be the same bytes, or no cache of prompts hits.
+--- Used where tools are registered; what was given is copied, never changed.
 local json = require("agentwire.json")
 
 local M = {}

@@ -1,4 +1,5 @@
---- The wall clock of timestamps and durations on the wire.
+--- The wall clock, for timestamps and durations on the wire alone: it jumps.
+--- What waits goes by the host's clock.
 local core = require("agentwire.core")
 
 local M = {}

@@ -1,7 +1,7 @@
---- Opening a connection: `aw.connect` and `aw.pair`, what they take, and the wait
---- for the first opening. Whoever does not get a connection in the end leaves none
---- behind. What starts a transport is `_dialer`, what happens after a loss
---- `_reconnect`.
+--- Opening a connection: `aw.connect` and `aw.pair`, what they take, and the
+--- wait for the first opening. Whoever does not get a connection in the end
+--- leaves none behind. What starts a transport is `_dialer`, what happens after
+--- a loss `_reconnect`.
 local connection = require("agentwire.connection")
 local dialers = require("agentwire._dialer")
 local host = require("agentwire.host")

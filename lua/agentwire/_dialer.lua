@@ -1,7 +1,8 @@
 --- What starts each transport of a client's connection: the options that were
 --- given to `aw.connect`, where `url`, `token` and `headers` may be functions.
---- Those are asked anew before each attempt, in the task that waits for it; what
---- they give is judged like what is given outright, but fails instead of raising.
+--- Those are asked anew before each attempt, in the task that waits for it;
+--- what they give is judged like what is given outright, but fails instead of
+--- raising.
 local core = require("agentwire.core")
 local request = require("agentwire._request")
 local task = require("agentwire.task")

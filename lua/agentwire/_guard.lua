@@ -1,5 +1,7 @@
 --- What nobody holds any more is given up: a guard lives as long as the object
---- that keeps it, and says so when both are collected.
+--- that keeps it, and says so when both are collected. Channels, sessions, a
+--- run's events and executions have one. What it calls must not refer to its
+--- object, or nothing is ever collected.
 local compat = require("agentwire._compat")
 local host = require("agentwire.host")
 

@@ -1,7 +1,7 @@
 --- What runs for a scope that the peer has opened: the handler that
---- `connection:serve` was given for its kind, in a task of its own that ends with
---- the connection. However that ends, the scope has an end after it: a peer does
---- not wait for what nobody will send.
+--- `connection:serve` was given for its kind, in a task of its own that ends
+--- with the connection. However that ends, the scope has an end after it: a
+--- peer does not wait for what nobody will send.
 local protocols = require("agentwire.protocols")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")

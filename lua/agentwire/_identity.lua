@@ -1,6 +1,7 @@
 --- Who a peer is. A server's admission makes an identity, the core carries its
 --- text with the upgrade, the transport and the session, and whoever serves the
---- connection finds it as `conn.identity`.
+--- connection finds it as `conn.identity`. Peers without one are nobody in
+--- particular: no two of them are known to be the same (`proven`).
 local json = require("agentwire.json")
 local shares = require("agentwire._shares")
 local tables = require("agentwire._tables")

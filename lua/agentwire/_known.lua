@@ -1,7 +1,7 @@
---- What a client knows by its id: the streams or sessions that somebody holds, and
---- the latest of those that have ended, for whoever asks about them by id. The
---- former are held weakly, so that one that nobody holds is given up; the latter
---- are kept, up to a limit, and the oldest is forgotten.
+--- What a client knows by its id: the streams or sessions that somebody holds,
+--- and the latest of those that have ended, for whoever asks about them by id.
+--- The former are held weakly, so that one that nobody holds is given up; the
+--- latter are kept, up to a limit, and the oldest is forgotten.
 local M = {}
 
 ---@class agentwire.Known

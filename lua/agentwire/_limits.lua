@@ -1,5 +1,6 @@
 --- The limits of a connection, the same at both ends: names that csrc/lua reads
---- (aw_lua_mux_options) and docs/connection.md explains. 0 is the default.
+--- (aw_lua_mux_options) and docs/connection.md explains. `connect`, `pair` and
+--- `listen` take them all. 0 is the default.
 local options = require("agentwire._options")
 
 local M = {}

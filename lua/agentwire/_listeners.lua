@@ -1,7 +1,7 @@
 --- Functions that hear of something, in the order in which they came: the state
---- listeners of a connection, its listeners for unsequenced messages, those of an
---- agent loop. The list is replaced, never changed, so that a listener may leave,
---- or another come, while they are being called.
+--- listeners of a connection, its listeners for unsequenced messages, those of
+--- an agent loop. The list is replaced, never changed, so that a listener may
+--- leave, or another come, while they are being called.
 local M = {}
 
 ---@class agentwire.Listeners

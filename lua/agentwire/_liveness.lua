@@ -1,5 +1,7 @@
 --- Whether the other end of a line transport still lives. Sockets have pings of
 --- their own; a pipe to a process that is stopped or stuck just says nothing.
+--- Used for children and on stdio. Only silence counts: whoever sends anything,
+--- or is not read by us, is not cut.
 local options = require("agentwire._options")
 local task = require("agentwire.task")
 

@@ -141,8 +141,8 @@ local function opened(self, resumed)
   self:_ask_again()
 end
 
---- After a loss a connection is open again when its session is: the welcome says
---- whether that is the old one.
+--- After a loss a connection is open again when its session is: the welcome
+--- says whether that is the old one.
 local function take_notice(self, notice)
   if self._was_lost then
     opened(self, notice == "resumed")

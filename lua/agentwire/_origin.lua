@@ -1,5 +1,7 @@
 --- A browser's Origin (RFC 6454): a page of anybody's must not reach a server
---- by way of its reader's browser.
+--- by way of its reader's browser. Used by `access`. The whole host is
+--- compared, as an address where it is one: what only begins like an allowed
+--- host is refused.
 local core = require("agentwire.core")
 local options = require("agentwire._options")
 

@@ -1,4 +1,5 @@
---- What of an error somebody else may read.
+--- What of an error somebody else may read: peers and models get one line
+--- without paths or traceback; the whole goes to the log or the host.
 local wait = require("agentwire._wait")
 
 local M = {}

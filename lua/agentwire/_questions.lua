@@ -1,4 +1,7 @@
---- Questions of a connection outside the numbering: a part of its class.
+--- What a connection asks outside the numbering of its scopes (`ping`, a
+--- stream's `sync`): a part of its class. Nothing guarantees an answer, for a
+--- cut swallows both ways alike: so a question is asked again over each new
+--- transport, and fails when the connection ends or what was open is lost.
 ---@class agentwire.Connection
 local Questions = {}
 

@@ -1,5 +1,8 @@
 --- Coming back after a loss: how often, how soon, where to, and when what was
---- open is given up. The functions take the connection that they are about.
+--- open is given up. `keep` is the task of a connection's life, from its first
+--- opening to `farewell`; it alone dials again. The functions take the
+--- connection that they are about. Each attempt is an event, and the last of
+--- them says why.
 local core = require("agentwire.core")
 local log = require("agentwire.log")
 local task = require("agentwire.task")
@@ -121,7 +124,7 @@ end
 
 --- The peer has forgotten by now what was open, whether it comes back or not.
 local function lose_scopes(self)
-  self._window = nil
+  self._absence_timer = nil
   if self._state ~= "resuming" then
     return
   end
@@ -137,16 +140,16 @@ end
 
 ---@param self agentwire.Connection
 function M.begin_absence(self)
-  if not self._window and self._options.dialer and self._options.reconnect then
-    self._window = self._host:timer(window_ms(self), lose_scopes, self)
+  if not self._absence_timer and self._options.dialer and self._options.reconnect then
+    self._absence_timer = self._host:timer(window_ms(self), lose_scopes, self)
   end
 end
 
 ---@param self agentwire.Connection
 function M.end_absence(self)
-  if self._window then
-    self._host:cancel_timer(self._window)
-    self._window = nil
+  if self._absence_timer then
+    self._host:cancel_timer(self._absence_timer)
+    self._absence_timer = nil
   end
 end
 

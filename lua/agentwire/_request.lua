@@ -1,5 +1,7 @@
 --- What a client asks a server with, and where: the parts of its options that
---- only HTTP and TLS can judge.
+--- only HTTP and TLS can judge. Used before anything is begun (`_connect`,
+--- `_place`) and for each attempt (`_dialer`). Values of headers are never
+--- repeated.
 local core = require("agentwire.core")
 local misuse = require("agentwire._misuse")
 

@@ -1,6 +1,8 @@
 --- What one peer may have at once of what a server has for all: counted by
 --- connection, and by identity over all of its connections. Peers that are
---- nobody in particular only have what their connection may have.
+--- nobody in particular only have what their connection may have. Sessions,
+--- streams, executions and tools take a place when they begin, and each is
+--- given back once.
 local options = require("agentwire._options")
 local tables = require("agentwire._tables")
 

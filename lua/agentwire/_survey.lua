@@ -1,5 +1,6 @@
---- Several parties asked one thing at the same time. One that fails or is
---- silent holds up no other.
+--- Several parties asked one thing at the same time: the sources of a loop for
+--- their tools, the providers of a router for their models. One that fails or
+--- is silent holds up no other, and the next time no longer than a moment.
 
 local host = require("agentwire.host")
 local problems = require("agentwire._problem")
@@ -36,9 +37,9 @@ end
 ---@param parties table[]
 ---@param ask fun(party: table): any, string?, string? runs in a task of its own
 ---@param timeout_ms number? nil: no limit
----@param told fun(party: table, answer: any, why: string?, code: string?) called
+---@param on_answer fun(party: table, answer: any, why: string?, code: string?) called
 --- for each in order, before `out` is set anew
-function M.ask(parties, ask, timeout_ms, told)
+function M.ask(parties, ask, timeout_ms, on_answer)
   local asked, prompt, slow, waits = {}, {}, {}, {}
   for index, party in ipairs(parties) do
     asked[index] = task.spawn(ask, party)
@@ -55,7 +56,7 @@ function M.ask(parties, ask, timeout_ms, told)
   end
   for index, party in ipairs(parties) do
     local answer, why, code = answer_of(asked[index], waits[index])
-    told(party, answer, why, code)
+    on_answer(party, answer, why, code)
     party.out = answer == nil and { message = why, code = code } or nil
   end
 end

@@ -1,6 +1,6 @@
 --- Small things that are done to tables in many places: copies of flat ones
---- (members are shared with what was copied, marks such as a metatable are not),
---- and taking a value out of a list.
+--- (members are shared with what was copied, marks such as a metatable are
+--- not), and taking a value out of a list.
 local M = {}
 
 --- A new table: the members of `base`, and over them those of `over`.

@@ -1,4 +1,6 @@
 --- Who may connect: bearer tokens, the browser's Origin, a hook of one's own.
+--- Used by `server`, which has `_admission` carry out what is decided here. A
+--- server that asks nobody says so in the log.
 local identity = require("agentwire._identity")
 local log = require("agentwire.log")
 local misuse = require("agentwire._misuse")
@@ -166,8 +168,8 @@ function M.new(options, place)
   end
 end
 
---- Tells the log when anybody who can reach the address may come in: of a service
---- in the background too, whose stderr is no terminal.
+--- Tells the log when anybody who can reach the address may come in: of a
+--- service in the background too, whose stderr is no terminal.
 ---@param options table
 ---@param is_local boolean reached from this machine alone
 function M.warn(options, is_local)

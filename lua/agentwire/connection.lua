@@ -1,11 +1,12 @@
 --- A connection: scopes of three protocols over one transport at a time. It
---- survives the loss of its transport where the peer speaks agentwire.v1. Made by
---- `_connect` (client, pair) and `server`; what the core reports comes by `_news`,
---- coming back after a loss is `_reconnect`'s, which runs in `_keeper`. The state
---- changes by `_set_state` alone and never leaves "closed", and whoever waits for
---- anything of a connection is woken when it gets there.
-local class = require("agentwire._class")
+--- survives the loss of its transport where the peer speaks agentwire.v1. Made
+--- by `_connect` (client, pair) and `server`; what the core reports comes by
+--- `_news`, coming back after a loss is `_reconnect`'s, which runs in
+--- `_keeper`. The state changes by `_set_state` alone and never leaves
+--- "closed", and whoever waits for anything of a connection is woken when it
+--- gets there.
 local channel = require("agentwire.channel")
+local class = require("agentwire._class")
 local events_of = require("agentwire._events")
 local host = require("agentwire.host")
 local identity = require("agentwire._identity")
@@ -71,7 +72,7 @@ local function new(core, given)
     _moved_to = nil, -- a URL that a goodbye named and that is followed,
     _moved_failures = 0, -- and how often it failed
     _has_refreshed = false, -- credentials were asked for again after a 401
-    _window = nil, -- the timer after which what was open is lost
+    _absence_timer = nil, -- the timer after which what was open is lost
     _changed = nil, -- signal: its state, or `_is_down`
     _idle = nil, -- signal: a scope has ended or rests
     _closed = nil, -- latch

@@ -76,11 +76,11 @@ end
 ---@return string? message
 ---@return string? code
 function aw.serve(options)
-  local parts, listen = require("agentwire._parts").read(options)
+  local served, listen = require("agentwire._serve").read(options)
   connect.loop()
-  parts:make()
+  served:make()
   return server.listen(listen, function(conn)
-    parts:attach(conn)
+    served:attach(conn)
   end)
 end
 

@@ -1,4 +1,6 @@
---- The three protocols by kind, and what the core has to know of their types.
+--- The three protocols by kind, and what the core has to know of their message
+--- types. A new type is declared in its protocol module; `define` tells each
+--- loop's core about all of them, once.
 local flags = require("agentwire.core").types
 
 local M = {

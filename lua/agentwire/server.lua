@@ -1,17 +1,19 @@
---- A server: listens, decides who may come in, and gives each connection the
---- parts it serves.
-local class = require("agentwire._class")
+--- A server: listens, decides who may come in (`_admission`), and hands each
+--- connection to whoever attaches what is served (`_serve`, or a function given
+--- to `aw.listen`). It closes itself when the host's main task ends, and every
+--- connection that it has with it.
 local access = require("agentwire.access")
 local admission = require("agentwire._admission")
+local class = require("agentwire._class")
 local connection = require("agentwire.connection")
 local events_of = require("agentwire._events")
 local is_loopback = require("agentwire.core").is_loopback
 local host = require("agentwire.host")
 local limits = require("agentwire._limits")
 local liveness = require("agentwire._liveness")
-local listening = require("agentwire._listening")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
+local places = require("agentwire._place")
 local shares = require("agentwire._shares")
 local signal = require("agentwire.signal")
 local task = require("agentwire.task")
@@ -48,7 +50,7 @@ local SOCKET = options_of.spec("listen", {
   connections_max = COUNT,
   per_address_max = COUNT,
   head_max = limits.SIZE,
-}, listening.OPTIONS)
+}, places.OPTIONS)
 
 local STDIO = options_of.spec("listen", {
   in_fd = COUNT,
@@ -160,7 +162,7 @@ local function listen(hub, options, admit)
   if options.stdio then
     return hub:stdio(options)
   end
-  local given = listening.to_core(options)
+  local given = places.to_core(options)
   given.authenticate = admit ~= nil
   return hub:listen(given)
 end
@@ -205,7 +207,7 @@ function M.check(title, options)
   end
   check_kind(title, options)
   if options.url then
-    listening.check(title, options)
+    places.check(title, options)
   end
   access.check(title, options)
 end
@@ -228,11 +230,11 @@ function M.listen(options, on_connection)
   elseif not options.stdio then
     place.is_local = is_loopback(message) -- the address that was bound
     -- Who may open a socket's file, its mode decides.
-    access.warn(options, place.is_local or listening.is_unix(options.url))
+    access.warn(options, place.is_local or places.is_unix(options.url))
   end
   local self = setmetatable({
     port = not options.stdio and ok > 0 and ok or nil,
-    url = not options.stdio and listening.with_port(options.url, ok) or nil,
+    url = not options.stdio and places.with_port(options.url, ok) or nil,
     _host = current,
     _hub = hub,
     _handle = hub:handle(),

@@ -7,8 +7,8 @@ local M = {}
 -- Of scopes and messages: two digits are left to be appended.
 M.ID = "a0000000-0000-4000-8000-0000000000"
 
---- The first message of a stream, with `fields` in place of its own; null leaves
---- one out.
+--- The first message of a stream, with `fields` in place of its own; null
+--- leaves one out.
 ---@param fields table
 ---@return string
 function M.text(fields)

@@ -1,6 +1,7 @@
 --- The tools that a session's client offers: a tool source on the server side.
 --- A call goes out as `tool_execute`; its answer comes back among the session's
---- other messages.
+--- other messages, which the session hands over. A call ends once: with its
+--- result, when it has taken too long, or with its caller.
 
 local json = require("agentwire.json")
 local protocol = require("agentwire.tool.protocol")

@@ -1,6 +1,6 @@
---- The tools of a session that run at its client: each call in a task of its own,
---- which ends with the session. What a call sends back is nobody's any more once
---- it was given up: its id may be another call's by then.
+--- The tools of a session that run at its client: each call in a task of its
+--- own, which ends with the session. What a call sends back is nobody's any
+--- more once it was given up: its id may be another call's by then.
 local results = require("agentwire.tool._result")
 local sources = require("agentwire.tool._source")
 local task = require("agentwire.task")

@@ -47,7 +47,7 @@ function M.new(loop, prompts)
     _partial = nil,
     _unsent = {}, -- prompts that no provider has been sent
     _calls = {},
-    _told_end = false,
+    _has_end_event = false,
     _outcome = nil, -- {result, message, code}
   }, Run)
 end
@@ -456,8 +456,8 @@ local function close_run(run, stop_reason, why)
     close_turn(run)
   end
   run.closing = true
-  if not run._told_end then
-    run._told_end = true
+  if not run._has_end_event then
+    run._has_end_event = true
     emit(run, { type = "agent_end", messages = json.array(run.messages) })
   end
 end

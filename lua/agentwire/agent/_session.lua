@@ -1,17 +1,17 @@
---- One agent session as its client sees it: what a caller does, and what becomes of
---- each message that the server sends. A reader task takes those: events go to the
---- run they belong to (`_session_run`), answers to their requests, tool calls to
---- the tools that run here (`_local_tools`). A session ends once (`_finish`), and
---- then nobody waits for it any more. The reader holds it weakly, so that one that
---- nobody else holds is given up.
+--- One agent session as its client sees it: what a caller does, and what
+--- becomes of each message that the server sends. A reader task takes those:
+--- events go to the run they belong to (`_session_run`), answers to their
+--- requests, tool calls to the tools that run here (`_local_tools`). A session
+--- ends once (`_finish`), and then nobody waits for it any more. The reader
+--- holds it weakly, so that one that nobody else holds is given up.
 local class = require("agentwire._class")
 local guard = require("agentwire._guard")
 local host = require("agentwire.host")
 local json = require("agentwire.json")
 local local_tools = require("agentwire.agent._local_tools")
 local options = require("agentwire._options")
+local pending = require("agentwire._pending")
 local protocol = require("agentwire.agent.protocol")
-local requests = require("agentwire._requests")
 local runs = require("agentwire.agent._session_run")
 local tables = require("agentwire._tables")
 local task = require("agentwire.task")
@@ -57,7 +57,7 @@ function M.new(client, channel, given)
     _prompted = {}, -- runs whose first event has not come, in order
     _current = nil, -- the run whose events come now
     _last = nil, -- the run that was begun last
-    _requests = requests.new(channel),
+    _requests = pending.new(channel),
     _stopped = wait.latch("the session's end"),
     _stopping = false,
     _ended = false,

@@ -1,7 +1,7 @@
---- One run of a session as its client sees it: the events that nobody has iterated
---- yet, and the one outcome. The session's reader fills it, whoever prompted reads
---- it. A full queue stops the reading of the whole session, so one that nobody
---- will read any more is dropped (`discard`), not left.
+--- One run of a session as its client sees it: the events that nobody has
+--- iterated yet, and the one outcome. The session's reader fills it, whoever
+--- prompted reads it. A full queue stops the reading of the whole session, so
+--- one that nobody will read any more is dropped (`discard`), not left.
 local guard = require("agentwire._guard")
 local wait = require("agentwire._wait")
 

@@ -1,4 +1,6 @@
---- Sessions of the agent at the other end of a connection.
+--- Sessions of the agent at the other end of a connection: starting them, and
+--- asking about them by id. A session that has something to tell a listener is
+--- kept here (`_pinned`) although nobody holds it.
 
 local class = require("agentwire._class")
 local json = require("agentwire.json")

@@ -2,9 +2,9 @@
 --- answer to an envelope that was refused. Pure: no I/O, no tasks.
 
 local canonical = require("agentwire._canonical")
-local shape = require("agentwire._shape")
 local json = require("agentwire.json")
 local misuse = require("agentwire._misuse")
+local shape = require("agentwire._shape")
 local tool_protocol = require("agentwire.tool.protocol")
 
 local object, array_of, optional = shape.object, shape.array_of, shape.optional

@@ -1,14 +1,15 @@
 --- A service of agent sessions, for the peers of any number of connections: its
---- options, and the places that sessions take in it, which are given back however
---- they end. A session is one scope (`_served`): it is started, takes prompts, runs
---- one at a time, and lives until it is stopped or its connection ends.
+--- options, and the places that sessions take in it, which are given back
+--- however they end. A session is one scope (`_served_session`): it is started,
+--- takes prompts, runs one at a time, and lives until it is stopped or its
+--- connection ends.
 local class = require("agentwire._class")
 local conversations = require("agentwire.agent._conversations")
 local loop = require("agentwire.agent.loop")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
 local protocol = require("agentwire.agent.protocol")
-local served = require("agentwire.agent._served")
+local served = require("agentwire.agent._served_session")
 local shares = require("agentwire._shares")
 local task = require("agentwire.task")
 local tool_source = require("agentwire.tool._source")

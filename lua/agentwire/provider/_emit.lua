@@ -51,9 +51,9 @@ function M.break_off(run, text, code)
   error(STOPPED, 0)
 end
 
---- Sends one message of the stream; raises if that cannot be. A peer that is gone
---- needs no explanation; what it would not take ends the stream by that name; what
---- cannot be encoded is the adapter's doing.
+--- Sends one message of the stream; raises if that cannot be. A peer that is
+--- gone needs no explanation; what it would not take ends the stream by that
+--- name; what cannot be encoded is the adapter's doing.
 ---@async
 ---@param run agentwire.ProviderRun
 ---@param kind string
@@ -72,7 +72,8 @@ function M.put(run, kind, payload)
     code == "limit" and code or nil)
 end
 
---- The `start` comes before the first event, whether the adapter emits one or not.
+--- The `start` comes before the first event, whether the adapter emits one or
+--- not.
 ---@async
 ---@param run agentwire.ProviderRun
 ---@param input_tokens integer?
@@ -90,9 +91,9 @@ local function filled(text)
   return type(text) == "string" and text:find("%S") and text or nil
 end
 
---- An event of a call with what upstreams leave out, as they have said it before: an
---- id or a name of the start, arguments that came as deltas. Some give calls no
---- ids at all.
+--- An event of a call with what upstreams leave out, as they have said it
+--- before: an id or a name of the start, arguments that came as deltas. Some
+--- give calls no ids at all.
 ---@param run agentwire.ProviderRun
 ---@param event table
 ---@return table event any other is given back as it is
@@ -198,8 +199,8 @@ local function emit_state(run, sync)
   end
 end
 
---- Takes one event from an adapter. May wait for a slow peer; raises when the stream
---- is over for the adapter.
+--- Takes one event from an adapter. May wait for a slow peer; raises when the
+--- stream is over for the adapter.
 ---@async
 ---@param run agentwire.ProviderRun
 ---@param event table

@@ -1,4 +1,6 @@
---- Several provider adapters behind one adapter port, chosen by model.
+--- Several provider adapters behind one adapter port, chosen by model: the
+--- first that names it, else the first that would take it. A provider server
+--- has one, also for a single adapter.
 local class = require("agentwire._class")
 local log = require("agentwire.log")
 local misuse = require("agentwire._misuse")

@@ -1,8 +1,8 @@
 --- One stream or completion that a provider server has under way: its adapter's
 --- task, what came of that, and the one end that the peer is told. Made and
 --- performed by `server` in the task of the scope, of which all else here is a
---- child: nothing outlives the stream. Each end releases the stream's place before
---- its last message, so that a peer that was told the end finds it free.
+--- child: nothing outlives the stream. Each end releases the stream's place
+--- before its last message, so that a peer that was told the end finds it free.
 local clock = require("agentwire._clock")
 local emitting = require("agentwire.provider._emit")
 local json = require("agentwire.json")
@@ -288,9 +288,9 @@ local function recover(run, problem)
   end
 end
 
---- Runs the adapter and tells the peer how that ended. Called once, in the task that
---- serves the scope: it writes the ends; adapter, reader and keepalive are its
---- children.
+--- Runs the adapter and tells the peer how that ended. Called once, in the task
+--- that serves the scope: it writes the ends; adapter, reader and keepalive are
+--- its children.
 ---@async
 function Run:perform()
   local given = self._given

@@ -1,4 +1,5 @@
---- What a peer sends in the provider protocol, as shapes.
+--- What a peer sends in the provider protocol, as shapes (`_shape`), by which
+--- `protocol.check` goes.
 local shape = require("agentwire._shape")
 
 local text, filled, flag = shape.text, shape.filled, shape.flag

@@ -1,4 +1,7 @@
---- Client of the provider protocol: model streams over one connection.
+--- Model streams and completions over one connection, asked of the provider at
+--- its other end; also an adapter, so that a connection can stand where a
+--- provider is asked for. Each stream is a scope (`_stream`); those that ended
+--- last stay known by id.
 local class = require("agentwire._class")
 local known = require("agentwire._known")
 local misuse = require("agentwire._misuse")

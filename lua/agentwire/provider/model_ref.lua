@@ -1,4 +1,5 @@
---- Model references: `provider/api@percent-encoded-model-id`.
+--- Model references, `provider/api@percent-encoded-model-id`: written, and read
+--- with a code for each way in which one can be wrong. Pure.
 local M = {}
 
 -- RFC 3986 section 2.3; every other byte of a model id is escaped.

@@ -356,8 +356,8 @@ end
 
 -- What one block of a state has that was not taken yet. False: they contradict
 -- each other.
-local function catch_up(self, content, told, add)
-  local shape, index = CONTENT[content.type], told.content_index
+local function catch_up(self, content, stated, add)
+  local shape, index = CONTENT[content.type], stated.content_index
   local block = self.blocks[index]
   if not shape or (block and block.kind ~= shape[1]) then
     return false
@@ -376,7 +376,7 @@ local function catch_up(self, content, told, add)
       content_index = index, delta = whole:sub(#known + 1),
     })
   end
-  if not told.open then
+  if not stated.open then
     add(prefix .. "_end", whole, {
       content_index = index, id = id, name = name,
       arguments_json = content.arguments_json,
@@ -384,7 +384,7 @@ local function catch_up(self, content, told, add)
     })
   end
   -- A call's end carries its arguments, which need not be what was streamed.
-  return fits or (kind == "tool" and not told.open)
+  return fits or (kind == "tool" and not stated.open)
 end
 
 --- The events that lead from what was taken so far to a state, each once: what
@@ -398,9 +398,9 @@ function Reconstructor:missing(sync, with_partial)
   local events = {}
   local content = sync.partial and sync.partial.content or {}
   for position, block in ipairs(content) do
-    local told = sync.blocks and sync.blocks[position]
+    local stated = sync.blocks and sync.blocks[position]
       or { content_index = position - 1 }
-    local ok = catch_up(self, block, told, function(kind, text, event)
+    local ok = catch_up(self, block, stated, function(kind, text, event)
       event.type, event.sequence = kind, sync.sequence
       if with_partial then
         event.partial = { [CONTENT[block.type][4]] = text }
@@ -409,14 +409,14 @@ function Reconstructor:missing(sync, with_partial)
     end)
     if not ok then
       return nil, ("block %d of the state contradicts what came before")
-        :format(told.content_index)
+        :format(stated.content_index)
     end
   end
   return events
 end
 
---- What a message has of the model that was asked for, until the provider has said
---- which one answers.
+--- What a message has of the model that was asked for, until the provider has
+--- said which one answers.
 ---@param model table of the request
 ---@return table defaults of `message` and `state`
 function M.defaults(model)

@@ -1,8 +1,8 @@
 --- Server of the provider protocol: one adapter, or a router over several, made
---- available to the peer of a connection. Here are the scopes that the peer opens,
---- with the requests, aborts and syncs in them, and the places that streams take;
---- what happens in one stream is `_run`. A place that was taken is let go exactly
---- once, before the peer hears of the end.
+--- available to the peer of a connection. Here are the scopes that the peer
+--- opens, with the requests, aborts and syncs in them, and the places that
+--- streams take; what happens in one stream is `_run`. A place that was taken
+--- is let go exactly once, before the peer hears of the end.
 local channels = require("agentwire.channel")
 local clock = require("agentwire._clock")
 local options_of = require("agentwire._options")

@@ -269,8 +269,8 @@ local DEFAULT_MODELS = {
 --- - `turns`: a list of such lists, one for each request in turn;
 --- - `script`: a function (request, emit, call), the whole adapter port.
 ---
---- Besides: `decide` (replaces the rules: request -> { thinking, text, calls }),
---- `models`, `name`, `api`, `word_delay_ms` (0).
+--- Besides: `decide` (replaces the rules: request -> { thinking, text, calls
+--- }), `models`, `name`, `api`, `word_delay_ms` (0).
 ---@param options? agentwire.ScriptedOptions
 ---@return agentwire.ScriptedProvider
 function M.new(options)

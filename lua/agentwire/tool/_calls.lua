@@ -1,14 +1,14 @@
---- The calling side of one tool scope: executions and requests that were sent to
---- the peer, and which of them each answer belongs to. A tool client has one, and
---- so has each scope of a server (`_scope`), which read the channel and hand over
---- what comes. What was started ends once: by the peer's word, when the scope
---- closes, or when it is given up.
+--- The calling side of one tool scope: executions and requests that were sent
+--- to the peer, and which of them each answer belongs to. A tool client has
+--- one, and so has each scope of a server (`_scope`), which read the channel
+--- and hand over what comes. What was started ends once: by the peer's word,
+--- when the scope closes, or when it is given up.
 
 local executions = require("agentwire.tool._execution")
 local json = require("agentwire.json")
+local pending = require("agentwire._pending")
 local problems = require("agentwire._problem")
 local protocol = require("agentwire.tool.protocol")
-local requests = require("agentwire._requests")
 local task = require("agentwire.task")
 
 local M = {}
@@ -65,7 +65,7 @@ function M.new(channel, options)
     _open = setmetatable({}, WEAK), -- executions by id
     _by_message = setmetatable({}, WEAK), -- and by the message that asked
     _open_count = 0,
-    _requests = requests.new(channel),
+    _requests = pending.new(channel),
     _count = 0,
     _closed = nil,
     _max_open = options.max_open or 1024,

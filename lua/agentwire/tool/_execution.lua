@@ -1,6 +1,6 @@
 --- One execution of a tool at the peer, as its caller sees it: updates, and one
---- outcome. `_calls` makes it, hands over what the peer says of it (`_take`), and
---- ends it when its scope ends. One that nobody holds is cancelled.
+--- outcome. `_calls` makes it, hands over what the peer says of it (`_take`),
+--- and ends it when its scope ends. One that nobody holds is cancelled.
 local class = require("agentwire._class")
 local guard = require("agentwire._guard")
 local json = require("agentwire.json")

@@ -1,6 +1,6 @@
---- Results of tools: lists of text and image parts. Everything that ends a call with
---- something for the model to read makes it here, so that whatever a handler
---- returns and whatever went wrong can be sent and read.
+--- Results of tools: lists of text and image parts. Everything that ends a call
+--- with something for the model to read makes it here, so that whatever a
+--- handler returns and whatever went wrong can be sent and read.
 local json = require("agentwire.json")
 local problems = require("agentwire._problem")
 local protocol = require("agentwire.tool.protocol")

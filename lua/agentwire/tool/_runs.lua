@@ -1,5 +1,8 @@
 --- The executing side of one connection: runs tools for the peer, each
---- execution in a task of its own, and remembers how the last ones ended.
+--- execution in a task of its own, and remembers how the last ones ended, so
+--- that an id that is repeated after a cut never runs its tool twice. All
+--- scopes of the connection share it. Each execution has one outcome, told to
+--- everybody who asked for it.
 
 local clock = require("agentwire._clock")
 local protocol = require("agentwire.tool.protocol")
@@ -103,7 +106,7 @@ end
 
 --- Fixes the outcome; the first one counts.
 ---@return boolean first
-local function settle(self, run, status, kind, payload)
+local function fix_outcome(self, run, status, kind, payload)
   if run.completed_at then
     return false
   end
@@ -116,7 +119,7 @@ local function settle(self, run, status, kind, payload)
 end
 
 local function cancelled(self, run)
-  return settle(self, run, "cancelled", "tool_cancelled",
+  return fix_outcome(self, run, "cancelled", "tool_cancelled",
     { execution_id = run.id })
 end
 
@@ -144,7 +147,7 @@ local function finish(self, run, result, message, code)
     status = code == "tool_timeout" and "timeout" or "failed"
     kind, payload = protocol.error(run.id, code, tostring(message))
   end
-  if settle(self, run, status, kind, payload) then
+  if fix_outcome(self, run, status, kind, payload) then
     tell(run, kind, payload)
   end
 end

@@ -1,7 +1,7 @@
---- One tool scope in both roles: what the peer asks for is executed from a source
---- and answered here, what we ask of the peer is `_calls`. Used by both doors of
---- `executor`. Each message of the peer gets one answer, or is one; executions,
---- cancellations and answers never wait for a source's list.
+--- One tool scope in both roles: what the peer asks for is executed from a
+--- source and answered here, what we ask of the peer is `_calls`. Used by both
+--- doors of `executor`. Each message of the peer gets one answer, or is one;
+--- executions, cancellations and answers never wait for a source's list.
 local calls = require("agentwire.tool._calls")
 local json = require("agentwire.json")
 local protocol = require("agentwire.tool.protocol")
@@ -139,7 +139,8 @@ local function dispatch(scope, event)
   scope:_refuse(event, reply_to, code or "invalid_request", why)
 end
 
---- Ends what was asked of the peer, and takes out what it registered. Idempotent.
+--- Ends what was asked of the peer, and takes out what it registered.
+--- Idempotent.
 ---@param message string
 ---@param code string
 function Scope:leave(message, code)

@@ -1,11 +1,12 @@
---- Tools that run at the peer, over one tool scope of a connection. Executions
---- interleave; each of them ends exactly once.
+--- Tools that run at the peer, over one tool scope of a connection, which is
+--- opened by the first use and again after it ended. A tool source: executions
+--- interleave, and each of them ends exactly once (`_calls`).
 
-local class = require("agentwire._class")
 local calls = require("agentwire.tool._calls")
-local check_call = require("agentwire.tool._call_options")
+local class = require("agentwire._class")
 local host = require("agentwire.host")
 local options = require("agentwire._options")
+local sources = require("agentwire.tool._source")
 
 local M = {}
 
@@ -85,7 +86,7 @@ end
 ---@return string? message
 ---@return string? code
 function Client:start(call)
-  check_call("tool:start", call)
+  sources.check_call("tool:start", call)
   local open, message, code = ready(self)
   if not open then
     return nil, message, code
@@ -100,7 +101,7 @@ end
 ---@return string? message
 ---@return string? code the tool protocol's; cancelled; closed
 function Client:execute(call)
-  check_call("tool:execute", call)
+  sources.check_call("tool:execute", call)
   local open, message, code = ready(self)
   if not open then
     return nil, message, code

@@ -1,9 +1,9 @@
---- Serves tools to a peer: in the scopes that the peer opens (`attach`), or in one
---- that this side opens to offer what it has (`register`). Both put a source behind
---- scopes (`_scope`) that share one account of executions (`_runs`), and whatever a
---- scope began ends with it.
+--- Serves tools to a peer: in the scopes that the peer opens (`attach`), or in
+--- one that this side opens to offer what it has (`register`). Both put a
+--- source behind scopes (`_scope`) that share one account of executions
+--- (`_runs`), and whatever a scope began ends with it.
+local authorized = require("agentwire.tool._authorized")
 local class = require("agentwire._class")
-local guard = require("agentwire.tool._guard")
 local host = require("agentwire.host")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
@@ -74,7 +74,7 @@ function M.attach(connection, source, options)
     misuse.raise("tool.attach: a tool source or a pool is expected")
   end
   options_of.argument("tool.attach", "source", M.SOURCE, source)
-  source = guard.new(source, options.authorize, connection)
+  source = authorized.new(source, options.authorize, connection)
   local running = runs.new(source, options)
   connection:serve("tool", function(channel)
     local scope = scopes.new(channel, source, running, options)

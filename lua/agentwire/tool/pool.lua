@@ -2,14 +2,14 @@
 --- A tool goes when its peer takes it back or its connection ends. A name
 --- belongs to who registered it first, until it is free again.
 
-local check_call = require("agentwire.tool._call_options")
+local authorized = require("agentwire.tool._authorized")
 local class = require("agentwire._class")
 local clock = require("agentwire._clock")
-local guard = require("agentwire.tool._guard")
 local identity = require("agentwire._identity")
 local options_of = require("agentwire._options")
 local protocol = require("agentwire.tool.protocol")
 local shares = require("agentwire._shares")
+local sources = require("agentwire.tool._source")
 
 local M = {}
 
@@ -184,7 +184,7 @@ function Pool:add(tool, calls, from)
   if not ok then
     return nil, "tool." .. why, code
   end
-  ok, why = guard.ask(self._authorize, calls:connection(), tool)
+  ok, why = authorized.ask(self._authorize, calls:connection(), tool)
   if not ok then
     return nil, why or "you may not register " .. tool.name,
       "permission_denied"
@@ -254,7 +254,7 @@ end
 ---@return string? message
 ---@return string? code
 function Pool:execute(call)
-  check_call("pool:execute", call)
+  sources.check_call("pool:execute", call)
   local entries = self._by_name[call.name]
   if not entries then
     return nil, "no such tool: " .. tostring(call.name), "tool_not_found"

@@ -1,9 +1,9 @@
 --- Tools that run in this process: their metadata, the check of arguments, and
---- exactly one outcome for each call, whatever the handler does. A registry is a
---- tool source: agents, servers and tests use it through `list` and `execute`.
-local check_call = require("agentwire.tool._call_options")
-local class = require("agentwire._class")
+--- exactly one outcome for each call, whatever the handler does. A registry is
+--- a tool source: agents, servers and tests use it through `list` and
+--- `execute`.
 local canonical = require("agentwire._canonical")
+local class = require("agentwire._class")
 local clock = require("agentwire._clock")
 local json = require("agentwire.json")
 local log = require("agentwire.log")
@@ -11,8 +11,9 @@ local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
 local problems = require("agentwire._problem")
 local protocol = require("agentwire.tool.protocol")
-local schema = require("agentwire.tool.schema")
 local results = require("agentwire.tool._result")
+local schema = require("agentwire.tool.schema")
+local sources = require("agentwire.tool._source")
 local tables = require("agentwire._tables")
 local task = require("agentwire.task")
 local text = require("agentwire.tool._text")
@@ -222,13 +223,13 @@ local function compile(self, definition)
   end
   local unchecked = compiled.document:find_unchecked()
   if #unchecked > 0 then
-    local told = table.concat(unchecked, "; ")
+    local listed = table.concat(unchecked, "; ")
     if definition.strict or definition.strict == nil and self._strict then
-      misuse.raise("%s: strict, and cannot be checked: %s", where, told)
+      misuse.raise("%s: strict, and cannot be checked: %s", where, listed)
     end
     log.write("warn", "schema_unchecked",
       ("tool %s: not all of its schema is checked: %s"):format(definition.name,
-      told), { tool = definition.name, unchecked = unchecked })
+      listed), { tool = definition.name, unchecked = unchecked })
   end
   return compiled, encoded
 end
@@ -425,7 +426,7 @@ end
 ---@return string? message
 ---@return string? code
 function Registry:execute(call)
-  check_call("registry:execute", call)
+  sources.check_call("registry:execute", call)
   local tool = self._tools[call.name]
   if not tool then
     return nil, "no such tool: " .. tostring(call.name), "tool_not_found"

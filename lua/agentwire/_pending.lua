@@ -1,18 +1,19 @@
---- Requests of one scope that wait for their answers. Whoever reads the scope hands
---- over what comes (`answer`, `fail`); each request is answered at most once, and
---- leaves nothing behind when its caller is cancelled or has waited long enough.
+--- Requests of one scope that wait for their answers. Whoever reads the scope
+--- hands over what comes (`answer`, `fail`); each request is answered at most
+--- once, and leaves nothing behind when its caller is cancelled or has waited
+--- long enough.
 local tables = require("agentwire._tables")
 local undo = require("agentwire._undo")
 local wait = require("agentwire._wait")
 
 local M = {}
 
----@class agentwire.Requests
+---@class agentwire.PendingRequests
 local Requests = {}
 Requests.__index = Requests
 
 ---@param channel agentwire.Channel
----@return agentwire.Requests
+---@return agentwire.PendingRequests
 function M.new(channel)
   return setmetatable({
     _channel = channel,

@@ -1,4 +1,6 @@
---- What a server gives each of its connections: a provider, an agent, tools.
+--- What `aw.serve` takes, and gives to each connection of a server: a provider,
+--- an agent, tools. Everything is checked before a socket is opened; what all
+--- connections share is made once.
 local agent_server = require("agentwire.agent.server")
 local executor = require("agentwire.tool.executor")
 local misuse = require("agentwire._misuse")
@@ -9,15 +11,15 @@ local tables = require("agentwire._tables")
 
 local M = {}
 
-local Parts = {}
-Parts.__index = Parts
+local Served = {}
+Served.__index = Served
 
 -- As of a service, whose provider has to be a client; here it may be local.
 local AGENT = options_of.spec("agent", {
   provider = provider_server.PROVIDER,
 }, agent_server.OPTIONS)
 
-local SERVED = {
+local ATTACHED = {
   provider = provider_server.PROVIDER,
   provider_options = provider_server.OPTIONS,
   agent = options_of.either(agent_server.SERVICE, AGENT),
@@ -27,13 +29,13 @@ local SERVED = {
   on_connection = options_of.func,
 }
 
-local OPTIONS = options_of.spec("serve", SERVED, server.OPTIONS, options_of.spec(
+local OPTIONS = options_of.spec("serve", ATTACHED, server.OPTIONS, options_of.spec(
   "serve", { listen = options_of.string }))
 
 --- The options of `listen` among those of `serve`.
 local function listen_options(options)
   local listen = tables.copy(options)
-  for name in pairs(SERVED) do
+  for name in pairs(ATTACHED) do
     listen[name] = nil
   end
   listen.url, listen.listen = options.listen, nil
@@ -71,7 +73,7 @@ end
 
 --- Checks the options of `serve` and takes them apart.
 ---@param options agentwire.ServeOptions
----@return table parts `make` them, then `attach` them to each connection
+---@return table served `make` it, then `attach` it to each connection
 ---@return table listen options of `listen`
 function M.read(options)
   if type(options) ~= "table"
@@ -86,7 +88,7 @@ function M.read(options)
   check_companions(options)
   local listen = listen_options(options)
   server.check("serve", listen)
-  return setmetatable({ _options = options, _agent = nil }, Parts), listen
+  return setmetatable({ _options = options, _agent = nil }, Served), listen
 end
 
 local function make_agent(given)
@@ -101,12 +103,12 @@ local function make_agent(given)
 end
 
 --- Makes what all connections share; needs a running host.
-function Parts:make()
+function Served:make()
   self._agent = self._options.agent and make_agent(self._options.agent)
 end
 
 ---@param conn agentwire.Connection
-function Parts:attach(conn)
+function Served:attach(conn)
   local options = self._options
   if options.provider then
     provider_server.attach(conn, options.provider, options.provider_options)

@@ -1,5 +1,6 @@
---- Where a server listens, and whom it believes: the options of `aw.listen`
---- that the socket is made with.
+--- Where a server listens, and whom it believes there: the options of
+--- `aw.listen` that the socket is made with, checked, and as the core takes
+--- them. Used by `server` alone.
 local core = require("agentwire.core")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")

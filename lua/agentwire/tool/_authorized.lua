@@ -1,5 +1,7 @@
 --- A tool source as one peer may see and use it: without the tools that
---- `authorize` denies it, and with its identity in each call.
+--- `authorize` denies it, and with its identity in each call. What serves a
+--- peer (`executor`, an agent's session) puts one before its source. Whatever
+--- goes wrong in asking denies.
 
 local host = require("agentwire.host")
 local tables = require("agentwire._tables")

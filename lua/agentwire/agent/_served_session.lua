@@ -1,11 +1,12 @@
---- One agent session as its server has it: what the client may say in the scope,
---- the runs of its agent loop, one at a time, and the conversation that it keeps.
---- Whoever asked for anything gets one answer; a session ends once (`stop`, or with
---- the task that serves it), and its conversation is saved and let go then.
+--- One agent session as its server has it: what the client may say in the
+--- scope, the runs of its agent loop, one at a time, and the conversation that
+--- it keeps. Whoever asked for anything gets one answer; a session ends once
+--- (`stop`, or with the task that serves it), and its conversation is saved and
+--- let go then.
+local authorized = require("agentwire.tool._authorized")
 local client_tools = require("agentwire.agent._client_tools")
 local clock = require("agentwire._clock")
 local conversations = require("agentwire.agent._conversations")
-local guard = require("agentwire.tool._guard")
 local json = require("agentwire.json")
 local loop = require("agentwire.agent.loop")
 local protocol = require("agentwire.agent.protocol")
@@ -86,7 +87,7 @@ local function build_loop(session, config, event)
   local limit = options.max_turns or MAX_TURNS
   local tools = {}
   for index, source in ipairs(service._tools) do
-    tools[index] = guard.new(source, options.authorize,
+    tools[index] = authorized.new(source, options.authorize,
       session.channel.connection)
   end
   tools[#tools + 1] = session.client_tools
