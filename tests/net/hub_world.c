@@ -2,7 +2,6 @@
 #include "aw_error.h"
 #include "aw_hub.h"
 #include "aw_socket.h"
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -61,30 +60,22 @@ static void on_accepted(void *user, aw_conn *conn) {
   aw_conn_free(conn); /* as an owner may */
 }
 
-static void on_ready(void *user) {
-  (void)user;
-}
-
-static void on_dropped(void *user) {
-  (void)user;
-}
-
-static const aw_greeter greeter = {.ready = on_ready, .dropped = on_dropped};
 static const aw_stream_sink no_sink;
 
 /* The opening handshake has been: the server gets one end of a pair. */
 static void take_fd(int fd, const char *protocol) {
-  struct sockaddr_in address = {.sin_family = AF_INET};
   aw_socket_settings settings = {.is_server = true, .message_max = 5000};
   aw_http_span span = {protocol, strlen(protocol)};
   aw_socket *s = NULL;
   aw_stream *stream = NULL;
+  aw_buf early;
 
-  demand(aw_socket_new(&s, w.loop, &settings, &greeter, NULL) == 0);
+  aw_buf_init(&early, aw_mem_default());
+  demand(aw_socket_new(&s, w.loop, &settings) == 0);
   demand(aw_stream_adopt(&stream, w.loop, fd, &no_sink, NULL) == 0);
-  aw_socket_attach(s, stream, NULL, (struct sockaddr *)&address);
   aw_socket_agree(s, span);
-  aw_socket_open(s);
+  aw_socket_attach(s, stream, "0.0.0.0:0");
+  aw_socket_open(s, &early);
   aw_hub_take(w.hub, &s->base);
 }
 

@@ -43,3 +43,15 @@ void aw_mem_free(const aw_mem *mem, void *block) {
     mem->realloc(mem->user, block, 0);
   }
 }
+
+bool aw_mem_text(const aw_mem *mem, char **out, const char *bytes, size_t len) {
+  *out = aw_mem_alloc(mem, len + 1);
+  if (*out == NULL) {
+    return false;
+  }
+  if (len > 0) {
+    memcpy(*out, bytes, len);
+  }
+  (*out)[len] = '\0';
+  return true;
+}

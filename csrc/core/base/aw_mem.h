@@ -2,6 +2,7 @@
 #ifndef AW_MEM_H
 #define AW_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct aw_mem aw_mem;
@@ -23,5 +24,8 @@ void *aw_mem_alloc(const aw_mem *mem, size_t size);
 void *aw_mem_zero(const aw_mem *mem, size_t count, size_t size);
 void *aw_mem_realloc(const aw_mem *mem, void *block, size_t size);
 void aw_mem_free(const aw_mem *mem, void *block);
+
+/* A NUL-terminated copy; false when out of memory (*out is NULL). */
+bool aw_mem_text(const aw_mem *mem, char **out, const char *bytes, size_t len);
 
 #endif

@@ -11,6 +11,8 @@ typedef struct aw_listener aw_listener;
 typedef struct aw_listener_options aw_listener_options;
 typedef struct aw_upgrade aw_upgrade;
 
+#define AW_WEBSOCKET_HANDSHAKE_MS 10000
+
 #define AW_PROTOCOL_EXTENDED "agentwire.v1"
 #define AW_PROTOCOL_BASE "makai.v1"
 

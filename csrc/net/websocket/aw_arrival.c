@@ -4,15 +4,30 @@
 
 #define WHY_MAX 128
 
+enum arrival_state {
+  READING,  /* the head */
+  PARKED,   /* the owner is asked about an upgrade */
+  DRAINING, /* refused: input is read only to be thrown away, because closing
+               what has unread input makes a reset, which can overtake our last
+               words */
+  OVER
+};
+
 struct aw_arrival {
   aw_node node;
   aw_arrival_host *host;
-  aw_socket *socket;
-  aw_upgrade *upgrade; /* NULL before it was asked for, or nobody is asked */
+  enum arrival_state state;
+  bool shut; /* the output was ended */
+  aw_stream *stream;
+  aw_flush flush;
+  uv_timer_t timer;
+  aw_seat seat;
+  aw_upgrade *upgrade; /* while PARKED */
   aw_buf in;
-  int refusal;
-  struct sockaddr_storage peer;
-  char address[AW_TCP_ADDRESS_TEXT];
+  int refusal; /* the status to answer with whatever is asked for, or 0 */
+  struct sockaddr_storage from;
+  char peer[AW_TCP_ADDRESS_TEXT];    /* with the port */
+  char address[AW_TCP_ADDRESS_TEXT]; /* without */
 };
 
 enum answer { UNANSWERED, ACCEPTED, REFUSED };
@@ -55,65 +70,85 @@ static void part_from_upgrade(aw_arrival *a) {
   }
 }
 
-/* Frees the arrival, not its socket. */
-static void free_arrival(aw_arrival *a) {
+static void on_timer_closed(uv_handle_t *handle) {
+  aw_arrival *a = handle->data;
+  const aw_mem *mem = a->in.mem; /* the host may be gone already */
+  aw_buf_fini(&a->in);
+  aw_mem_free(mem, a);
+}
+
+/* Over, with the stream unless that was handed on. The memory lives until libuv
+ * has let go of the timer, so that whoever works on it may come back. */
+static void end(aw_arrival *a) {
+  if (a->state == OVER) {
+    return;
+  }
+  a->state = OVER;
   aw_node_remove(&a->node);
+  aw_node_remove(&a->flush.node);
+  aw_stream_free(a->stream);
+  a->stream = NULL;
+  aw_seat_leave(&a->seat);
   if (a->refusal != 0) {
     a->host->refusals--;
   }
+  uv_close((uv_handle_t *)&a->timer, on_timer_closed);
   part_from_upgrade(a);
-  aw_buf_fini(&a->in);
-  aw_mem_free(aw_loop_mem(a->host->loop), a);
 }
 
-static void on_lost(void *user, int error, const char *why) {
-  aw_arrival *a = user;
-  aw_socket *s = a->socket;
-  (void)error; /* nobody knows this connection yet */
-  (void)why;
-  free_arrival(a);
-  aw_transport_free(&s->base);
-}
-
-static void on_dropped(void *user) {
-  free_arrival(user);
-}
+static void on_timer(uv_timer_t *timer);
 
 static void refuse(aw_arrival *a, int status, const char *why) {
-  aw_socket *s = a->socket;
-  int rc = aw_http_build_refusal(&s->stream->out, status, why);
-  if (rc != AW_OK) {
-    aw_socket_end(s, rc, 1006, "cannot answer");
+  if (aw_http_build_refusal(&a->stream->out, status, why) != AW_OK) {
+    end(a);
     return;
   }
+  a->state = DRAINING;
+  aw_stream_read(a->stream, true);
+  aw_loop_arm(a->host->loop, &a->timer, on_timer, AW_TRANSPORT_LINGER_MS);
+  aw_loop_mark(a->host->loop, &a->flush);
   part_from_upgrade(a);
-  aw_socket_drain(s, AW_E_REFUSED, 1006, why);
+}
+
+static int answer_upgrade(aw_arrival *a, const aw_http_head *head,
+                          aw_http_span protocol) {
+  char accept[AW_HTTP_ACCEPT_TEXT];
+  aw_http_span key = aw_http_find(head, "Sec-WebSocket-Key");
+  aw_http_make_accept(key.bytes, accept);
+  return aw_http_build_accept(&a->stream->out, accept, protocol, NULL);
 }
 
 /* What came behind the head waits until the socket is open. */
-static void accept_upgrade(aw_arrival *a, const aw_http_head *head,
-                           aw_identity *identity) {
+static void hand_on(aw_arrival *a, aw_socket *s, aw_identity *identity) {
   aw_arrival_host *host = a->host;
-  aw_socket *s = a->socket;
-  char accept[AW_HTTP_ACCEPT_TEXT];
-  aw_http_span key = aw_http_find(head, "Sec-WebSocket-Key");
-  aw_http_span protocol = aw_http_pick_protocol(head, host->protocols);
-  aw_http_make_accept(key.bytes, accept);
-  int rc = aw_http_build_accept(&s->stream->out, accept, protocol, NULL);
-  if (rc != AW_OK) {
-    aw_socket_end(s, rc, 1006, "cannot answer");
-    return;
-  }
-  aw_socket_agree(s, protocol);
-  aw_buf_fini(&s->early);
-  s->early = a->in;
-  aw_buf_init(&a->in, s->early.mem);
-  free_arrival(a);
-  aw_socket_mark(s);
-  aw_socket_open(s);
+  aw_stream *stream = a->stream;
+  aw_buf early = a->in;
+  aw_buf_init(&a->in, early.mem);
+  a->stream = NULL;
+  aw_seat_pass(&a->seat, &s->seat);
+  aw_socket_attach(s, stream, a->peer);
+  end(a);
+  aw_socket_open(s, &early);
   s->base.identity = aw_identity_hold(identity);
   aw_loop_nudge(host->loop);
   host->sink.accepted(host->user, &s->base);
+}
+
+static void accept_upgrade(aw_arrival *a, const aw_http_head *head,
+                           aw_identity *identity) {
+  aw_http_span protocol = aw_http_pick_protocol(head, a->host->protocols);
+  aw_socket *s = NULL;
+  int rc = aw_socket_new(&s, a->host->loop, &a->host->settings);
+  if (rc == AW_OK) {
+    rc = answer_upgrade(a, head, protocol);
+  }
+  if (rc != AW_OK) {
+    aw_transport_free(s != NULL ? &s->base : NULL);
+    refuse(a, 503, "out of memory");
+    return;
+  }
+  aw_socket_agree(s, protocol);
+  hand_on(a, s, identity);
 }
 
 /* In the one form that a rule about paths can be compared with, whatever form
@@ -155,13 +190,12 @@ static int make_upgrade(aw_upgrade **out, aw_arrival *a, size_t used) {
   if (aw_http_parse(&u->head, u->text, used, used, true, &ignored) != AW_OK) {
     goto fail;
   }
-  const char *subject = a->socket->stream->tls != NULL
-                            ? aw_tls_subject(a->socket->stream->tls)
-                            : NULL;
+  aw_tls *tls = a->stream->tls;
+  const char *subject = tls != NULL ? aw_tls_subject(tls) : NULL;
   u->target = copy_target(mem, &u->head);
   if (u->target == NULL ||
       (subject != NULL &&
-       !aw_socket_copy(mem, &u->subject, subject, strlen(subject)))) {
+       !aw_mem_text(mem, &u->subject, subject, strlen(subject)))) {
     goto fail;
   }
   *out = u;
@@ -176,10 +210,29 @@ static void ask_owner(aw_arrival *a, size_t used) {
     refuse(a, 503, "out of memory");
     return;
   }
+  a->state = PARKED;
   a->upgrade->arrival = a;
   aw_buf_consume(&a->in, used);
   aw_loop_nudge(a->host->loop);
   a->host->sink.requested(a->host->user, a->upgrade);
+}
+
+static void act_on_answer(aw_arrival *a) {
+  aw_upgrade *u = a->upgrade;
+  if (u->answer == REFUSED) {
+    char why[WHY_MAX];
+    memcpy(why, u->why, sizeof why);
+    refuse(a, u->status, why);
+    return;
+  }
+  /* The head must live until the answer is built. */
+  bool released = u->released;
+  u->arrival = NULL;
+  a->upgrade = NULL;
+  accept_upgrade(a, &u->head, u->identity);
+  if (released) {
+    free_upgrade(u);
+  }
 }
 
 static bool read_peer(const struct sockaddr *peer, aw_address *out) {
@@ -204,9 +257,9 @@ bool aw_arrival_trusts(const aw_arrival_host *host,
 /* From here on the connection is that of whom a proxy of ours speaks for. 0, or
  * the status to answer with. */
 static int find_client(aw_arrival *a, const aw_http_head *head) {
-  const struct sockaddr *peer = (struct sockaddr *)&a->peer;
+  const struct sockaddr *peer = (struct sockaddr *)&a->from;
   struct sockaddr_in6 client = {.sin6_family = AF_INET6};
-  aw_seat *seat = &a->socket->seat;
+  aw_seat *seat = &a->seat;
   aw_address address = {{0}};
   unsigned most = a->host->per_address_max;
   if (!aw_arrival_trusts(a->host, peer)) {
@@ -221,7 +274,7 @@ static int find_client(aw_arrival *a, const aw_http_head *head) {
   memcpy(&client.sin6_addr, address.bytes, sizeof address.bytes);
   if (memcmp(address.bytes, nearest.bytes, sizeof address.bytes) != 0) {
     aw_tcp_format((struct sockaddr *)&client, false, a->address);
-    memcpy(a->socket->peer, a->address, sizeof a->address);
+    memcpy(a->peer, a->address, sizeof a->address);
   }
   if (seat->roster == NULL) {
     return 0;
@@ -241,13 +294,9 @@ static const char *name_refusal(int status) {
 }
 
 static void take_request(aw_arrival *a, aw_http_head *head, size_t used) {
-  int crowd = a->refusal == 0 ? find_client(a, head) : 0;
+  int crowd = a->refusal != 0 ? a->refusal : find_client(a, head);
   if (crowd != 0) {
     refuse(a, crowd, name_refusal(crowd));
-    return;
-  }
-  if (a->refusal != 0) {
-    refuse(a, a->refusal, name_refusal(a->refusal));
     return;
   }
   int status = aw_http_check_request(head, a->host->path);
@@ -262,21 +311,9 @@ static void take_request(aw_arrival *a, aw_http_head *head, size_t used) {
   }
 }
 
-static void on_input(void *user, char *bytes, size_t len) {
-  aw_arrival *a = user;
+static void read_head(aw_arrival *a) {
   aw_http_head head;
   size_t used;
-  if (a->upgrade != NULL && aw_buf_len(&a->in) + len > AW_SOCKET_EARLY_MAX) {
-    refuse(a, 400, "frames before the upgrade was agreed");
-    return;
-  }
-  if (aw_buf_append(&a->in, bytes, len) != AW_OK) {
-    aw_socket_end(a->socket, AW_E_NOMEM, 1006, "out of memory");
-    return;
-  }
-  if (a->upgrade != NULL) {
-    return;
-  }
   int rc = aw_http_parse(&head, aw_buf_bytes(&a->in), aw_buf_len(&a->in),
                          a->host->head_max, true, &used);
   if (rc == AW_OK) {
@@ -288,86 +325,122 @@ static void on_input(void *user, char *bytes, size_t len) {
   }
 }
 
-static void on_ready(void *user) {
+static void on_secured(void *user) {
   (void)user; /* the client speaks first */
 }
 
-static void act_on_answer(aw_arrival *a) {
-  aw_upgrade *u = a->upgrade;
-  char why[WHY_MAX];
-  if (u->answer == REFUSED) {
-    memcpy(why, u->why, sizeof why);
-    refuse(a, u->status, why);
+static void on_input(void *user, char *bytes, size_t len) {
+  aw_arrival *a = user;
+  if (a->state == DRAINING) {
     return;
   }
-  /* The head must live until the answer is built. */
-  bool released = u->released;
-  u->arrival = NULL;
-  a->upgrade = NULL;
-  accept_upgrade(a, &u->head, u->identity);
-  if (released) {
-    free_upgrade(u);
+  if (a->state == PARKED && aw_buf_len(&a->in) + len > AW_ARRIVAL_EARLY_MAX) {
+    refuse(a, 400, "frames before the upgrade was agreed");
+  } else if (aw_buf_append(&a->in, bytes, len) != AW_OK) {
+    end(a);
+  } else if (a->state == READING) {
+    read_head(a);
   }
 }
 
-static void on_timer(void *user) {
-  aw_arrival *a = user;
-  if (a->upgrade != NULL && a->upgrade->answer != UNANSWERED) {
-    act_on_answer(a);
-  } else if (a->upgrade != NULL) {
+static void on_arrived(void *user, size_t len) {
+  (void)user;
+  (void)len;
+}
+
+static void on_sent(void *user, size_t len) {
+  (void)user; /* no one waits for room */
+  (void)len;
+}
+
+static void on_ended(void *user, int error, const char *why) {
+  (void)error; /* nobody knows this connection yet */
+  (void)why;
+  end(user);
+}
+
+static const aw_stream_sink stream_sink = {.secured = on_secured,
+                                           .input = on_input,
+                                           .arrived = on_arrived,
+                                           .sent = on_sent,
+                                           .ended = on_ended};
+
+static void on_timer(uv_timer_t *timer) {
+  aw_arrival *a = timer->data;
+  if (a->state == PARKED) {
     refuse(a, 503, "not decided in time");
   } else {
-    aw_socket_end(a->socket, AW_E_TIMEOUT, 1006, "handshake too slow");
+    end(a);
   }
 }
 
-static const aw_greeter server_greeter = {on_ready, on_input, on_timer, on_lost,
-                                          on_dropped};
+static void run_flush(aw_flush *flush) {
+  aw_arrival *a = AW_CONTAINER(flush, aw_arrival, flush);
+  if (a->state == PARKED && a->upgrade->answer != UNANSWERED) {
+    act_on_answer(a);
+  }
+  if (a->state != OVER) {
+    aw_stream_flush(a->stream);
+  }
+  if (a->state == DRAINING && !a->shut) {
+    /* RFC 6455 section 7.1.1: the server closes first. */
+    a->shut = true;
+    aw_stream_shutdown(a->stream);
+  }
+}
 
-static aw_arrival *new_arrival(aw_arrival_host *host, int refusal) {
+static aw_arrival *new_arrival(aw_arrival_host *host,
+                               const struct sockaddr *peer) {
   const aw_mem *mem = aw_loop_mem(host->loop);
   aw_arrival *a = aw_mem_zero(mem, 1, sizeof *a);
   if (a == NULL) {
     return NULL;
   }
   aw_buf_init(&a->in, mem);
-  if (aw_socket_new(&a->socket, host->loop, &host->settings, &server_greeter,
-                    a) != AW_OK) {
-    aw_mem_free(mem, a);
-    return NULL;
-  }
   a->host = host;
+  a->flush.run = run_flush;
+  memcpy(&a->from, peer, aw_tcp_size(peer));
+  aw_tcp_format(peer, true, a->peer);
+  aw_tcp_format(peer, false, a->address);
+  return a;
+}
+
+static void begin(aw_arrival *a, aw_roster *roster, int refusal) {
+  aw_arrival_host *host = a->host;
   a->refusal = refusal;
   host->refusals += refusal != 0;
   aw_queue_push(&host->arrivals, &a->node);
-  return a;
+  if (roster != NULL) {
+    aw_seat_take(&a->seat, roster, (struct sockaddr *)&a->from);
+  }
+  uv_timer_init(aw_loop_uv(host->loop), &a->timer);
+  a->timer.data = a;
+  aw_loop_arm(host->loop, &a->timer, on_timer, host->handshake_ms);
 }
 
 int aw_arrival_new(aw_arrival_host *host, int fd, const struct sockaddr *peer,
                    SSL_CTX *context, aw_roster *roster, int refusal) {
   aw_tls *tls = NULL;
-  aw_stream *stream = NULL;
-  aw_arrival *a = NULL;
   const aw_mem *mem = aw_loop_mem(host->loop);
+  aw_arrival *a = new_arrival(host, peer);
+  if (a == NULL) {
+    goto fail;
+  }
   if (context != NULL && aw_tls_new(&tls, mem, context, NULL) != AW_OK) {
     goto fail;
   }
-  a = new_arrival(host, refusal);
-  if (a == NULL || aw_stream_adopt(&stream, host->loop, fd, NULL, NULL) != 0) {
+  if (aw_stream_adopt(&a->stream, host->loop, fd, &stream_sink, a) != 0) {
     goto fail;
   }
-  memcpy(&a->peer, peer, aw_tcp_size(peer));
-  aw_tcp_format(peer, false, a->address);
-  if (roster != NULL) {
-    aw_seat_take(&a->socket->seat, roster, peer);
+  aw_tcp_tune(fd);
+  begin(a, roster, refusal);
+  if (tls != NULL) {
+    aw_stream_secure(a->stream, tls);
   }
-  aw_socket_attach(a->socket, stream, tls, peer);
   return AW_OK;
 fail:
-  if (a != NULL) {
-    aw_transport_free(&a->socket->base);
-  }
   aw_tls_free(tls);
+  aw_mem_free(mem, a);
   aw_os_close(fd);
   return AW_E_NOMEM;
 }
@@ -375,8 +448,7 @@ fail:
 void aw_arrival_end_all(aw_arrival_host *host) {
   aw_node *node;
   while ((node = aw_queue_first(&host->arrivals)) != NULL) {
-    aw_arrival *a = AW_CONTAINER(node, aw_arrival, node);
-    aw_transport_free(&a->socket->base);
+    end(AW_CONTAINER(node, aw_arrival, node));
   }
 }
 
@@ -387,7 +459,7 @@ static int answer(aw_upgrade *u, enum answer answer) {
     return AW_E_CLOSED;
   }
   u->answer = answer;
-  aw_socket_soon(u->arrival->socket);
+  aw_loop_mark(u->arrival->host->loop, &u->arrival->flush);
   return AW_OK;
 }
 

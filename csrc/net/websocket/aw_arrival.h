@@ -1,5 +1,5 @@
-/* One connection of a listener until it is a WebSocket: the server's side of
- * the opening handshake, and the request that its owner may decide on. */
+/* An arrival is one connection of a listener until it is a WebSocket: it owns
+ * the stream, reads what is asked for, and hands the stream on or refuses. */
 #ifndef AW_ARRIVAL_H
 #define AW_ARRIVAL_H
 
@@ -8,12 +8,17 @@
 typedef struct aw_arrival aw_arrival;
 typedef struct aw_arrival_host aw_arrival_host;
 
+/* Frames that come behind a request's head, before the answer went out. RFC
+ * 6455 section 4.1 forbids them; a socket's worth is forgiven. */
+#define AW_ARRIVAL_EARLY_MAX (64u << 10)
+
 /* What arrivals need of their listener; embedded in it. */
 struct aw_arrival_host {
   aw_loop *loop;
   aw_listener_sink sink;
   void *user;
   aw_socket_settings settings;
+  unsigned handshake_ms;
   size_t head_max;
   char *protocols;
   aw_http_proxies proxies;

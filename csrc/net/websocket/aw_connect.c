@@ -1,14 +1,10 @@
+/* The client's side of the opening handshake: it owns the stream until the
+ * server has agreed, then hands it to the socket. */
+#include "aw_dial.h"
 #include "aw_error.h"
 #include "aw_socket.h"
 #include "aw_tls_cache.h"
 #include <stdio.h>
-
-/* Addresses of one name that are tried; a resolver can give hundreds. */
-#define ADDRESSES_MAX 8
-
-/* A further address is tried beside the first one after this time (RFC 8305
- * section 5): a black hole must not eat the whole deadline. */
-#define STAGGER_MS 250
 
 /* Answers of 1xx before the one that counts (RFC 9110 section 15.2). */
 #define INTERIM_MAX 16
@@ -19,290 +15,137 @@
 
 #define WHY_MAX AW_SOCKET_REASON_MAX
 
-typedef struct dial dial;
-typedef struct attempt attempt;
-
-struct attempt {
-  dial *dial;
-  aw_stream *stream;
-};
-
 /* The way through a proxy. */
 enum tunnel { TUNNEL_NONE, TUNNEL_WANTED, TUNNEL_ASKED, TUNNEL_OPEN };
 
-struct dial {
+typedef struct opening {
   const aw_mem *mem;
   aw_loop *loop;
-  aw_socket *socket; /* NULL: nobody waits any more */
-  unsigned holds;    /* the socket, the timer, the resolver */
-  bool started, resolving;
+  aw_socket *socket; /* NULL: it is over */
+  aw_dial *dial;     /* until there is a stream */
+  aw_stream *stream;
+  aw_flush flush;
+  uv_timer_t timer; /* the deadline, and then that of a refusal's body */
+  unsigned handshake_ms;
   enum tunnel tunnel;
   char *proxy_host, *proxy_user, *tunnel_to;
   unsigned proxy_port;
-  bool is_unix;  /* the address is a file's */
-  bool attached; /* the socket has a stream */
-  bool refused;  /* a head that refuses is in `in`, its body follows */
+  bool refused; /* a head that refuses is in `in`, its body follows */
   unsigned interim;
-  uv_getaddrinfo_t resolver;
-  uv_timer_t timer;
-  struct sockaddr_storage addresses[ADDRESSES_MAX];
-  attempt attempts[ADDRESSES_MAX];
-  unsigned count, next, live;
-  int error;
   char why[WHY_MAX];
   const char *phase;
   SSL_CTX *context;
   aw_buf in;
   char key[AW_HTTP_KEY_TEXT];
+  char peer[AW_TCP_ADDRESS_TEXT];
   unsigned port;
   char *host, *authority, *target, *protocols, *headers, *name;
-};
+} opening;
 
-static void on_timer(uv_timer_t *timer);
-static void end_refused(dial *d);
-
-static void drop_dial(dial *d) {
-  if (--d->holds > 0) {
-    return;
-  }
-  SSL_CTX_free(d->context);
-  aw_buf_fini(&d->in);
-  aw_mem_free(d->mem, d->host);
-  aw_mem_free(d->mem, d->authority);
-  aw_mem_free(d->mem, d->target);
-  aw_mem_free(d->mem, d->protocols);
-  aw_mem_free(d->mem, d->headers);
-  aw_mem_free(d->mem, d->name);
-  aw_mem_free(d->mem, d->proxy_host);
-  aw_mem_free(d->mem, d->proxy_user);
-  aw_mem_free(d->mem, d->tunnel_to);
-  aw_mem_free(d->mem, d);
+static void free_opening(opening *o) {
+  SSL_CTX_free(o->context);
+  aw_buf_fini(&o->in);
+  aw_mem_free(o->mem, o->host);
+  aw_mem_free(o->mem, o->authority);
+  aw_mem_free(o->mem, o->target);
+  aw_mem_free(o->mem, o->protocols);
+  aw_mem_free(o->mem, o->headers);
+  aw_mem_free(o->mem, o->name);
+  aw_mem_free(o->mem, o->proxy_host);
+  aw_mem_free(o->mem, o->proxy_user);
+  aw_mem_free(o->mem, o->tunnel_to);
+  aw_mem_free(o->mem, o);
 }
 
 static void on_timer_closed(uv_handle_t *handle) {
-  drop_dial(handle->data);
+  free_opening(handle->data);
 }
 
-static void end_attempts(dial *d) {
-  for (unsigned i = 0; i < d->next; i++) {
-    aw_stream_free(d->attempts[i].stream);
-    d->attempts[i].stream = NULL;
-  }
-  d->live = 0;
-  uv_timer_stop(&d->timer);
+/* The socket has lost interest, or has all it needs. The memory lives until
+ * libuv has let go of the timer, so that whoever works on it may come back. */
+static void leave(opening *o) {
+  o->socket = NULL;
+  aw_dial_cancel(o->dial);
+  o->dial = NULL;
+  aw_node_remove(&o->flush.node);
+  aw_stream_free(o->stream);
+  o->stream = NULL;
+  uv_close((uv_handle_t *)&o->timer, on_timer_closed);
 }
 
-/* The socket has lost interest, or has all it needs. */
-static void give_up(dial *d) {
-  d->socket = NULL;
-  end_attempts(d);
-  if (d->resolving) {
-    (void)uv_cancel((uv_req_t *)&d->resolver);
-  }
-  uv_close((uv_handle_t *)&d->timer, on_timer_closed);
-  drop_dial(d);
+static void on_cancelled(void *opener) {
+  leave(opener);
 }
 
-/* Connecting: one address after the other, each as soon as the one before has
- * failed or has taken long. */
-
-static void note_failure(dial *d, int rc, const struct sockaddr *address) {
-  char text[AW_TCP_ADDRESS_TEXT];
-  aw_tcp_format(address, true, text);
-  (void)snprintf(d->why, sizeof d->why, "%s: %s%s", uv_strerror(rc), text,
-                 d->tunnel != TUNNEL_NONE ? ", the proxy" : "");
-  d->error = rc == UV_ECONNREFUSED ? AW_E_REFUSED
-             : rc == UV_ENOENT     ? AW_E_NOT_FOUND
-             : rc == UV_ETIMEDOUT  ? AW_E_TIMEOUT
-                                   : AW_E_IO;
+static void fail(opening *o, int error, const char *why) {
+  aw_socket *s = o->socket;
+  leave(o);
+  aw_socket_end(s, error, 1006, why);
 }
 
-static const aw_stream_sink attempt_sink;
+static void refuse(opening *o, int error, const char *why) {
+  (void)snprintf(o->why, sizeof o->why, "handshake refused: %s", why);
+  fail(o, error, o->why);
+}
 
-static void try_next(dial *d) {
-  while (d->next < d->count) {
-    attempt *a = &d->attempts[d->next];
-    struct sockaddr *address = (struct sockaddr *)&d->addresses[d->next];
-    d->next++;
-    a->dial = d;
-    int rc = aw_stream_dial(&a->stream, d->loop, address, &attempt_sink, a);
-    if (rc == 0) {
-      d->live++;
-      if (d->next < d->count) {
-        aw_loop_arm(d->loop, &d->timer, on_timer, STAGGER_MS);
-      }
-      return;
-    }
-    note_failure(d, rc, address);
+/* Asking */
+
+static void run_flush(aw_flush *flush) {
+  opening *o = AW_CONTAINER(flush, opening, flush);
+  aw_stream_flush(o->stream);
+}
+
+static void sent_or_fail(opening *o, int rc) {
+  if (rc != AW_OK) {
+    fail(o, rc, aw_error_text(rc));
+    return;
   }
-  if (d->live == 0) {
-    aw_socket_end(d->socket, d->error, 1006, d->why);
+  aw_loop_mark(o->loop, &o->flush);
+}
+
+static void ask_proxy(opening *o) {
+  size_t len = o->proxy_user != NULL ? strlen(o->proxy_user) : 0;
+  o->tunnel = TUNNEL_ASKED;
+  o->phase = "waiting for the proxy's answer";
+  sent_or_fail(o, aw_http_build_connect(&o->stream->out, o->tunnel_to,
+                                        (aw_http_span){o->proxy_user, len}));
+}
+
+static void ask_server(opening *o) {
+  unsigned char random[16];
+  o->phase = "waiting for the answer to the upgrade";
+  if (aw_loop_entropy(random, sizeof random) != AW_OK) {
+    fail(o, AW_E_IO, "no entropy");
+    return;
   }
+  aw_http_make_key(random, o->key);
+  sent_or_fail(o,
+               aw_http_build_request(&o->stream->out, o->authority, o->target,
+                                     o->key, o->protocols, o->headers));
+}
+
+static void secure(opening *o) {
+  aw_tls *tls = NULL;
+  o->phase = "in the TLS handshake";
+  if (aw_tls_new(&tls, o->mem, o->context, o->name) != AW_OK) {
+    fail(o, AW_E_NOMEM, "out of memory");
+    return;
+  }
+  aw_stream_secure(o->stream, tls);
 }
 
 /* With a proxy TLS comes later, inside of its tunnel. */
-static void use_stream(dial *d, aw_stream *stream, unsigned index) {
-  aw_tls *tls = NULL;
-  d->phase = "waiting for the answer to the upgrade";
-  d->attached = true;
-  if (d->context != NULL && d->tunnel == TUNNEL_NONE) {
-    d->phase = "in the TLS handshake";
-    if (aw_tls_new(&tls, d->mem, d->context, d->name) != AW_OK) {
-      aw_stream_free(stream);
-      aw_socket_end(d->socket, AW_E_NOMEM, 1006, "out of memory");
-      return;
-    }
-  }
-  aw_socket_attach(d->socket, stream, tls,
-                   (struct sockaddr *)&d->addresses[index]);
-}
-
-static void on_connected(void *user, int rc) {
-  attempt *a = user;
-  dial *d = a->dial;
-  unsigned index = (unsigned)(a - d->attempts);
-  aw_stream *stream = a->stream;
-  a->stream = NULL;
-  if (rc == 0) {
-    end_attempts(d);
-    use_stream(d, stream, index);
-    return;
-  }
-  note_failure(d, rc, (struct sockaddr *)&d->addresses[index]);
-  aw_stream_free(stream);
-  d->live--;
-  try_next(d);
-}
-
-static const aw_stream_sink attempt_sink = {.connected = on_connected};
-
-/* Resolving */
-
-static void take_addresses(dial *d, const struct addrinfo *info) {
-  for (; info != NULL && d->count < ADDRESSES_MAX; info = info->ai_next) {
-    if (info->ai_addrlen <= sizeof d->addresses[0]) {
-      memcpy(&d->addresses[d->count++], info->ai_addr, info->ai_addrlen);
-    }
-  }
-}
-
-/* Whom to connect to: the server, or the proxy, which finds the server. */
-static const char *next_host(const dial *d) {
-  return d->tunnel != TUNNEL_NONE ? d->proxy_host : d->host;
-}
-
-static unsigned next_port(const dial *d) {
-  return d->tunnel != TUNNEL_NONE ? d->proxy_port : d->port;
-}
-
-static void fail_resolving(dial *d, int rc) {
-  (void)snprintf(d->why, sizeof d->why, "cannot resolve %.120s: %s",
-                 next_host(d), uv_strerror(rc));
-  aw_socket_end(d->socket, rc == UV_EAI_NONAME ? AW_E_NOT_FOUND : AW_E_IO, 1006,
-                d->why);
-}
-
-static void on_resolved(uv_getaddrinfo_t *request, int rc,
-                        struct addrinfo *info) {
-  dial *d = request->data;
-  d->resolving = false;
-  if (d->socket != NULL) {
-    d->phase = "connecting";
-    take_addresses(d, info);
-    if (rc == 0 && d->count > 0) {
-      try_next(d);
-    } else {
-      fail_resolving(d, rc == 0 ? UV_EAI_NONAME : rc);
-    }
-  }
-  uv_freeaddrinfo(info);
-  drop_dial(d);
-}
-
-static bool take_literal(dial *d) {
-  void *first = &d->addresses[0];
-  if (d->is_unix) {
-    d->count = 1; /* it is there */
-    return true;
-  }
-  if (uv_ip4_addr(next_host(d), (int)next_port(d), first) != 0 &&
-      uv_ip6_addr(next_host(d), (int)next_port(d), first) != 0) {
-    return false;
-  }
-  d->count = 1;
-  return true;
-}
-
-static void start(dial *d) {
-  struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                           .ai_flags = AI_NUMERICSERV};
-  char port[8];
-  d->started = true;
-  d->phase = "connecting";
-  if (take_literal(d)) {
-    try_next(d);
-    return;
-  }
-  d->phase = "resolving the name";
-  (void)snprintf(port, sizeof port, "%u", next_port(d));
-  d->resolver.data = d;
-  int rc = uv_getaddrinfo(aw_loop_uv(d->loop), &d->resolver, on_resolved,
-                          next_host(d), port, &hints);
-  if (rc != 0) {
-    fail_resolving(d, rc);
-    return;
-  }
-  d->resolving = true;
-  d->holds++;
-}
-
-static void on_timer(uv_timer_t *timer) {
-  dial *d = timer->data;
-  if (d->refused) {
-    end_refused(d);
-  } else if (d->started) {
-    try_next(d);
+static void greet(opening *o) {
+  if (o->tunnel == TUNNEL_WANTED) {
+    ask_proxy(o);
+  } else if (o->context != NULL) {
+    secure(o);
   } else {
-    start(d);
+    ask_server(o);
   }
 }
 
-/* The greeter */
-
-static void ask_proxy(dial *d) {
-  size_t len = d->proxy_user != NULL ? strlen(d->proxy_user) : 0;
-  d->tunnel = TUNNEL_ASKED;
-  d->phase = "waiting for the proxy's answer";
-  int rc = aw_http_build_connect(&d->socket->stream->out, d->tunnel_to,
-                                 (aw_http_span){d->proxy_user, len});
-  if (rc != AW_OK) {
-    aw_socket_end(d->socket, rc, 1006, aw_error_text(rc));
-    return;
-  }
-  aw_socket_mark(d->socket);
-}
-
-static void on_ready(void *user) {
-  dial *d = user;
-  unsigned char random[16];
-  if (d->tunnel == TUNNEL_WANTED) {
-    ask_proxy(d);
-    return;
-  }
-  d->phase = "waiting for the answer to the upgrade";
-  if (aw_loop_entropy(random, sizeof random) != AW_OK) {
-    aw_socket_end(d->socket, AW_E_IO, 1006, "no entropy");
-    return;
-  }
-  aw_http_make_key(random, d->key);
-  int rc = aw_http_build_request(&d->socket->stream->out, d->authority,
-                                 d->target, d->key, d->protocols, d->headers);
-  if (rc != AW_OK) {
-    aw_socket_end(d->socket, rc, 1006, aw_error_text(rc));
-    return;
-  }
-  aw_socket_mark(d->socket);
-}
+/* Why it was refused */
 
 /* A text under way, which is cut where it does not fit. */
 typedef struct words {
@@ -343,17 +186,17 @@ static void say_more(words *w, const aw_http_head *head, const char *body,
 }
 
 /* Nobody's secrets, and nothing that could write to a terminal. */
-static void explain_refusal(dial *d) {
-  words w = {d->why, 0, sizeof d->why - 1};
+static void explain_refusal(opening *o) {
+  words w = {o->why, 0, sizeof o->why - 1};
   aw_http_head head;
   char status[24];
   size_t used;
-  (void)aw_http_parse(&head, aw_buf_bytes(&d->in), aw_buf_len(&d->in), 0, false,
+  (void)aw_http_parse(&head, aw_buf_bytes(&o->in), aw_buf_len(&o->in), 0, false,
                       &used);
   (void)snprintf(status, sizeof status, "HTTP %d", head.status);
-  if (d->tunnel == TUNNEL_ASKED) {
+  if (o->tunnel == TUNNEL_ASKED) {
     say(&w, "refused by the proxy ");
-    say(&w, d->proxy_host);
+    say(&w, o->proxy_host);
     say(&w, ": ");
   } else {
     say(&w, "handshake refused: ");
@@ -364,59 +207,45 @@ static void explain_refusal(dial *d) {
     say(&w, " ");
     w.len += aw_http_excerpt(head.reason.bytes, len, w.text + w.len, len);
   }
-  say_more(&w, &head, aw_buf_bytes(&d->in) + used, aw_buf_len(&d->in) - used);
-  d->why[w.len] = '\0';
+  say_more(&w, &head, aw_buf_bytes(&o->in) + used, aw_buf_len(&o->in) - used);
+  o->why[w.len] = '\0';
 }
 
-static void end_refused(dial *d) {
-  explain_refusal(d);
-  aw_socket_end(d->socket, AW_E_REFUSED, 1006, d->why);
+static void end_refused(opening *o) {
+  explain_refusal(o);
+  fail(o, AW_E_REFUSED, o->why);
+}
+
+static void on_timer(uv_timer_t *timer) {
+  opening *o = timer->data;
+  if (o->refused) {
+    end_refused(o);
+    return;
+  }
+  (void)snprintf(
+      o->why, sizeof o->why,
+      "handshake not finished within %u ms: %s (%.120s:%u)", o->handshake_ms,
+      o->dial != NULL ? aw_dial_phase(o->dial) : o->phase, o->host, o->port);
+  fail(o, AW_E_TIMEOUT, o->why);
 }
 
 /* The body says more than the status, if it comes soon. */
-static void await_body(dial *d, const aw_http_head *head, size_t used) {
+static void await_body(opening *o, const aw_http_head *head, size_t used) {
   char body[BODY_MAX];
   size_t got;
-  if (aw_http_read_body(head, aw_buf_bytes(&d->in) + used,
-                        aw_buf_len(&d->in) - used, body, sizeof body, &got)) {
-    end_refused(d);
-  } else if (!d->refused) {
-    d->refused = true;
-    aw_loop_arm(d->loop, &d->timer, on_timer, BODY_WAIT_MS);
+  if (aw_http_read_body(head, aw_buf_bytes(&o->in) + used,
+                        aw_buf_len(&o->in) - used, body, sizeof body, &got)) {
+    end_refused(o);
+  } else if (!o->refused) {
+    o->refused = true;
+    aw_loop_arm(o->loop, &o->timer, on_timer, BODY_WAIT_MS);
   }
-}
-
-static void refuse(dial *d, int error, const char *why) {
-  (void)snprintf(d->why, sizeof d->why, "handshake refused: %s", why);
-  aw_socket_end(d->socket, error, 1006, d->why);
-}
-
-/* A client that gets no subprotocol closes with 1002 (docs/wire.md section 1);
- * to do so it has to be a WebSocket first. */
-static void open_socket(dial *d, aw_http_span protocol, size_t used) {
-  aw_socket *s = d->socket;
-  bool lacking = protocol.bytes == NULL && d->protocols != NULL;
-  aw_buf_fini(&s->early);
-  s->early = d->in;
-  aw_buf_init(&d->in, d->mem);
-  if (lacking) {
-    s->greeter = NULL;
-    give_up(d);
-    aw_socket_reject(s, AW_E_WS_PROTOCOL,
-                     "no subprotocol was agreed: the server speaks none of "
-                     "ours");
-    return;
-  }
-  aw_socket_agree(s, protocol);
-  aw_buf_consume(&s->early, used);
-  give_up(d);
-  aw_socket_open(s);
 }
 
 /* Whatever speaks first on a port of another kind. */
-static const char *name_mistake(const dial *d, const char *why) {
-  const char *bytes = aw_buf_bytes(&d->in);
-  size_t len = aw_buf_len(&d->in);
+static const char *name_mistake(const opening *o, const char *why) {
+  const char *bytes = aw_buf_bytes(&o->in);
+  size_t len = aw_buf_len(&o->in);
   if (len >= 2 && (bytes[0] == 0x15 || bytes[0] == 0x16) && bytes[1] == 3) {
     return "the answer is TLS: wss:// may be meant";
   }
@@ -424,85 +253,110 @@ static const char *name_mistake(const dial *d, const char *why) {
                                                     : "the answer is not HTTP";
 }
 
-/* The tunnel is there: what follows is said to the server. True: go on. */
-static bool enter_tunnel(dial *d, size_t used) {
-  aw_socket *s = d->socket;
-  aw_tls *tls = NULL;
-  aw_buf_consume(&d->in, used);
-  if (aw_buf_len(&d->in) > 0 || aw_stream_pending(s->stream) > 0) {
+/* The answer */
+
+/* A client that gets no subprotocol closes with 1002 (docs/wire.md section 1);
+ * to do so it has to be a WebSocket first. */
+static void open_socket(opening *o, aw_http_span protocol, size_t used) {
+  aw_socket *s = o->socket;
+  aw_stream *stream = o->stream;
+  aw_buf early = o->in;
+  bool lacking = protocol.bytes == NULL && o->protocols != NULL;
+  aw_socket_agree(s, protocol);
+  aw_buf_consume(&early, used);
+  aw_buf_init(&o->in, o->mem);
+  o->stream = NULL;
+  leave(o);
+  aw_socket_attach(s, stream, o->peer);
+  if (lacking) {
+    aw_buf_fini(&early);
+    aw_socket_reject(s, AW_E_WS_PROTOCOL,
+                     "no subprotocol was agreed: the server speaks none of "
+                     "ours");
+    return;
+  }
+  aw_socket_open(s, &early);
+}
+
+/* The tunnel is there: what follows is said to the server. */
+static void enter_tunnel(opening *o, size_t used) {
+  aw_buf_consume(&o->in, used);
+  if (aw_buf_len(&o->in) > 0 || aw_stream_pending(o->stream) > 0) {
     /* Nobody has asked the server for anything, and it speaks second. */
-    refuse(d, AW_E_REFUSED, "the proxy answered more than it was asked");
-    return false;
+    refuse(o, AW_E_REFUSED, "the proxy answered more than it was asked");
+    return;
   }
-  d->tunnel = TUNNEL_OPEN;
-  if (d->context == NULL) {
-    on_ready(d);
-    return false;
+  o->tunnel = TUNNEL_OPEN;
+  greet(o);
+}
+
+static void take_final(opening *o, aw_http_head *head, size_t used) {
+  aw_http_span protocol;
+  if (o->tunnel == TUNNEL_ASKED) {
+    if (head->status / 100 == 2) {
+      enter_tunnel(o, used);
+    } else {
+      await_body(o, head, used);
+    }
+  } else if (aw_http_check_response(head, o->key, o->protocols, &protocol) ==
+             0) {
+    open_socket(o, protocol, used);
+  } else if (head->status == 101) {
+    refuse(o, AW_E_REFUSED, head->why);
+  } else {
+    await_body(o, head, used);
   }
-  d->phase = "in the TLS handshake";
-  if (aw_tls_new(&tls, d->mem, d->context, d->name) != AW_OK) {
-    refuse(d, AW_E_NOMEM, "out of memory");
-    return false;
-  }
-  aw_stream_secure(s->stream, tls);
-  return false;
 }
 
 /* False: more input is needed, or all is decided. */
-static bool take_answer(dial *d) {
+static bool take_answer(opening *o) {
   aw_http_head head;
-  aw_http_span protocol;
   size_t used;
-  int rc = aw_http_parse(&head, aw_buf_bytes(&d->in), aw_buf_len(&d->in), 0,
+  int rc = aw_http_parse(&head, aw_buf_bytes(&o->in), aw_buf_len(&o->in), 0,
                          false, &used);
   if (rc == AW_E_AGAIN) {
     return false;
   }
   if (rc != AW_OK) {
-    refuse(d, AW_E_REFUSED, name_mistake(d, head.why));
+    refuse(o, AW_E_REFUSED, name_mistake(o, head.why));
     return false;
   }
-  if (head.status < 200 && head.status != 101) {
-    if (++d->interim > INTERIM_MAX) {
-      refuse(d, AW_E_REFUSED, "too many interim answers");
-      return false;
-    }
-    aw_buf_consume(&d->in, used);
-    return true;
-  }
-  if (d->tunnel == TUNNEL_ASKED) {
-    if (head.status / 100 == 2) {
-      return enter_tunnel(d, used);
-    }
-    await_body(d, &head, used);
+  if (head.status >= 200 || head.status == 101) {
+    take_final(o, &head, used);
     return false;
   }
-  if (aw_http_check_response(&head, d->key, d->protocols, &protocol) == 0) {
-    open_socket(d, protocol, used);
-  } else if (head.status == 101) {
-    refuse(d, AW_E_REFUSED, head.why);
-  } else {
-    await_body(d, &head, used);
+  if (++o->interim > INTERIM_MAX) {
+    refuse(o, AW_E_REFUSED, "too many interim answers");
+    return false;
   }
-  return false;
+  aw_buf_consume(&o->in, used);
+  return true;
+}
+
+/* The stream */
+
+static void on_secured(void *user) {
+  ask_server(user);
 }
 
 static void on_input(void *user, char *bytes, size_t len) {
-  dial *d = user;
-  if (aw_buf_append(&d->in, bytes, len) != AW_OK) {
-    refuse(d, AW_E_NOMEM, "out of memory");
+  opening *o = user;
+  if (aw_buf_append(&o->in, bytes, len) != AW_OK) {
+    refuse(o, AW_E_NOMEM, "out of memory");
     return;
   }
-  while (take_answer(d)) {
+  while (take_answer(o)) {
   }
 }
 
-static void on_deadline(void *user) {
-  dial *d = user;
-  (void)snprintf(d->why, sizeof d->why,
-                 "handshake not finished within %u ms: %s (%.120s:%u)",
-                 d->socket->settings.handshake_ms, d->phase, d->host, d->port);
-  aw_socket_end(d->socket, AW_E_TIMEOUT, 1006, d->why);
+static void on_arrived(void *user, size_t len) {
+  opening *o = user;
+  aw_transport_received(&o->socket->base, len);
+}
+
+static void on_sent(void *user, size_t len) {
+  (void)user; /* no one waits for room yet */
+  (void)len;
 }
 
 static bool is_tls_error(int error) {
@@ -510,48 +364,58 @@ static bool is_tls_error(int error) {
 }
 
 /* What the stream says of its end does not say whose end it was. */
-static int explain_loss(dial *d, int error, const char *why,
-                        char text[WHY_MAX]) {
-  if (d->refused && error != AW_E_REFUSED) {
-    explain_refusal(d);
-    memcpy(text, d->why, WHY_MAX);
-    return AW_E_REFUSED; /* that the body ended so is no other reason */
+static void on_ended(void *user, int error, const char *why) {
+  opening *o = user;
+  char text[WHY_MAX];
+  if (o->refused) {
+    end_refused(o); /* that the body ended so is no other reason */
+    return;
   }
   if (is_tls_error(error)) {
-    bool renamed = strcmp(d->name, d->host) != 0;
-    (void)snprintf(text, WHY_MAX, "TLS with %.80s:%u%s%.60s: %.80s", d->host,
-                   d->port, renamed ? " as " : "", renamed ? d->name : "", why);
-  } else if (d->attached && (error == AW_E_CLOSED || error == AW_E_IO)) {
-    (void)snprintf(text, WHY_MAX, "%.80s while %s (%.80s:%u)", why, d->phase,
-                   d->host, d->port);
+    bool renamed = strcmp(o->name, o->host) != 0;
+    (void)snprintf(text, WHY_MAX, "TLS with %.80s:%u%s%.60s: %.80s", o->host,
+                   o->port, renamed ? " as " : "", renamed ? o->name : "", why);
+  } else if (error == AW_E_CLOSED || error == AW_E_IO) {
+    (void)snprintf(text, WHY_MAX, "%.80s while %s (%.80s:%u)", why, o->phase,
+                   o->host, o->port);
   } else {
     (void)snprintf(text, WHY_MAX, "%s", why);
   }
-  return error;
+  fail(o, error, text);
 }
 
-static void on_lost(void *user, int error, const char *why) {
-  dial *d = user;
-  aw_socket *s = d->socket;
-  char text[WHY_MAX];
-  error = explain_loss(d, error, why, text);
-  give_up(d);
-  int code = error == AW_OK ? s->end_code : 1006;
-  aw_transport_give_closed(&s->base, error, code, text);
+static const aw_stream_sink stream_sink = {.secured = on_secured,
+                                           .input = on_input,
+                                           .arrived = on_arrived,
+                                           .sent = on_sent,
+                                           .ended = on_ended};
+
+/* The dial */
+
+static void on_connected(void *user, aw_stream *stream,
+                         const struct sockaddr *address) {
+  opening *o = user;
+  o->dial = NULL;
+  o->stream = stream;
+  aw_tcp_format(address, true, o->peer);
+  aw_tcp_tune(stream->fd);
+  aw_stream_hand_over(stream, &stream_sink, o);
+  greet(o);
 }
 
-static void on_dropped(void *user) {
-  give_up(user);
+static void on_failed(void *user, int error, const char *why) {
+  opening *o = user;
+  o->dial = NULL;
+  fail(o, error, why);
 }
 
-static const aw_greeter client_greeter = {on_ready, on_input, on_deadline,
-                                          on_lost, on_dropped};
+static const aw_dial_sink dial_sink = {on_connected, on_failed};
 
 /* Starting */
 
 static bool copy_optional(const aw_mem *mem, char **out, const char *text) {
   return text == NULL || text[0] == '\0' ||
-         aw_socket_copy(mem, out, text, strlen(text));
+         aw_mem_text(mem, out, text, strlen(text));
 }
 
 /* host:port, as CONNECT wants it. */
@@ -565,7 +429,7 @@ static char *make_target(const aw_mem *mem, const aw_http_url *url) {
   return text;
 }
 
-static int copy_proxy(dial *d, const aw_http_url *url, const char *proxy,
+static int copy_proxy(opening *o, const aw_http_url *url, const char *proxy,
                       const char **why) {
   aw_http_url way;
   aw_buf scratch;
@@ -578,19 +442,18 @@ static int copy_proxy(dial *d, const aw_http_url *url, const char *proxy,
     return AW_E_INVALID;
   }
   *why = "out of memory";
-  d->tunnel = TUNNEL_WANTED;
-  d->proxy_port = way.port;
-  d->tunnel_to = make_target(d->mem, url);
-  bool ok =
-      d->tunnel_to != NULL &&
-      aw_socket_copy(d->mem, &d->proxy_host, way.host.bytes, way.host.len) &&
-      (way.user.bytes == NULL ||
-       aw_socket_copy(d->mem, &d->proxy_user, way.user.bytes, way.user.len));
+  o->tunnel = TUNNEL_WANTED;
+  o->proxy_port = way.port;
+  o->tunnel_to = make_target(o->mem, url);
+  bool ok = o->tunnel_to != NULL &&
+            aw_mem_text(o->mem, &o->proxy_host, way.host.bytes, way.host.len) &&
+            (way.user.bytes == NULL ||
+             aw_mem_text(o->mem, &o->proxy_user, way.user.bytes, way.user.len));
   if (!ok) {
     return AW_E_NOMEM;
   }
-  aw_buf_init(&scratch, d->mem);
-  rc = aw_http_build_connect(&scratch, d->tunnel_to, way.user);
+  aw_buf_init(&scratch, o->mem);
+  rc = aw_http_build_connect(&scratch, o->tunnel_to, way.user);
   aw_buf_fini(&scratch);
   if (rc == AW_E_INVALID) {
     *why = "proxy has a user or password that cannot be sent";
@@ -602,7 +465,7 @@ static char *make_authority(const aw_mem *mem, const aw_http_url *url,
                             const char *host) {
   if (host != NULL) {
     char *copy = NULL;
-    (void)aw_socket_copy(mem, &copy, host, strlen(host));
+    (void)aw_mem_text(mem, &copy, host, strlen(host));
     return copy;
   }
   size_t size = url->host.len + 16;
@@ -618,45 +481,46 @@ static char *make_authority(const aw_mem *mem, const aw_http_url *url,
   return text;
 }
 
-static int copy_options(dial *d, const aw_http_url *url,
-                        const aw_websocket_options *o) {
-  const char *protocols = o->protocols != NULL ? o->protocols
-                                               : AW_PROTOCOL_EXTENDED
+static int copy_options(opening *o, const aw_http_url *url,
+                        const aw_websocket_options *given) {
+  const char *protocols = given->protocols != NULL ? given->protocols
+                                                   : AW_PROTOCOL_EXTENDED
                               ", " AW_PROTOCOL_BASE;
-  const char *name = o->tls != NULL ? o->tls->name : NULL;
-  d->port = url->port;
-  d->authority = make_authority(d->mem, url, o->host);
+  const char *name = given->tls != NULL ? given->tls->name : NULL;
+  o->port = url->port;
+  o->handshake_ms = given->handshake_ms != 0 ? given->handshake_ms
+                                             : AW_WEBSOCKET_HANDSHAKE_MS;
+  o->authority = make_authority(o->mem, url, given->host);
   bool ok =
-      d->authority != NULL &&
-      aw_socket_copy(d->mem, &d->host, url->host.bytes, url->host.len) &&
-      aw_socket_copy(d->mem, &d->target, url->target.bytes, url->target.len) &&
-      copy_optional(d->mem, &d->protocols, protocols) &&
-      copy_optional(d->mem, &d->headers, o->headers) &&
-      copy_optional(d->mem, &d->name, name != NULL ? name : d->host);
+      o->authority != NULL &&
+      aw_mem_text(o->mem, &o->host, url->host.bytes, url->host.len) &&
+      aw_mem_text(o->mem, &o->target, url->target.bytes, url->target.len) &&
+      copy_optional(o->mem, &o->protocols, protocols) &&
+      copy_optional(o->mem, &o->headers, given->headers) &&
+      copy_optional(o->mem, &o->name, name != NULL ? name : o->host);
   return ok ? AW_OK : AW_E_NOMEM;
 }
 
-static dial *new_dial(aw_loop *loop) {
+static opening *new_opening(aw_loop *loop) {
   const aw_mem *mem = aw_loop_mem(loop);
-  dial *d = aw_mem_zero(mem, 1, sizeof *d);
-  if (d == NULL) {
+  opening *o = aw_mem_zero(mem, 1, sizeof *o);
+  if (o == NULL) {
     return NULL;
   }
-  d->mem = mem;
-  d->loop = loop;
-  d->holds = 1;
-  d->phase = "starting";
-  aw_buf_init(&d->in, mem);
-  return d;
+  o->mem = mem;
+  o->loop = loop;
+  o->flush.run = run_flush;
+  aw_buf_init(&o->in, mem);
+  return o;
 }
 
 /* Fails now rather than after connecting when headers cannot be sent. */
-static int try_request(dial *d, const char **why) {
+static int try_request(opening *o, const char **why) {
   aw_buf scratch;
-  aw_buf_init(&scratch, d->mem);
-  memset(d->key, 'A', sizeof d->key);
-  int rc = aw_http_build_request(&scratch, d->authority, d->target, d->key,
-                                 d->protocols, d->headers);
+  aw_buf_init(&scratch, o->mem);
+  memset(o->key, 'A', sizeof o->key);
+  int rc = aw_http_build_request(&scratch, o->authority, o->target, o->key,
+                                 o->protocols, o->headers);
   aw_buf_fini(&scratch);
   if (rc == AW_E_INVALID) {
     *why = "headers or protocols are not valid HTTP";
@@ -664,23 +528,59 @@ static int try_request(dial *d, const char **why) {
   return rc;
 }
 
-/* The first step waits for the loop, because upcalls have to. */
-static int start_later(dial *d, const aw_websocket_options *o) {
+static int start_dial(opening *o, const aw_http_url *url, const char **why) {
+  struct sockaddr_storage file;
+  aw_dial_options dial = {.host = o->host, .port = o->port, .role = ""};
+  if (url->file.bytes != NULL) {
+    if (aw_tcp_unix(url->file.bytes, url->file.len, &file) != 0) {
+      *why = "the path of a Unix socket is too long";
+      return AW_E_INVALID;
+    }
+    dial.file = &file;
+  } else if (o->tunnel != TUNNEL_NONE) {
+    dial = (aw_dial_options){
+        .host = o->proxy_host, .port = o->proxy_port, .role = ", the proxy"};
+  }
+  return aw_dial_new(&o->dial, o->loop, &dial, &dial_sink, o);
+}
+
+static int start(opening *o, const aw_http_url *url,
+                 const aw_websocket_options *given, const char **why) {
   aw_socket_settings settings = {
-      .message_max = o->message_max,
-      .handshake_ms = o->handshake_ms,
-      .ping_interval_ms = o->ping_interval_ms,
-      .ping_deadline_ms = o->ping_deadline_ms,
+      .message_max = given->message_max,
+      .ping_interval_ms = given->ping_interval_ms,
+      .ping_deadline_ms = given->ping_deadline_ms,
   };
-  int rc = aw_socket_new(&d->socket, d->loop, &settings, &client_greeter, d);
+  int rc = aw_socket_new(&o->socket, o->loop, &settings);
   if (rc != AW_OK) {
     return rc;
   }
-  uv_timer_init(aw_loop_uv(d->loop), &d->timer);
-  d->timer.data = d;
-  d->holds++;
-  aw_loop_arm(d->loop, &d->timer, on_timer, 0);
+  rc = start_dial(o, url, why);
+  if (rc != AW_OK) {
+    aw_transport_free(&o->socket->base);
+    return rc;
+  }
+  aw_socket_opened_by(o->socket, on_cancelled, o);
+  uv_timer_init(aw_loop_uv(o->loop), &o->timer);
+  o->timer.data = o;
+  aw_loop_arm(o->loop, &o->timer, on_timer, o->handshake_ms);
   return AW_OK;
+}
+
+/* All but the socket and the dial. */
+static int prepare(opening *o, const aw_http_url *url,
+                   const aw_websocket_options *given, const char **why) {
+  int rc = copy_options(o, url, given);
+  if (rc == AW_OK && given->proxy != NULL && given->proxy[0] != '\0') {
+    rc = copy_proxy(o, url, given->proxy, why);
+  }
+  if (rc == AW_OK) {
+    rc = try_request(o, why);
+  }
+  if (rc == AW_OK && url->secure) {
+    rc = aw_tls_shared_context(&o->context, o->loop, given->tls, why);
+  }
+  return rc;
 }
 
 int aw_websocket_connect(aw_loop *loop, const aw_websocket_options *options,
@@ -695,34 +595,18 @@ int aw_websocket_connect(aw_loop *loop, const aw_websocket_options *options,
     return AW_E_INVALID;
   }
   *why = "out of memory";
-  dial *d = new_dial(loop);
-  if (d == NULL) {
+  opening *o = new_opening(loop);
+  if (o == NULL) {
     return AW_E_NOMEM;
   }
-  rc = copy_options(d, &url, options);
-  if (rc == AW_OK && url.file.bytes != NULL) {
-    d->is_unix = true;
-    if (aw_tcp_unix(url.file.bytes, url.file.len, &d->addresses[0]) != 0) {
-      *why = "the path of a Unix socket is too long";
-      rc = AW_E_INVALID;
-    }
-  }
-  if (rc == AW_OK && options->proxy != NULL && options->proxy[0] != '\0') {
-    rc = copy_proxy(d, &url, options->proxy, why);
-  }
+  rc = prepare(o, &url, options, why);
   if (rc == AW_OK) {
-    rc = try_request(d, why);
-  }
-  if (rc == AW_OK && url.secure) {
-    rc = aw_tls_shared_context(&d->context, loop, options->tls, why);
-  }
-  if (rc == AW_OK) {
-    rc = start_later(d, options);
+    rc = start(o, &url, options, why);
   }
   if (rc != AW_OK) {
-    drop_dial(d);
+    free_opening(o);
     return rc;
   }
-  *out = &d->socket->base;
+  *out = &o->socket->base;
   return AW_OK;
 }

@@ -183,7 +183,7 @@ static int find_address(aw_listener *l, const aw_http_url *url,
     return look_up(l, host, url->port, &l->bound);
   }
   char *copy;
-  if (!aw_socket_copy(l->mem, &copy, url->host.bytes, url->host.len)) {
+  if (!aw_mem_text(l->mem, &copy, url->host.bytes, url->host.len)) {
     return UV_ENOMEM;
   }
   int rc = look_up(l, copy, url->port, &l->bound);
@@ -256,20 +256,21 @@ static int fill(aw_listener *l, const aw_listener_options *o,
   l->host.settings = (aw_socket_settings){
       .is_server = true,
       .message_max = o->message_max,
-      .handshake_ms = o->handshake_ms,
       .ping_interval_ms = o->ping_interval_ms,
       .ping_deadline_ms = o->ping_deadline_ms,
   };
+  l->host.handshake_ms =
+      o->handshake_ms != 0 ? o->handshake_ms : AW_WEBSOCKET_HANDSHAKE_MS;
   l->host.head_max = o->head_max;
   l->connections_max = o->connections_max != 0 ? o->connections_max
                                                : AW_LISTENER_CONNECTIONS_MAX;
   l->host.per_address_max = o->per_address_max;
   l->reserve = aw_tcp_reserve();
   l->roster = aw_roster_new(l->mem);
-  bool ok = l->roster != NULL &&
-            aw_socket_copy(l->mem, &l->host.protocols, protocols,
-                           strlen(protocols)) &&
-            (o->any_path || copy_path(l, url->path));
+  bool ok =
+      l->roster != NULL &&
+      aw_mem_text(l->mem, &l->host.protocols, protocols, strlen(protocols)) &&
+      (o->any_path || copy_path(l, url->path));
   return ok ? AW_OK : AW_E_NOMEM;
 }
 

@@ -84,6 +84,18 @@ void aw_seat_move(aw_seat *seat, const struct sockaddr *peer) {
   aw_queue_push(&roster->buckets[bucket_of(seat->address)], &seat->node);
 }
 
+void aw_seat_pass(aw_seat *seat, aw_seat *to) {
+  aw_roster *roster = seat->roster;
+  if (roster == NULL) {
+    return;
+  }
+  aw_node_remove(&seat->node);
+  seat->roster = NULL;
+  to->roster = roster;
+  to->address = seat->address;
+  aw_queue_push(&roster->buckets[bucket_of(to->address)], &to->node);
+}
+
 void aw_seat_leave(aw_seat *seat) {
   aw_roster *roster = seat->roster;
   if (roster == NULL) {

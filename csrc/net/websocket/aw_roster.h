@@ -1,5 +1,7 @@
-/* Who is connected to a listener: how many in all, how many from one address.
- * Outlives the listener as long as a connection does. */
+/* A roster says who is connected to a listener: how many in all, how many from
+ * one address. A seat is one connection's place in it, which the connection
+ * takes along from the arrival to the WebSocket. The roster outlives the
+ * listener as long as a seat is taken. */
 #ifndef AW_ROSTER_H
 #define AW_ROSTER_H
 
@@ -31,6 +33,7 @@ unsigned aw_roster_count_from(const aw_roster *roster,
 void aw_seat_take(aw_seat *seat, aw_roster *roster,
                   const struct sockaddr *peer);
 void aw_seat_move(aw_seat *seat, const struct sockaddr *peer);
-void aw_seat_leave(aw_seat *seat); /* idempotent */
+void aw_seat_pass(aw_seat *seat, aw_seat *to); /* to one that is not taken */
+void aw_seat_leave(aw_seat *seat);             /* idempotent */
 
 #endif

@@ -13,15 +13,6 @@ static void copy_text(char *out, size_t size, const char *text, size_t len) {
   out[len] = '\0';
 }
 
-bool aw_socket_copy(const aw_mem *mem, char **out, const char *bytes,
-                    size_t len) {
-  *out = aw_mem_alloc(mem, len + 1);
-  if (*out != NULL) {
-    copy_text(*out, len + 1, bytes, len);
-  }
-  return *out != NULL;
-}
-
 static void arm(aw_socket *s, uint64_t delay_ms) {
   aw_loop_arm(s->base.loop, &s->timer, on_timer, delay_ms);
 }
@@ -29,6 +20,14 @@ static void arm(aw_socket *s, uint64_t delay_ms) {
 static void on_handle_closed(uv_handle_t *handle) {
   aw_socket *s = handle->data;
   aw_transport_drop(&s->base);
+}
+
+static void cancel_opening(aw_socket *s) {
+  void (*cancel)(void *opener) = s->cancel;
+  s->cancel = NULL;
+  if (cancel != NULL) {
+    cancel(s->opener);
+  }
 }
 
 /* Gives back everything but the memory. */
@@ -50,15 +49,10 @@ void aw_socket_end(aw_socket *s, int error, int code, const char *why) {
     return;
   }
   copy_text(reason, sizeof reason, why, strlen(why));
+  s->cancel = NULL;
   let_go(s);
   aw_transport_hold(&s->base);
-  if (s->greeter != NULL) {
-    const aw_greeter *greeter = s->greeter;
-    s->greeter = NULL;
-    greeter->lost(s->greeter_user, error, reason);
-  } else {
-    aw_transport_give_closed(&s->base, error, code, reason);
-  }
+  aw_transport_give_closed(&s->base, error, code, reason);
   aw_transport_drop(&s->base);
 }
 
@@ -74,6 +68,10 @@ static void decide(aw_socket *s, int error, int code, const char *why,
 }
 
 /* Output */
+
+static void mark(aw_socket *s) {
+  aw_loop_mark(s->base.loop, &s->flush);
+}
 
 static const uint8_t *next_mask(aw_socket *s, uint8_t mask[4]) {
   if (s->settings.is_server) {
@@ -91,7 +89,7 @@ static int put_frame(aw_socket *s, enum aw_ws_opcode opcode, const char *bytes,
   size_t before = aw_buf_len(out);
   int rc = aw_ws_build(out, opcode, bytes, len, next_mask(s, mask));
   s->base.pending += aw_buf_len(out) - before;
-  aw_socket_mark(s);
+  mark(s);
   return rc;
 }
 
@@ -100,7 +98,7 @@ static void put_close(aw_socket *s, int code, const char *why, size_t len) {
   (void)aw_ws_build_close(&s->stream->out, (uint16_t)code, why, len,
                           next_mask(s, mask));
   s->base.pending = aw_stream_pending(s->stream);
-  aw_socket_mark(s);
+  mark(s);
 }
 
 static void put_pong(aw_socket *s, const char *bytes, size_t len) {
@@ -112,7 +110,7 @@ static void put_pong(aw_socket *s, const char *bytes, size_t len) {
   memcpy(s->pong, bytes, len);
   s->pong_len = len;
   s->pong_waits = true;
-  aw_socket_mark(s);
+  mark(s);
 }
 
 static void put_waiting_pong(aw_socket *s) {
@@ -124,10 +122,6 @@ static void put_waiting_pong(aw_socket *s) {
     s->pong_waits = false;
     put_pong(s, s->pong, s->pong_len);
   }
-}
-
-void aw_socket_mark(aw_socket *s) {
-  aw_loop_mark(s->base.loop, &s->flush);
 }
 
 static void run_flush(aw_flush *flush) {
@@ -157,10 +151,12 @@ static void start_drain(aw_socket *s) {
   }
   aw_stream_read(s->stream, true);
   arm(s, AW_TRANSPORT_LINGER_MS);
-  aw_socket_mark(s);
+  mark(s);
 }
 
-void aw_socket_drain(aw_socket *s, int error, int code, const char *why) {
+/* What is in the output goes out, then the stream is ended without losing it;
+ * `closed` follows with this error. */
+static void drain(aw_socket *s, int error, int code, const char *why) {
   decide(s, error, code, why, strlen(why));
   s->base.pending = aw_stream_pending(s->stream);
   start_drain(s);
@@ -171,7 +167,7 @@ void aw_socket_violate(aw_socket *s, int error, const char *why) {
   if (s->base.state == AW_TRANSPORT_OPEN) {
     put_close(s, code, why, strlen(why));
   }
-  aw_socket_drain(s, error, code, why);
+  drain(s, error, code, why);
 }
 
 void aw_socket_reject(aw_socket *s, int error, const char *why) {
@@ -248,27 +244,16 @@ static void count_part(aw_socket *s) {
   aw_transport_keeps(&s->base, part + aw_buf_len(&s->early));
 }
 
-static void on_secured(void *user) {
-  aw_socket *s = user;
-  if (s->greeter != NULL) {
-    s->greeter->ready(s->greeter_user);
-  }
-}
-
 static void on_input(void *user, char *bytes, size_t len) {
   aw_socket *s = user;
   if (s->draining) {
     return;
   }
   aw_transport_hold(&s->base);
-  if (s->greeter != NULL) {
-    s->greeter->input(s->greeter_user, bytes, len);
-  } else {
-    take_frames(s, bytes, len);
-    count_part(s);
-    if (aw_transport_is_flooded(&s->base) && s->stream != NULL) {
-      aw_stream_sip(s->stream);
-    }
+  take_frames(s, bytes, len);
+  count_part(s);
+  if (aw_transport_is_flooded(&s->base) && s->stream != NULL) {
+    aw_stream_sip(s->stream);
   }
   aw_transport_drop(&s->base);
 }
@@ -292,7 +277,7 @@ static void on_ended(void *user, int error, const char *why) {
   aw_socket *s = user;
   if (s->draining) {
     end_as_decided(s);
-  } else if (s->greeter == NULL && error == AW_E_CLOSED) {
+  } else if (error == AW_E_CLOSED) {
     aw_socket_end(s, AW_E_IO, 1006, "closed by the peer without a close frame");
   } else {
     aw_socket_end(s, error, 1006, why);
@@ -300,7 +285,6 @@ static void on_ended(void *user, int error, const char *why) {
 }
 
 static const aw_stream_sink stream_sink = {
-    .secured = on_secured,
     .input = on_input,
     .arrived = on_arrived,
     .sent = on_sent,
@@ -410,10 +394,8 @@ static void run_open(aw_socket *s) {
 
 static void run_timer(aw_socket *s) {
   char why[80];
-  if (s->draining) {
+  if (s->draining || s->stream == NULL) {
     end_as_decided(s);
-  } else if (s->greeter != NULL) {
-    s->greeter->timer(s->greeter_user);
   } else if (s->base.state == AW_TRANSPORT_OPEN) {
     run_open(s);
   } else {
@@ -434,15 +416,12 @@ static void on_soon(uv_idle_t *soon) {
   aw_socket *s = soon->data;
   uv_idle_stop(soon);
   aw_transport_hold(&s->base);
-  if (s->greeter != NULL && !s->draining) {
-    s->greeter->timer(s->greeter_user);
-  } else {
-    run_open(s);
-  }
+  run_open(s);
   aw_transport_drop(&s->base);
 }
 
-void aw_socket_soon(aw_socket *s) {
+/* Goes on in the next turn of the loop. */
+static void soon(aw_socket *s) {
   uv_idle_start(&s->soon, on_soon);
 }
 
@@ -471,7 +450,7 @@ static void socket_pause(aw_transport *t, bool paused) {
     /* The silence was ours. */
     t->last_in_ms = aw_loop_clock(t->loop);
     guard(s, false);
-    aw_socket_soon(s);
+    soon(s);
   }
 }
 
@@ -487,27 +466,23 @@ static void socket_close(aw_transport *t, int code, const char *reason) {
     return;
   }
   decide(s, AW_OK, code, reason, len);
-  if (t->state == AW_TRANSPORT_OPENING) {
-    s->draining = true;
+  bool was_open = t->state == AW_TRANSPORT_OPEN;
+  t->state = AW_TRANSPORT_CLOSING;
+  if (!was_open) {
+    cancel_opening(s);
     arm(s, 0);
-    t->state = AW_TRANSPORT_CLOSING;
     return;
   }
-  t->state = AW_TRANSPORT_CLOSING;
   put_close(s, legal_code(code), reason, len);
   arm(s, AW_TRANSPORT_LINGER_MS);
-  aw_socket_soon(s);
+  soon(s);
 }
 
 static void socket_free(aw_transport *t) {
   aw_socket *s = (aw_socket *)t;
   aw_transport_mute(t);
   let_go(s);
-  if (s->greeter != NULL) {
-    const aw_greeter *greeter = s->greeter;
-    s->greeter = NULL;
-    greeter->dropped(s->greeter_user);
-  }
+  cancel_opening(s);
   aw_transport_drop(t);
 }
 
@@ -519,7 +494,7 @@ static void socket_shed(aw_transport *t) {
     put_close(s, 1013, why, sizeof why - 1);
   }
   if (s->stream != NULL && !s->draining) {
-    aw_socket_drain(s, AW_E_LIMIT, 1013, why);
+    drain(s, AW_E_LIMIT, 1013, why);
   }
   aw_ws_fini(&s->ws);
   aw_buf_fini(&s->early);
@@ -544,7 +519,6 @@ static void set_default(unsigned *value, unsigned otherwise) {
 
 static void fill_settings(aw_socket *s, const aw_socket_settings *given) {
   s->settings = *given;
-  set_default(&s->settings.handshake_ms, AW_SOCKET_HANDSHAKE_MS);
   set_default(&s->settings.ping_interval_ms, AW_SOCKET_PING_MS);
   set_default(&s->settings.ping_deadline_ms, AW_SOCKET_PING_MS);
 }
@@ -560,8 +534,7 @@ static int seed_masks(aw_socket *s) {
 }
 
 int aw_socket_new(aw_socket **out, aw_loop *loop,
-                  const aw_socket_settings *settings, const aw_greeter *greeter,
-                  void *user) {
+                  const aw_socket_settings *settings) {
   const aw_mem *mem = aw_loop_mem(loop);
   aw_socket *s = aw_mem_zero(mem, 1, sizeof *s);
   if (s == NULL) {
@@ -580,8 +553,6 @@ int aw_socket_new(aw_socket **out, aw_loop *loop,
   s->base.info.is_server = settings->is_server;
   s->base.info.agreed = s->base.info.has_codes = true;
   fill_settings(s, settings);
-  s->greeter = greeter;
-  s->greeter_user = user;
   s->flush.run = run_flush;
   aw_ws_init(&s->ws, mem, &options);
   aw_buf_init(&s->early, mem);
@@ -591,23 +562,23 @@ int aw_socket_new(aw_socket **out, aw_loop *loop,
   s->soon.data = s;
   aw_transport_hold(&s->base);
   aw_transport_hold(&s->base);
-  arm(s, s->settings.handshake_ms);
   *out = s;
   return AW_OK;
 }
 
-void aw_socket_attach(aw_socket *s, aw_stream *stream, aw_tls *tls,
-                      const struct sockaddr *peer) {
+void aw_socket_opened_by(aw_socket *s, void (*cancel)(void *opener),
+                         void *opener) {
+  s->cancel = cancel;
+  s->opener = opener;
+}
+
+void aw_socket_attach(aw_socket *s, aw_stream *stream, const char *peer) {
+  s->cancel = NULL;
   s->stream = stream;
   aw_stream_hand_over(stream, &stream_sink, s);
-  aw_tcp_tune(stream->fd);
-  aw_tcp_format(peer, true, s->peer);
+  copy_text(s->peer, sizeof s->peer, peer, strlen(peer));
   s->base.info.peer = s->peer;
-  if (tls != NULL) {
-    aw_stream_secure(stream, tls);
-  } else {
-    s->greeter->ready(s->greeter_user);
-  }
+  mark(s); /* what the handshake has said last may still wait */
 }
 
 void aw_socket_agree(aw_socket *s, aw_http_span protocol) {
@@ -619,13 +590,14 @@ void aw_socket_agree(aw_socket *s, aw_http_span protocol) {
   }
 }
 
-void aw_socket_open(aw_socket *s) {
-  s->greeter = NULL;
+void aw_socket_open(aw_socket *s, aw_buf *early) {
+  s->early = *early;
+  aw_buf_init(early, s->early.mem);
   s->base.last_in_ms = aw_loop_clock(s->base.loop);
   aw_stream_read(s->stream, false);
   if (s->settings.is_server) {
     s->base.state = AW_TRANSPORT_OPEN;
-    aw_socket_soon(s);
+    soon(s);
     return;
   }
   aw_transport_hold(&s->base);

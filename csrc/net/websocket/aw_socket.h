@@ -1,6 +1,6 @@
 /* The WebSocket transport on a stream: both roles, from the end of the opening
- * handshake on. Until then a greeter (the dialling or the listening side) has
- * the stream's input and the socket only keeps the deadline. */
+ * handshake on. A server's socket is made when that is over. A client's is
+ * there before: somebody (aw_connect.c) is about to open it, or will end it. */
 #ifndef AW_SOCKET_H
 #define AW_SOCKET_H
 
@@ -14,9 +14,7 @@
 
 typedef struct aw_socket aw_socket;
 typedef struct aw_socket_settings aw_socket_settings;
-typedef struct aw_greeter aw_greeter;
 
-#define AW_SOCKET_HANDSHAKE_MS 10000
 #define AW_SOCKET_PING_MS 15000
 
 /* Pings answered one by one while our output is stuck; of further ones only
@@ -24,36 +22,20 @@ typedef struct aw_greeter aw_greeter;
  * peer that pings and never reads would grow our output for ever. */
 #define AW_SOCKET_PONGS_MAX 16
 
-/* Frames that come behind a request's head, before the answer went out. RFC
- * 6455 section 4.1 forbids them; a socket's worth is forgiven. */
-#define AW_SOCKET_EARLY_MAX (64u << 10)
-
 #define AW_SOCKET_REASON_MAX 256
 
 struct aw_socket_settings {
   bool is_server;
   size_t message_max;
-  unsigned handshake_ms, ping_interval_ms, ping_deadline_ms; /* 0: default */
-};
-
-/* All but `input` may end the socket. */
-struct aw_greeter {
-  void (*ready)(void *user); /* the stream carries bytes now */
-  void (*input)(void *user, char *bytes, size_t len);
-  /* The socket's timer: the deadline, or what aw_socket_soon asked for. */
-  void (*timer)(void *user);
-  /* The stream is lost, or a refusal has been delivered. */
-  void (*lost)(void *user, int error, const char *why);
-  /* The owner freed the transport: forget it. */
-  void (*dropped)(void *user);
+  unsigned ping_interval_ms, ping_deadline_ms; /* 0: AW_SOCKET_PING_MS */
 };
 
 struct aw_socket {
   aw_transport base;
   aw_flush flush;
-  aw_stream *stream; /* NULL while dialling and after the end */
-  const aw_greeter *greeter;
-  void *greeter_user;
+  aw_stream *stream; /* NULL before the handshake is over and after the end */
+  void (*cancel)(void *opener); /* whoever is to open it; NULL: nobody */
+  void *opener;
   aw_socket_settings settings;
   aw_seat seat;
   aw_ws ws;
@@ -74,47 +56,37 @@ struct aw_socket {
   char protocol[64];
 };
 
-/* A NUL-terminated copy; false when out of memory. */
-bool aw_socket_copy(const aw_mem *mem, char **out, const char *bytes,
-                    size_t len);
-
-/* Starts the deadline. The reference belongs to the caller. */
+/* The reference belongs to the caller. AW_E_NOMEM, AW_E_IO (no entropy). */
 int aw_socket_new(aw_socket **out, aw_loop *loop,
-                  const aw_socket_settings *settings, const aw_greeter *greeter,
-                  void *user);
+                  const aw_socket_settings *settings);
 
-/* A connected stream, owned from now on; its sink becomes the socket. With
- * `tls` (owned) the handshake follows. `ready` comes before this returns or
- * later. Only from inside an upcall. */
-void aw_socket_attach(aw_socket *socket, aw_stream *stream, aw_tls *tls,
-                      const struct sockaddr *peer);
+/* Somebody is about to open it, or to end it: `cancel` is called, once and from
+ * inside of anything, when its owner closes or frees it before that. It makes
+ * no upcall. */
+void aw_socket_opened_by(aw_socket *socket, void (*cancel)(void *opener),
+                         void *opener);
 
-/* Calls the greeter's `timer` in the next turn of the loop. */
-void aw_socket_soon(aw_socket *socket);
-
-/* Output was appended to stream->out: sends it at the end of the turn. */
-void aw_socket_mark(aw_socket *socket);
+/* The stream of a handshake that is over; owned from now on, its sink is the
+ * socket. `peer` is its name. Who was to open the socket is forgotten. Only
+ * from the loop. */
+void aw_socket_attach(aw_socket *socket, aw_stream *stream, const char *peer);
 
 /* The subprotocol that the handshake agreed on; bytes NULL for none. */
 void aw_socket_agree(aw_socket *socket, aw_http_span protocol);
 
-/* The upgrade is agreed; there is no greeter any more. Frames that came with
- * the handshake stand in `early` and are taken first. A client gives `open`
+/* After attach and agree. Frames that came with the handshake stand in `early`,
+ * whose bytes are owned from now on, and are taken first. A client gives `open`
  * and goes on at once, a server in the next turn of the loop. */
-void aw_socket_open(aw_socket *socket);
+void aw_socket_open(aw_socket *socket, aw_buf *early);
 
 /* Ends an open socket with a close frame that says why. */
 void aw_socket_violate(aw_socket *socket, int error, const char *why);
 
-/* Says with a close frame what is wrong with a connection that never opened,
- * as far as the system takes it at once, and ends. */
+/* After attach, instead of open: says with a close frame what is wrong, as far
+ * as the system takes it at once, and ends. */
 void aw_socket_reject(aw_socket *socket, int error, const char *why);
 
-/* Refuses: what is in the output goes out, then the stream is ended without
- * losing it; `lost` or `closed` follows with this error. */
-void aw_socket_drain(aw_socket *socket, int error, int code, const char *why);
-
-/* Ends at once with an upcall: `lost`, or `closed`. */
+/* Ends at once with `closed`. Whoever was to open it is forgotten, not told. */
 void aw_socket_end(aw_socket *socket, int error, int code, const char *why);
 
 #endif
