@@ -190,7 +190,7 @@ static int channel_header(lua_State *L) {
 /* sent_id() -> message_id of the message sent last | nil */
 static int channel_sent_id(lua_State *L) {
   aw_channel *channel = check_channel(L, NULL);
-  if (channel == NULL || channel->out.last == 0) {
+  if (channel == NULL || channel->log.last == 0) {
     lua_pushnil(L);
   } else {
     aw_lua_push_uuid(L, &channel->last_sent_id);
@@ -214,9 +214,9 @@ static int channel_state(lua_State *L) {
   } else {
     lua_pushnil(L);
   }
-  lua_pushinteger(L, (lua_Integer)channel->inbox_count);
-  lua_pushinteger(L, (lua_Integer)channel->out.last);
-  lua_pushinteger(L, (lua_Integer)channel->in.last);
+  lua_pushinteger(L, (lua_Integer)channel->inbox.count);
+  lua_pushinteger(L, (lua_Integer)channel->log.last);
+  lua_pushinteger(L, (lua_Integer)channel->received);
   return 5;
 }
 

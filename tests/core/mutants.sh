@@ -72,13 +72,13 @@ mutant incremental_credit aw_mux_flow.c \
 
 # After a reconnect the log goes on where it was, not where the peer is.
 mutant silent_gap aw_mux_resume.c \
-  's/if (!aw_channel_rewind(channel, from))/if (peer_received > channel->out.last)/'
+  's/if (!aw_mux_log_rewind(&channel->log, from))/if (peer_received > channel->log.last)/'
 
 # A folded log's gap is not told, or its bytes are not.
 mutant gap_untold aw_mux_resume.c \
   's/rc = mux_announce_gap(channel, scope->received);/rc = AW_OK;/'
 mutant gap_without_bytes aw_mux_gap.c \
-  's/channel->out_bytes - channel->unsent_bytes,$/0,/'
+  's/channel->log.numbered - channel->log.unwritten,$/0,/'
 
 # Further rules, each of which was broken once.
 mutant stale_hello_accepted aw_mux_resume.c \
@@ -86,7 +86,7 @@ mutant stale_hello_accepted aw_mux_resume.c \
 mutant replay_opens_anew aw_mux_receive.c \
   's/envelope->sequence == 1 && !replayed;/envelope->sequence == 1;/'
 mutant floats_unacknowledged aw_channel.c \
-  's/    channel->consumed = channel->in.last;/    ;/'
+  's/    channel->consumed = channel->received;/    ;/'
 mutant crossing_ends_unacknowledged aw_mux_receive.c \
   's/^    channel->ended_here = false;/    ;/'
 

@@ -23,7 +23,7 @@ static int store_text(aw_channel *channel, const aw_mem *mem, const char *text,
   aw_json_tape_init(&tape, mem);
   int rc = aw_envelope_read(&envelope, &tape, copy, len, 16, &error);
   if (rc == AW_OK) {
-    rc = aw_channel_store(channel, &envelope, &tape, copy, len, ends);
+    rc = aw_mux_inbox_put(&channel->inbox, &envelope, &tape, copy, len, ends);
   }
   aw_json_tape_fini(&tape);
   return rc;
@@ -51,7 +51,6 @@ static void inbox_gives_back_whole_messages_in_order(void **state) {
     assert_int_equal(store_text(channel, aw_mem_default(), text, n == 9), 0);
     cost += strlen(text);
   }
-  assert_int_equal(channel->in_bytes, cost);
   for (unsigned n = 1; n <= 9; n++) {
     const aw_message *message = aw_channel_peek(channel);
 
@@ -79,7 +78,6 @@ static void inbox_gives_back_whole_messages_in_order(void **state) {
     assert_int_equal(channel->header_id.bytes[15], n);
   }
   assert_int_equal(cost, 0);
-  assert_int_equal(channel->consumed_bytes, channel->in_bytes);
   assert_null(aw_channel_peek(channel));
   aw_channel_free(channel, aw_mem_default());
 }
@@ -93,11 +91,11 @@ static void inbox_that_ran_empty_keeps_little_memory(void **state) {
     say(text, sizeof text, n % 100, "{}");
     assert_int_equal(store_text(channel, aw_mem_default(), text, false), 0);
   }
-  assert_true(channel->inbox.size > AW_CHANNEL_KEEP);
+  assert_true(channel->inbox.bytes.size > AW_MUX_KEEP);
   while (aw_channel_peek(channel) != NULL) {
     aw_channel_drop(channel);
   }
-  assert_true(channel->inbox.size <= AW_CHANNEL_KEEP);
+  assert_true(channel->inbox.bytes.size <= AW_MUX_KEEP);
   aw_channel_free(channel, aw_mem_default());
 }
 
@@ -113,164 +111,56 @@ static void inbox_that_is_never_empty_does_not_grow(void **state) {
     assert_int_equal(store_text(channel, aw_mem_default(), text, false), 0);
     aw_channel_drop(channel);
   }
-  assert_int_equal(channel->inbox_count, 1);
-  assert_true(channel->inbox.size <= 8192);
+  assert_int_equal(channel->inbox.count, 1);
+  assert_true(channel->inbox.bytes.size <= 8192);
   aw_channel_free(channel, aw_mem_default());
 }
 
-static int log_text(aw_channel *channel, const char *text, bool urgent) {
-  size_t mark = 0;
-  int rc = aw_channel_log_begin(channel, &mark);
-
-  if (rc == AW_OK) {
-    rc = aw_buf_append(&channel->log, text, strlen(text));
-    if (rc == AW_OK) {
-      rc = aw_channel_log_finish(channel, mark, urgent);
-    }
-    if (rc != AW_OK) {
-      aw_channel_log_cancel(channel, mark);
-      return rc;
-    }
-    aw_seq_next(&channel->out);
-  }
-  return rc;
-}
-
-static const char *const texts[] = {"one", "two22222", "three3333",
-                                    "",    "five",     "six"};
-
-static aw_channel *logged(void) {
-  aw_channel *channel = make_channel(aw_mem_default());
-
-  for (size_t i = 0; i < 6; i++) {
-    assert_int_equal(log_text(channel, texts[i], i == 2), 0);
-  }
-  return channel;
-}
-
-/* Writes everything that is left; the texts have to be those from `first`. */
-static void expect_from(aw_channel *channel, unsigned first) {
-  const aw_entry *entry = NULL;
-  unsigned n = first;
-
-  while ((entry = aw_channel_unsent(channel)) != NULL) {
-    const char *text = texts[n++ - 1];
-
-    assert_int_equal(entry->len, strlen(text));
-    assert_memory_equal(aw_entry_text(entry), text, entry->len);
-    assert_int_equal((uintptr_t)entry % 8, 0);
-    aw_channel_advance(channel, 1);
-  }
-  assert_int_equal(n, 7);
-  assert_int_equal(channel->unsent_bytes, 0);
-}
-
-static void log_is_written_once_in_order(void **state) {
-  aw_channel *channel = logged();
-
-  (void)state;
-  assert_int_equal(channel->out_bytes, 27);
-  assert_int_equal(channel->unsent_bytes, 27);
-  assert_int_equal(channel->urgent_bytes, 9);
-  expect_from(channel, 1);
-  assert_null(aw_channel_unsent(channel));
-  assert_int_equal(channel->log_count, 6);
-  aw_channel_free(channel, aw_mem_default());
-}
-
-static void log_that_is_cancelled_holds_nothing_of_it(void **state) {
-  aw_channel *channel = logged();
-  size_t before = aw_buf_len(&channel->log), mark = 0;
-
-  (void)state;
-  assert_int_equal(aw_channel_log_begin(channel, &mark), 0);
-  assert_int_equal(aw_buf_append(&channel->log, "half", 4), 0);
-  aw_channel_log_cancel(channel, mark);
-  assert_int_equal(aw_buf_len(&channel->log), before);
-  assert_int_equal(channel->log_count, 6);
-  assert_int_equal(channel->out_bytes, 27);
-  expect_from(channel, 1);
-  aw_channel_free(channel, aw_mem_default());
-}
-
-static void log_trims_what_was_written_and_no_more(void **state) {
-  aw_channel *channel = logged();
-
-  (void)state;
-  assert_int_equal(aw_channel_log_trim(channel, 6), 0);
-  aw_channel_advance(channel, 1);
-  aw_channel_advance(channel, 1);
-  size_t before = aw_buf_len(&channel->log);
-  size_t freed = aw_channel_log_trim(channel, 6);
-  assert_int_equal(before - freed, aw_buf_len(&channel->log));
-  assert_int_equal(channel->first_logged, 3);
-  assert_int_equal(channel->log_count, 4);
-  assert_int_equal(aw_channel_log_trim(channel, 1), 0);
-  expect_from(channel, 3);
-  assert_true(aw_channel_log_trim(channel, 99) > 0);
-  assert_int_equal(channel->log_count, 0);
-  assert_int_equal(channel->urgent_bytes, 0);
-  assert_int_equal(aw_buf_len(&channel->log), 0);
-  /* And it goes on. */
-  assert_int_equal(log_text(channel, "seven", false), 0);
-  assert_int_equal(aw_channel_unsent(channel)->len, 5);
-  assert_int_equal(channel->next_unsent, 7);
-  aw_channel_free(channel, aw_mem_default());
-}
-
-static void log_rewinds_as_far_as_it_reaches_back(void **state) {
-  aw_channel *channel = logged();
-
-  (void)state;
-  expect_from(channel, 1);
-  aw_channel_log_trim(channel, 2);
-  for (unsigned received = 2; received <= 6; received++) {
-    assert_true(aw_channel_rewind(channel, received));
-    assert_int_equal(channel->next_unsent, received + 1);
-    uint64_t left = 0;
-    for (unsigned n = received; n < 6; n++) {
-      left += strlen(texts[n]);
-    }
-    assert_int_equal(channel->unsent_bytes, left);
-    expect_from(channel, received + 1);
-  }
-  assert_false(aw_channel_rewind(channel, 1));
-  assert_false(aw_channel_rewind(channel, 0));
-  assert_false(aw_channel_rewind(channel, 7));
-  assert_int_equal(channel->next_unsent, 7);
-  aw_channel_free(channel, aw_mem_default());
-}
-
-static void log_rewinds_before_anything_was_sent(void **state) {
+static void numbers_are_taken_in_order_and_nothing_else_is(void **state) {
+  static const struct {
+    uint64_t last, number;
+    int rc;
+  } cases[] = {
+      {0, 1, 0},
+      {0, 0, AW_E_INVALID_SEQUENCE},
+      {0, 2, AW_E_SEQUENCE_GAP},
+      {0, AW_SEQ_MAX, AW_E_SEQUENCE_GAP},
+      {7, 8, 0},
+      {7, 0, AW_E_INVALID_SEQUENCE},
+      {7, 1, AW_E_DUPLICATE_SEQUENCE},
+      {7, 7, AW_E_DUPLICATE_SEQUENCE},
+      {7, 9, AW_E_SEQUENCE_GAP},
+      {7, UINT64_MAX, AW_E_SEQUENCE_GAP},
+      {AW_SEQ_MAX - 1, AW_SEQ_MAX, 0},
+      {AW_SEQ_MAX, 0, AW_E_INVALID_SEQUENCE},
+      {AW_SEQ_MAX, AW_SEQ_MAX, AW_E_DUPLICATE_SEQUENCE},
+  };
   aw_channel *channel = make_channel(aw_mem_default());
 
   (void)state;
-  assert_true(aw_channel_rewind(channel, 0));
-  assert_false(aw_channel_rewind(channel, 1));
-  assert_null(aw_channel_unsent(channel));
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    channel->received = cases[i].last;
+    assert_int_equal(aw_channel_accept(channel, cases[i].number), cases[i].rc);
+    assert_int_equal(channel->received,
+                     cases[i].rc == 0 ? cases[i].number : cases[i].last);
+  }
   aw_channel_free(channel, aw_mem_default());
 }
 
-static int fill_both(const aw_mem *mem) {
+static int fill_inbox(const aw_mem *mem) {
   char text[512];
   aw_channel *channel = make_channel(mem);
   int rc = channel == NULL ? AW_E_NOMEM : AW_OK;
 
   say(text, sizeof text, 1, "{\"a\":[1,2,3]}");
   for (unsigned n = 0; rc == AW_OK && n < 20; n++) {
-    uint64_t in_bytes = channel->in_bytes, out_bytes = channel->out_bytes;
-    size_t inbox = channel->inbox_count, log = channel->log_count;
+    size_t count = channel->inbox.count;
+    size_t len = aw_buf_len(&channel->inbox.bytes);
 
     rc = store_text(channel, mem, text, false);
     if (rc != AW_OK) {
-      assert_int_equal(channel->inbox_count, inbox);
-      assert_int_equal(channel->in_bytes, in_bytes);
-      break;
-    }
-    rc = log_text(channel, text, false);
-    if (rc != AW_OK) {
-      assert_int_equal(channel->log_count, log);
-      assert_int_equal(channel->out_bytes, out_bytes);
+      assert_int_equal(channel->inbox.count, count);
+      assert_int_equal(aw_buf_len(&channel->inbox.bytes), len);
     }
   }
   if (channel != NULL) {
@@ -279,9 +169,9 @@ static int fill_both(const aw_mem *mem) {
   return rc;
 }
 
-static void channel_out_of_memory_changes_nothing(void **state) {
+static void inbox_out_of_memory_changes_nothing(void **state) {
   (void)state;
-  fail_each_allocation(fill_both);
+  fail_each_allocation(fill_inbox);
 }
 
 int main(void) {
@@ -289,12 +179,8 @@ int main(void) {
       cmocka_unit_test(inbox_gives_back_whole_messages_in_order),
       cmocka_unit_test(inbox_that_ran_empty_keeps_little_memory),
       cmocka_unit_test(inbox_that_is_never_empty_does_not_grow),
-      cmocka_unit_test(log_is_written_once_in_order),
-      cmocka_unit_test(log_that_is_cancelled_holds_nothing_of_it),
-      cmocka_unit_test(log_trims_what_was_written_and_no_more),
-      cmocka_unit_test(log_rewinds_as_far_as_it_reaches_back),
-      cmocka_unit_test(log_rewinds_before_anything_was_sent),
-      cmocka_unit_test(channel_out_of_memory_changes_nothing),
+      cmocka_unit_test(inbox_out_of_memory_changes_nothing),
+      cmocka_unit_test(numbers_are_taken_in_order_and_nothing_else_is),
   };
 
   return cmocka_run_group_tests_name("channel", tests, NULL, NULL);

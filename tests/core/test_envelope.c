@@ -7,7 +7,6 @@
 
 #include "aw_envelope.h"
 #include "aw_error.h"
-#include "aw_seq.h"
 #include "failing_mem.h"
 #include <stdio.h>
 #include <stdlib.h>

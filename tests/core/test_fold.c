@@ -55,7 +55,7 @@ static bool is_state(const aw_channel *channel) {
 static void fold_while_away(void) {
   pair_cut(&p);
   kit_fill(theirs, "{}");
-  assert_int_equal(theirs->log_count, LOG);
+  assert_int_equal(aw_mux_log_count(&theirs->log), LOG);
   assert_int_equal(fold(theirs, "{}"), 0);
 }
 
@@ -66,9 +66,8 @@ static void full_log_of_who_is_away_may_be_folded(void **state) {
   kit_fill(theirs, "{}");
   assert_true(aw_mux_may_fold(theirs));
   assert_int_equal(fold(theirs, "{}"), 0);
-  assert_int_equal(theirs->log_count, 1);
-  assert_int_equal(aw_mux_stats_get(p.server)->log_bytes,
-                   aw_buf_len(&theirs->log));
+  assert_int_equal(aw_mux_log_count(&theirs->log), 1);
+  assert_int_equal(aw_mux_stats_get(p.server)->log_bytes, theirs->log.size);
   assert_int_equal(aw_mux_stats_get(p.server)->folded, LOG);
   /* Not at once again: there is room now. */
   assert_false(aw_mux_may_fold(theirs));
@@ -104,10 +103,10 @@ static void only_a_state_takes_the_place_of_a_log(void **state) {
   (void)state;
   pair_cut(&p);
   kit_fill(theirs, "{}");
-  uint64_t last = theirs->out.last;
+  uint64_t last = theirs->log.last;
   assert_int_equal(aw_mux_begin_fold(theirs, "note", 4, &draft), AW_E_INVALID);
-  assert_int_equal(theirs->out.last, last);
-  assert_int_equal(theirs->log_count, LOG);
+  assert_int_equal(theirs->log.last, last);
+  assert_int_equal(aw_mux_log_count(&theirs->log), LOG);
 }
 
 static void parked_sender_is_woken_to_fold(void **state) {
@@ -156,10 +155,10 @@ static void state_larger_than_a_sessions_logs_is_refused(void **state) {
   payload[29999] = '\0';
   assert_int_equal(fold(theirs, payload), AW_E_LIMIT);
   free(payload);
-  assert_int_equal(theirs->log_count, sent);
-  assert_int_equal(theirs->out.last, sent);
+  assert_int_equal(aw_mux_log_count(&theirs->log), sent);
+  assert_int_equal(theirs->log.last, sent);
   pair_connect(&p);
-  assert_true(mine->in.last > 0);
+  assert_true(mine->received > 0);
 }
 
 static void states_stay_within_the_bound_of_all_logs(void **state) {
@@ -179,10 +178,10 @@ static void states_stay_within_the_bound_of_all_logs(void **state) {
   pair_cut(&p);
   kit_sends(theirs, "note", 2);
   assert_int_equal(fold(theirs, payload), AW_E_LIMIT);
-  assert_int_equal(theirs->log_count, 2);
+  assert_int_equal(aw_mux_log_count(&theirs->log), 2);
   pool->log_bytes -= 16000;
   assert_int_equal(fold(theirs, payload), 0);
-  assert_int_equal(pool->log_bytes, 14000 + aw_buf_len(&theirs->log));
+  assert_int_equal(pool->log_bytes, 14000 + theirs->log.size);
   aw_mux_join(p.server, NULL, NULL);
   assert_int_equal(pool->log_bytes, 14000);
   aw_pool_drop(pool);
@@ -207,7 +206,7 @@ static void gap_is_announced_and_the_state_follows(void **state) {
   assert_true(is_state(mine));
   assert_int_equal(kit_consume(mine), 101);
   pair_settle(&p);
-  assert_int_equal(theirs->log_count, 0);
+  assert_int_equal(aw_mux_log_count(&theirs->log), 0);
   assert_int_equal(aw_mux_stats_get(p.server)->log_bytes, 0);
 }
 
@@ -224,10 +223,10 @@ static void tail_follows_the_state(void **state) {
   pair_consume(mine, &last);
   assert_int_equal(last, LOG + 1 + 90);
   pair_settle(&p);
-  assert_int_equal(mine->in_bytes, theirs->out_bytes);
+  assert_int_equal(mine->in_bytes, theirs->log.numbered);
   assert_int_equal(mine->in_bytes, mine->consumed_bytes);
   assert_int_equal(mine->granted.sequence, theirs->allowed.sequence);
-  assert_int_equal(theirs->log_count, 0);
+  assert_int_equal(aw_mux_log_count(&theirs->log), 0);
   assert_int_equal(kit_fill(theirs, "{}"), AW_CHANNEL_WINDOW_MESSAGES);
 }
 
@@ -259,7 +258,7 @@ static void cut_between_gap_and_state_loses_nothing(void **state) {
       assert_int_equal(kit_hear(p.client, p.client_generation, text), 0);
       free(text);
     }
-    assert_int_equal(mine->in.last, LOG);
+    assert_int_equal(mine->received, LOG);
     pair_cut(&p);
   }
   pair_greet(&p);
@@ -270,7 +269,7 @@ static void cut_between_gap_and_state_loses_nothing(void **state) {
   kit_sends(theirs, "note", 1);
   pair_settle(&p);
   assert_int_equal(kit_consume(mine), LOG + 2);
-  assert_int_equal(mine->in_bytes, theirs->out_bytes);
+  assert_int_equal(mine->in_bytes, theirs->log.numbered);
 }
 
 static void later_state_takes_the_place_of_an_earlier_one(void **state) {
@@ -281,14 +280,14 @@ static void later_state_takes_the_place_of_an_earlier_one(void **state) {
   for (unsigned n = 0; n < 5; n++) {
     kit_fill(theirs, "{}");
     assert_int_equal(fold(theirs, "{}"), 0);
-    assert_int_equal(theirs->log_count, 1);
+    assert_int_equal(aw_mux_log_count(&theirs->log), 1);
   }
   pair_greet(&p);
   assert_int_equal(pair_count(&p.down, "sync"), 1);
   pair_settle(&p);
   assert_true(is_state(mine));
-  assert_int_equal(kit_consume(mine), theirs->out.last);
-  assert_int_equal(mine->in_bytes, theirs->out_bytes);
+  assert_int_equal(kit_consume(mine), theirs->log.last);
+  assert_int_equal(mine->in_bytes, theirs->log.numbered);
 }
 
 static void unread_messages_and_a_state_are_read_in_order(void **state) {
@@ -300,7 +299,7 @@ static void unread_messages_and_a_state_are_read_in_order(void **state) {
   for (uint64_t n = 1; n <= 5; n++) {
     assert_int_equal(kit_consume(mine), n);
   }
-  assert_int_equal(kit_consume(mine), theirs->out.last);
+  assert_int_equal(kit_consume(mine), theirs->log.last);
   pair_settle(&p);
   assert_int_equal(mine->in_bytes, mine->consumed_bytes);
   assert_int_equal(aw_mux_stats_get(p.client)->inbox_bytes, 0);
@@ -325,12 +324,12 @@ static void state_is_taken_once(void **state) {
   (void)state;
   fold_while_away();
   pair_connect(&p);
-  assert_int_equal(mine->inbox_count, 1);
+  assert_int_equal(mine->inbox.count, 1);
   wire w = {0};
   kit_say(&w, "stream_id", &mine->id, "sync", LOG + 1, "{}");
   assert_int_equal(kit_deliver(p.client, p.client_generation, &w), 0);
   wire_fini(&w);
-  assert_int_equal(mine->inbox_count, 1);
+  assert_int_equal(mine->inbox.count, 1);
   assert_int_equal(aw_mux_stats_get(p.client)->duplicates, 1);
 }
 
@@ -342,7 +341,7 @@ static void state_without_a_number_floats(void **state) {
   kit_say(&w, "stream_id", &mine->id, "sync", 0, "{}");
   assert_int_equal(kit_deliver(p.client, p.client_generation, &w), 0);
   wire_fini(&w);
-  assert_int_equal(mine->inbox_count, 0);
+  assert_int_equal(mine->inbox.count, 0);
   aw_control control;
   assert_true(aw_mux_control(p.client, &control));
 }
@@ -368,7 +367,7 @@ static void scope_that_is_given_up_is_not_begun_again(void **state) {
   pair_cut(&p);
   aw_mux_give_up(theirs);
   aw_mux_release(theirs);
-  mine->in.last = mine->consumed = 0;
+  mine->received = mine->consumed = 0;
   pair_connect(&p);
   assert_int_equal(mine->error, AW_E_LOST);
   assert_int_equal(aw_mux_stats_get(p.server)->open_scopes, 0);

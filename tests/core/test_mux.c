@@ -106,8 +106,8 @@ static void scope_judges_inbound_numbers_and_keeps_its_place(void **state) {
 
     say(f, "note", steps[i].number);
     last += steps[i].refused == 0;
-    assert_int_equal(find(f)->in.last, last);
-    assert_int_equal(find(f)->inbox_count, last);
+    assert_int_equal(find(f)->received, last);
+    assert_int_equal(find(f)->inbox.count, last);
     assert_int_equal(aw_mux_refusal(f->mux, &refusal), steps[i].refused != 0);
     if (steps[i].refused != 0) {
       assert_int_equal(refusal.code, steps[i].refused);
@@ -133,9 +133,9 @@ static void scopes_do_not_influence_each_other(void **state) {
   kit_say(&f->in, "session_id", &f->id, "note", 2, "{}");
   assert_int_equal(kit_deliver(f->mux, f->generation, &f->in), 0);
   expect_refusal(f, AW_E_SEQUENCE_GAP, true);
-  assert_int_equal(find(f)->in.last, 2);
-  assert_int_equal(aw_mux_find(f->mux, AW_KIND_AGENT, &other)->in.last, 2);
-  assert_int_equal(aw_mux_find(f->mux, AW_KIND_PROVIDER, &f->id)->in.last, 1);
+  assert_int_equal(find(f)->received, 2);
+  assert_int_equal(aw_mux_find(f->mux, AW_KIND_AGENT, &other)->received, 2);
+  assert_int_equal(aw_mux_find(f->mux, AW_KIND_PROVIDER, &f->id)->received, 1);
 }
 
 static void draft_that_is_cancelled_uses_no_number(void **state) {
@@ -162,8 +162,8 @@ static void scope_whose_numbers_are_used_up_refuses_to_send(void **state) {
   aw_channel *channel = NULL;
 
   assert_int_equal(aw_mux_open(f->mux, AW_KIND_AGENT, NULL, &channel), 0);
-  channel->out.last = AW_SEQ_MAX - 1;
-  channel->first_logged = channel->next_unsent = AW_SEQ_MAX;
+  channel->log.last = AW_SEQ_MAX - 1;
+  channel->log.first = channel->log.next = AW_SEQ_MAX;
   assert_int_equal(kit_send(channel, "open", "{}"), 0);
   assert_int_equal(kit_send(channel, "note", "{}"), AW_E_LIMIT);
   kit_write(f->mux, &f->out, SIZE_MAX);
@@ -203,7 +203,7 @@ static void opener_of_an_open_scope_is_refused_as_existing(void **state) {
   expect_refusal(f, AW_E_EXISTS, true);
   say(f, "open", 2);
   expect_no_refusal(f);
-  assert_int_equal(find(f)->in.last, 2);
+  assert_int_equal(find(f)->received, 2);
   aw_channel *channel = NULL;
   assert_int_equal(aw_mux_open(f->mux, AW_KIND_AGENT, &f->id, &channel),
                    AW_E_EXISTS);
@@ -261,7 +261,7 @@ static void late_messages_are_dropped_and_counted(void **state) {
   say(f, "note", 99);
   expect_no_refusal(f);
   assert_int_equal(aw_mux_stats_get(f->mux)->dropped_late, 2);
-  assert_int_equal(find(f)->inbox_count, 2);
+  assert_int_equal(find(f)->inbox.count, 2);
   say(f, "open", 1);
   expect_refusal(f, AW_E_EXISTS, true);
 }
@@ -288,7 +288,7 @@ released_id_of_a_restartable_kind_begins_again_at_one(void **state) {
   }
   /* And from this side. */
   aw_channel *channel = kit_open(f->mux, AW_KIND_AGENT, &f->id);
-  assert_int_equal(channel->out.last, 1);
+  assert_int_equal(channel->log.last, 1);
 }
 
 static void released_id_of_another_kind_is_used_up(void **state) {
@@ -342,9 +342,9 @@ static void floating_types_pass_by_the_numbering(void **state) {
   say(f, "open", 1);
   say(f, "ping", 0);
   say(f, "ping", 77);
-  assert_int_equal(find(f)->in.last, 1);
+  assert_int_equal(find(f)->received, 1);
   say(f, "ping", 2); /* base peers number them */
-  assert_int_equal(find(f)->in.last, 2);
+  assert_int_equal(find(f)->received, 2);
   say(f, "note", 3);
   expect_no_refusal(f);
   f->id = kit_id(2);
@@ -371,7 +371,7 @@ static void zero_types_may_come_without_scope_or_number(void **state) {
   say(f, "open", 1);
   say(f, "error", 2); /* numbered: one of the scope's own */
   assert_false(aw_mux_control(f->mux, &control));
-  assert_int_equal(find(f)->in.last, 2);
+  assert_int_equal(find(f)->received, 2);
   say(f, "error", 1); /* base servers restart the counter in nacks */
   assert_true(aw_mux_control(f->mux, &control));
   assert_int_equal(control.message->sequence, 1);
@@ -444,7 +444,7 @@ static void bad_messages_are_refused_and_the_rest_goes_on(void **state) {
     assert_non_null(aw_refusal_class_name(cases[i].which));
   }
   say(f, "note", 2);
-  assert_int_equal(find(f)->in.last, 2);
+  assert_int_equal(find(f)->received, 2);
 }
 
 static void lost_connection_ends_every_scope(void **state) {

@@ -281,10 +281,10 @@ static int live_a_life(const aw_mem *mem) {
       break;
     }
     rc = say(&f, n, "note", 2);
-    assert_int_equal(find(&f, n)->in.last, rc == 0 ? 2 : 1);
+    assert_int_equal(find(&f, n)->received, rc == 0 ? 2 : 1);
     rc = rc != 0 ? rc : say(&f, n, "ping", 0);
     rc = rc != 0 ? rc : kit_send(find(&f, n), "note", "{}");
-    assert_int_equal(find(&f, n)->out.last, rc == 0 ? 1 : 0);
+    assert_int_equal(find(&f, n)->log.last, rc == 0 ? 1 : 0);
     rc = rc != 0 ? rc : aw_mux_open(f.mux, AW_KIND_PROVIDER, NULL, &mine);
     rc = rc != 0 ? rc : kit_send(mine, "open", "{}");
     rc = rc != 0 ? rc : say(&f, n, "end", 3);

@@ -68,11 +68,11 @@ static void a_sender_keeps_to_its_peers_limits(void **state) {
   assert_int_equal(send_counted(mine, 1, 83, &draft), AW_E_LIMIT);
   assert_int_equal(draft.over, AW_LIMIT_VALUES);
   assert_true(draft.has == 101 && draft.most == 100);
-  assert_int_equal(mine->out.last, 1); /* nothing was numbered */
+  assert_int_equal(mine->log.last, 1); /* nothing was numbered */
   assert_int_equal(send_counted(mine, 9, 82, &draft), 0);
   assert_int_equal(kit_send(mine, "note", long_payload(79000)), 0);
   pair_settle(&p);
-  assert_int_equal(theirs->in.last, 3);
+  assert_int_equal(theirs->received, 3);
   /* The other way the client's hold. */
   assert_int_equal(kit_send(theirs, "note", long_payload(90000)), 0);
   assert_int_equal(kit_send(theirs, "note", long_payload(100000)), AW_E_LIMIT);
@@ -136,7 +136,7 @@ static void a_scope_whose_log_became_too_long_ends(void **state) {
   assert_int_equal(mine->error, AW_E_LIMIT);
   assert_int_equal(kit_send(mine, "note", "{}"), AW_E_LIMIT);
   assert_int_equal(pair_at_server(&p, mine)->error, AW_E_CLOSED);
-  assert_int_equal(pair_at_server(&p, other)->in.last, 2);
+  assert_int_equal(pair_at_server(&p, other)->received, 2);
 }
 
 /* Says a message with any text for a payload; the receiver's verdict. */
@@ -196,7 +196,7 @@ static void what_is_refused_takes_its_number(void **state) {
     aw_refusal refusal;
     assert_int_equal(to_server(&mine->id, "note", ++sequence, cases[i].payload),
                      0);
-    assert_int_equal(theirs->in.last, sequence);
+    assert_int_equal(theirs->received, sequence);
     assert_true(aw_mux_refusal(p.server, &refusal));
     assert_int_equal(refusal.code, cases[i].code);
     assert_true(refusal.consumed && refusal.known && refusal.has_scope);
@@ -217,7 +217,7 @@ static void what_is_refused_takes_its_number(void **state) {
   /* A member that is there twice: nobody knows which one counts. */
   assert_int_equal(
       to_server(&mine->id, "note", sequence + 1, "{},\"sequence\":99"), 0);
-  assert_int_equal(theirs->in.last, sequence);
+  assert_int_equal(theirs->received, sequence);
 }
 
 static void what_is_refused_is_acknowledged(void **state) {
@@ -230,7 +230,7 @@ static void what_is_refused_is_acknowledged(void **state) {
   pair_settle(&p);
   assert_int_equal(kit_consume_all(pair_at_server(&p, mine)), 3);
   pair_settle(&p);
-  assert_int_equal(mine->log_count, 0);
+  assert_int_equal(aw_mux_log_count(&mine->log), 0);
 }
 
 static void an_opening_message_that_is_refused_opens(void **state) {
@@ -291,7 +291,7 @@ static void what_was_skipped_takes_its_number(void **state) {
   assert_int_equal(aw_mux_receive_skipped(p.server, p.server_generation, head,
                                           AW_HEADER_MAX, 5000000),
                    0);
-  assert_int_equal(theirs->in.last, 2);
+  assert_int_equal(theirs->received, 2);
   assert_true(theirs->in_bytes == before + 5000000);
   assert_true(aw_mux_refusal(p.server, &refusal));
   assert_int_equal(refusal.code, AW_E_LIMIT);
@@ -400,13 +400,13 @@ static void a_message_that_ends_connections_is_given_up(void **state) {
     if (losses > 0) {
       assert_int_equal(mine->error, AW_E_UNDELIVERABLE);
       assert_int_equal(kit_send(mine, "note", "{}"), AW_E_UNDELIVERABLE);
-      assert_int_equal(mine->log_count, 0);
+      assert_int_equal(aw_mux_log_count(&mine->log), 0);
       pair_settle(&p);
       assert_int_equal(pair_at_server(&p, mine)->error, AW_E_CLOSED);
     }
     kit_sends(other, "note", 1);
     pair_settle(&p);
-    assert_int_equal(pair_at_server(&p, other)->in.last, 2);
+    assert_int_equal(pair_at_server(&p, other)->received, 2);
     assert_int_equal(other->state, AW_CHANNEL_OPEN);
   }
 }
@@ -460,8 +460,8 @@ static void others_that_arrive_or_wait_are_not_blamed(void **state) {
   }
   pair_settle(&p);
   assert_int_equal(culprit->error, AW_E_UNDELIVERABLE);
-  assert_int_equal(pair_at_server(&p, before)->in.last, 3);
-  assert_int_equal(pair_at_server(&p, behind)->in.last, 3);
+  assert_int_equal(pair_at_server(&p, before)->received, 3);
+  assert_int_equal(pair_at_server(&p, behind)->received, 3);
 }
 
 /* Another message each time is a network, not a message. */
@@ -474,7 +474,7 @@ static void progress_acquits(void **state) {
     carry_in_vain(1009);
     pair_connect(&p);
     assert_int_equal(mine->state, AW_CHANNEL_OPEN);
-    assert_int_equal(pair_at_server(&p, mine)->in.last, n + 2);
+    assert_int_equal(pair_at_server(&p, mine)->received, n + 2);
     kit_consume_all(pair_at_server(&p, mine));
     pair_settle(&p);
   }
@@ -496,7 +496,7 @@ static void connections_that_carried_nothing_do_not_count(void **state) {
   }
   pair_connect(&p);
   assert_int_equal(mine->state, AW_CHANNEL_OPEN);
-  assert_int_equal(pair_at_server(&p, mine)->in.last, 2);
+  assert_int_equal(pair_at_server(&p, mine)->received, 2);
 }
 
 static void an_opening_message_can_be_given_up(void **state) {
@@ -514,7 +514,7 @@ static void an_opening_message_can_be_given_up(void **state) {
   pair_connect(&p);
   aw_channel *again = kit_open(p.client, AW_KIND_AGENT, &id); /* a new life */
   pair_settle(&p);
-  assert_int_equal(pair_at_server(&p, again)->in.last, 1);
+  assert_int_equal(pair_at_server(&p, again)->received, 1);
 }
 
 static void what_was_released_is_given_up_as_well(void **state) {

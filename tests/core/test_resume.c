@@ -45,7 +45,7 @@ static void first_hello_is_followed_at_once(void **state) {
   assert_null(strstr(hello, "epoch"));
   assert_int_equal(kit_accept(p.server, &p.up, "e", &p.server_generation), 0);
   assert_int_equal(kit_deliver(p.server, p.server_generation, &p.up), 0);
-  assert_int_equal(pair_at_server(&p, channel)->in.last, 2);
+  assert_int_equal(pair_at_server(&p, channel)->received, 2);
   assert_int_equal(aw_mux_notice(p.server), AW_MUX_RENEWED);
   assert_true(aw_uuid_equal(aw_mux_connection_id(p.server),
                             aw_mux_connection_id(p.client)));
@@ -74,7 +74,7 @@ static void later_hellos_wait_for_the_welcome(void **state) {
   wire_fini(&early);
   assert_int_equal(kit_accept(p.server, &p.up, "e", &p.server_generation), 0);
   pair_settle(&p);
-  assert_int_equal(pair_at_server(&p, channel)->in.last, 2);
+  assert_int_equal(pair_at_server(&p, channel)->received, 2);
   assert_int_equal(aw_mux_stats_get(p.server)->open_scopes, 2);
 }
 
@@ -167,11 +167,11 @@ static void duplicates_are_dropped_and_gaps_end_the_connection(void **state) {
   kit_say(&w, "session_id", &channel->id, "note", 1, "{}");
   assert_int_equal(kit_deliver(p.server, p.server_generation, &w), 0);
   assert_int_equal(aw_mux_stats_get(p.server)->duplicates, 1);
-  assert_int_equal(pair_at_server(&p, channel)->inbox_count, 1);
+  assert_int_equal(pair_at_server(&p, channel)->inbox.count, 1);
   kit_say(&w, "session_id", &channel->id, "note", 3, "{}");
   assert_int_equal(kit_deliver(p.server, p.server_generation, &w),
                    AW_E_SEQUENCE_GAP);
-  assert_int_equal(pair_at_server(&p, channel)->in.last, 1);
+  assert_int_equal(pair_at_server(&p, channel)->received, 1);
   wire_fini(&w);
 }
 
@@ -188,7 +188,7 @@ static void sender_stops_at_the_window_and_flows_move_it_on(void **state) {
   kit_no_events(p.client);
   assert_int_equal(kit_fill(mine, "{}"), 64);
   pair_settle(&p);
-  assert_int_equal(theirs->inbox_count, 64);
+  assert_int_equal(theirs->inbox.count, 64);
   kit_no_events(p.client);
   for (unsigned n = 0; n < 31; n++) {
     assert_int_equal(kit_consume(theirs), ++last);
@@ -225,11 +225,11 @@ static void bytes_use_up_the_window_too(void **state) {
   pair_cut(&p);
   assert_true(kit_fill(mine, payload) > 8);
   pair_connect(&p);
-  assert_int_equal(theirs->inbox_count, 4);
-  while (last < mine->out.last) {
+  assert_int_equal(theirs->inbox.count, 4);
+  while (last < mine->log.last) {
     pair_consume(theirs, &last);
     pair_settle(&p);
-    assert_true(theirs->inbox_count <= 5);
+    assert_true(theirs->inbox.count <= 5);
   }
 }
 
@@ -261,7 +261,7 @@ static void acknowledgement_waits_fifty_milliseconds(void **state) {
   (void)state;
   pair_connect(&p);
   aw_channel *mine = open_at_both(AW_KIND_AGENT);
-  assert_int_equal(mine->log_count, 1);
+  assert_int_equal(aw_mux_log_count(&mine->log), 1);
   assert_true(aw_mux_deadline(p.server) == UINT64_MAX);
   assert_int_equal(kit_consume(pair_at_server(&p, mine)), 1);
   assert_true(aw_mux_deadline(p.server) == p.now_ms + AW_FLOW_DELAY_MS);
@@ -272,7 +272,7 @@ static void acknowledgement_waits_fifty_milliseconds(void **state) {
   kit_write(p.server, &p.down, SIZE_MAX);
   assert_int_equal(wire_len(&p.down), 1);
   assert_int_equal(kit_deliver(p.client, p.client_generation, &p.down), 0);
-  assert_int_equal(mine->log_count, 0);
+  assert_int_equal(aw_mux_log_count(&mine->log), 0);
   assert_true(aw_mux_deadline(p.server) == UINT64_MAX);
 }
 
@@ -307,7 +307,7 @@ static void flows_may_be_lost_repeated_and_reordered(void **state) {
       assert_int_equal(
           kit_hear(p.client, p.client_generation, flows[*at - '0']), 0);
     }
-    assert_int_equal(mine->first_logged, 31);
+    assert_int_equal(mine->log.first, 31);
     assert_int_equal(mine->allowed.sequence, 30 + 64);
     assert_true(want.bytes == 0 || want.bytes == mine->allowed.bytes);
     want = mine->allowed;
@@ -327,7 +327,7 @@ static void abort_passes_a_window_that_is_used_up(void **state) {
   kit_sends(mine, "note", 200);
   pair_connect(&p);
   aw_channel *theirs = pair_at_server(&p, mine);
-  assert_int_equal(theirs->in.last, 64);
+  assert_int_equal(theirs->received, 64);
   assert_int_equal(kit_send(mine, "note", "{}"), AW_E_AGAIN);
   assert_false(aw_mux_writable(p.client));
   assert_int_equal(kit_send_urgent(mine), 0);
@@ -349,7 +349,7 @@ static void abort_finds_no_log_too_full(void **state) {
   assert_int_equal(kit_send(mine, "note", "{}"), AW_E_AGAIN);
   assert_int_equal(kit_send_urgent(mine), 0);
   pair_settle(&p);
-  assert_int_equal(pair_at_server(&p, mine)->in.last, 3);
+  assert_int_equal(pair_at_server(&p, mine)->received, 3);
 }
 
 static void connection_credit_bounds_what_nobody_reads(void **state) {
@@ -384,13 +384,13 @@ static void connection_credit_bounds_what_nobody_reads(void **state) {
   assert_int_equal(kit_send_urgent(held), 0);
   assert_true(aw_mux_writable(p.server));
   pair_settle(&p);
-  assert_int_equal(pair_at_client(&p, held)->in.last, 42);
+  assert_int_equal(pair_at_client(&p, held)->received, 42);
   for (unsigned i = 0, left = 8; left > 0; i = (i + 1) % 8) {
     aw_channel *mine = pair_at_client(&p, theirs[i]);
 
-    if (mine != NULL && last[i] < theirs[i]->out.last) {
+    if (mine != NULL && last[i] < theirs[i]->log.last) {
       pair_consume(mine, &last[i]);
-      left -= last[i] == theirs[i]->out.last;
+      left -= last[i] == theirs[i]->log.last;
     }
     pair_settle(&p);
   }
@@ -437,7 +437,7 @@ static void sender_that_waits_for_two_things_is_woken(void **state) {
   aw_channel *full = open_at_both(AW_KIND_AGENT);
   assert_int_equal(kit_send(full, "note", payload), 0);
   pair_settle(&p);
-  while (waiting->log_count > AW_MUX_SPARE_MESSAGES) {
+  while (aw_mux_log_count(&waiting->log) > AW_MUX_SPARE_MESSAGES) {
     kit_consume(pair_at_server(&p, waiting));
     pair_settle(&p);
   }
@@ -481,12 +481,12 @@ static void manual_confirmation_holds_the_credit_back(void **state) {
   pair_settle(&p);
   assert_int_equal(kit_consume_all(mine), sent);
   pair_settle(&p);
-  assert_int_equal(theirs->log_count, sent);
+  assert_int_equal(aw_mux_log_count(&theirs->log), sent);
   assert_int_equal(kit_send(theirs, "note", "{}"), AW_E_AGAIN);
   assert_int_equal(aw_mux_stats_get(p.client)->inbox_bytes, 0);
   aw_mux_confirm(mine);
   pair_settle(&p);
-  assert_int_equal(theirs->log_count, 0);
+  assert_int_equal(aw_mux_log_count(&theirs->log), 0);
   assert_int_equal(kit_fill(theirs, "{}"), sent);
 }
 
@@ -504,7 +504,7 @@ static void unconfirmed_messages_are_not_sent_again(void **state) {
   pair_consume(mine, &last);
   pair_cut(&p);
   pair_connect(&p);
-  assert_int_equal(theirs->log_count, 10);
+  assert_int_equal(aw_mux_log_count(&theirs->log), 10);
   kit_sends(theirs, "note", 1);
   pair_settle(&p);
   pair_consume(mine, &last);
@@ -512,7 +512,7 @@ static void unconfirmed_messages_are_not_sent_again(void **state) {
   assert_int_equal(aw_mux_stats_get(p.client)->duplicates, 0);
   aw_mux_confirm(mine);
   pair_settle(&p);
-  assert_int_equal(theirs->log_count, 0);
+  assert_int_equal(aw_mux_log_count(&theirs->log), 0);
 }
 
 static void letting_go_confirms_everything(void **state) {
@@ -554,8 +554,8 @@ static void peer_that_ignores_the_credit_is_refused(void **state) {
   }
   assert_int_equal(rc, AW_E_REFUSED);
   assert_in_range(n, 4, 40);
-  assert_int_equal(pair_at_server(&p, mine)->in.last, n - 1);
-  assert_int_equal(pair_at_server(&p, mine)->inbox_count, n - 1);
+  assert_int_equal(pair_at_server(&p, mine)->received, n - 1);
+  assert_int_equal(pair_at_server(&p, mine)->inbox.count, n - 1);
 }
 
 static void messages_of_an_older_connection_are_not_looked_at(void **state) {
@@ -575,13 +575,13 @@ static void messages_of_an_older_connection_are_not_looked_at(void **state) {
   kit_say(&w, "session_id", &mine->id, "note", 1, "{}");
   assert_int_equal(kit_deliver(p.client, old_client, &w), AW_E_CLOSED);
   assert_int_equal(aw_mux_stats_get(p.server)->messages_in, before);
-  assert_int_equal(pair_at_server(&p, mine)->in.last, 1);
+  assert_int_equal(pair_at_server(&p, mine)->received, 1);
   /* Nor does its end concern the new one. */
   aw_mux_detach(p.server, old, AW_E_IO);
   aw_mux_detach(p.client, old_client, AW_E_IO);
   kit_sends(mine, "note", 1);
   pair_settle(&p);
-  assert_int_equal(pair_at_server(&p, mine)->in.last, 2);
+  assert_int_equal(pair_at_server(&p, mine)->received, 2);
   wire_fini(&w);
 }
 
@@ -604,13 +604,13 @@ static void hello_that_comes_late_is_refused(void **state) {
   pair_settle(&p);
   kit_consume_all(mine);
   pair_settle(&p);
-  assert_int_equal(theirs->log_count, 0);
+  assert_int_equal(aw_mux_log_count(&theirs->log), 0);
   assert_int_equal(kit_accept(p.server, &held, "e", &generation), AW_E_CLOSED);
   kit_sends(mine, "note", 1);
   kit_sends(theirs, "note", 1);
   pair_settle(&p);
-  assert_int_equal(theirs->in.last, 2);
-  assert_int_equal(mine->in.last, 10);
+  assert_int_equal(theirs->received, 2);
+  assert_int_equal(mine->received, 10);
   pair_cut(&p);
   pair_connect(&p);
   assert_int_equal(mine->state, AW_CHANNEL_OPEN);

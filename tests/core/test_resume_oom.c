@@ -137,13 +137,13 @@ static int fold(aw_channel *channel) {
 }
 
 static void fold_surely(aw_channel *channel) {
-  while (channel->log_count < LOG) {
+  while (aw_mux_log_count(&channel->log) < LOG) {
     send_surely(channel, "note");
   }
   int rc = fold(channel);
   if (rc != 0) {
     assert_int_equal(rc, AW_E_NOMEM);
-    assert_int_equal(channel->log_count, LOG);
+    assert_int_equal(aw_mux_log_count(&channel->log), LOG);
     assert_int_equal(fold(channel), 0);
   }
   send_surely(channel, "note");
@@ -157,10 +157,10 @@ static void fold_all(const aw_mem *mem) {
   connect_again(mem);
   exchange_surely(mem);
   for (unsigned i = 0; i < SCOPES; i++) {
-    down[i] = theirs[i]->out.last;
+    down[i] = theirs[i]->log.last;
     kit_consume_all(mine[i]);
     assert_int_equal(mine[i]->consumed, down[i]);
-    assert_int_equal(mine[i]->in_bytes, theirs[i]->out_bytes);
+    assert_int_equal(mine[i]->in_bytes, theirs[i]->log.numbered);
   }
   exchange_surely(mem);
 }

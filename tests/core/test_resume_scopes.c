@@ -91,7 +91,7 @@ static void scope_that_a_new_process_cannot_continue_is_lost(void **state) {
   assert_int_equal(kit_send(heard, "note", "{}"), AW_E_LOST);
   /* Nothing of it was acknowledged: all is sent again. */
   assert_int_equal(unheard->state, AW_CHANNEL_OPEN);
-  assert_int_equal(pair_at_server(&p, unheard)->in.last, 1);
+  assert_int_equal(pair_at_server(&p, unheard)->received, 1);
   unsigned lost = 0, events = 0;
   while (aw_mux_poll(p.client, &events) != NULL) {
     lost += (events & AW_CHANNEL_ENDED) != 0;
@@ -108,7 +108,7 @@ static void new_process_grants_credit_anew(void **state) {
   pair_restart_server(&p);
   kit_sends(mine, "note", 100);
   pair_connect(&p);
-  assert_int_equal(pair_at_server(&p, mine)->in.last, 64);
+  assert_int_equal(pair_at_server(&p, mine)->received, 64);
 }
 
 /* A server makes the same ids again after a restart; the first welcome of its
@@ -133,7 +133,7 @@ static void other_epoch_is_never_resumed(void **state) {
   pair_connect(&p);
   assert_int_equal(aw_mux_notice(p.server), AW_MUX_RENEWED);
   assert_int_equal(mine->error, AW_E_LOST);
-  assert_int_equal(mine->in.last, 6);
+  assert_int_equal(mine->received, 6);
 }
 
 /* A session that was given up and made anew has lost its logs, although the
@@ -206,7 +206,7 @@ static void many_scopes_go_in_pages(void **state) {
   assert_int_equal(pair_count(&p.down, "welcome"), 3);
   pair_settle(&p);
   for (unsigned n = 0; n < 600; n++) {
-    assert_int_equal(pair_at_server(&p, channels[n])->in.last, 2);
+    assert_int_equal(pair_at_server(&p, channels[n])->received, 2);
   }
 }
 
@@ -257,7 +257,7 @@ static void opener_of_an_id_that_is_not_released_is_refused(void **state) {
   assert_int_equal(kit_consume_all(theirs), 1);
   aw_mux_release(theirs);
   pair_settle(&p);
-  assert_int_equal(second->log_count, 1);
+  assert_int_equal(aw_mux_log_count(&second->log), 1);
   assert_int_equal(second->state, AW_CHANNEL_OPEN);
 }
 
@@ -285,10 +285,10 @@ static void acknowledgement_of_an_ended_life_does_not_come_late(void **state) {
   pair_wait(&p, AW_FLOW_DELAY_MS);
   kit_write(p.server, &p.down, SIZE_MAX);
   assert_int_equal(kit_deliver(p.client, p.client_generation, &p.down), 0);
-  assert_int_equal(second->log_count, 9);
+  assert_int_equal(aw_mux_log_count(&second->log), 9);
   pair_cut(&p);
   pair_connect(&p);
-  assert_int_equal(aw_mux_find(p.server, AW_KIND_AGENT, &id)->in.last, 9);
+  assert_int_equal(aw_mux_find(p.server, AW_KIND_AGENT, &id)->received, 9);
 }
 
 /* The client has had all and forgotten it, but the server cannot know: its
@@ -335,8 +335,8 @@ static void ends_that_cross_leave_no_logs(void **state) {
     kit_consume_all(mine);
     kit_consume_all(theirs);
     pair_settle(&p);
-    assert_int_equal(mine->log_count, 0);
-    assert_int_equal(theirs->log_count, 0);
+    assert_int_equal(aw_mux_log_count(&mine->log), 0);
+    assert_int_equal(aw_mux_log_count(&theirs->log), 0);
   }
 }
 
@@ -421,10 +421,10 @@ static void floating_messages_with_numbers_are_acknowledged(void **state) {
   kit_consume_all(pair_at_server(&p, mine));
   kit_sends(mine, "ping", 1);
   pair_settle(&p);
-  assert_int_equal(mine->log_count, 0);
+  assert_int_equal(aw_mux_log_count(&mine->log), 0);
   kit_sends(mine, "note", 1);
   pair_settle(&p);
-  assert_int_equal(pair_at_server(&p, mine)->in.last, 3);
+  assert_int_equal(pair_at_server(&p, mine)->received, 3);
 }
 
 /* Nobody reads it, so it is through with what stands before it. */
@@ -438,11 +438,11 @@ numbered_float_is_acknowledged_with_what_is_before_it(void **state) {
   kit_sends(mine, "note", 2);
   kit_sends(mine, "ping", 1);
   pair_settle(&p);
-  assert_int_equal(theirs->inbox_count, 2);
-  assert_int_equal(mine->log_count, 3);
+  assert_int_equal(theirs->inbox.count, 2);
+  assert_int_equal(aw_mux_log_count(&mine->log), 3);
   kit_consume_all(theirs);
   pair_settle(&p);
-  assert_int_equal(mine->log_count, 0);
+  assert_int_equal(aw_mux_log_count(&mine->log), 0);
 }
 
 /* Unread messages, a float behind them, and both ends let go: once the loop of
@@ -493,7 +493,7 @@ static void gap_makes_the_scope_jump_or_fail(void **state) {
     assert_int_equal(hear_link(p.client, p.client_generation, "gap", payload),
                      0);
     assert_int_equal(mine->state, AW_CHANNEL_OPEN);
-    assert_int_equal(mine->in.last, 7);
+    assert_int_equal(mine->received, 7);
   }
   kit_say(&w, "session_id", &mine->id, "note", 8, "{}");
   assert_int_equal(kit_deliver(p.client, p.client_generation, &w), 0);
@@ -571,7 +571,7 @@ static void malformed_link_messages_end_the_connection(void **state) {
   /* Not one of them did harm. */
   kit_sends(mine, "note", 1);
   pair_settle(&p);
-  assert_int_equal(pair_at_server(&p, mine)->in.last, 2);
+  assert_int_equal(pair_at_server(&p, mine)->received, 2);
 }
 
 static int read_hello(const char *key, const char *type, uint64_t sequence,

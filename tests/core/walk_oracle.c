@@ -260,7 +260,7 @@ static void check_credit(world *w, enum side side, const scope *s) {
                  out->allowed.bytes <=
                      most(in->granted.bytes, AW_CHANNEL_WINDOW_BYTES),
                  "more bytes are allowed than were granted");
-    world_demand(w, w->lives[s->life].urgent[side] || in->in.last <= messages,
+    world_demand(w, w->lives[s->life].urgent[side] || in->received <= messages,
                  "more messages came than were granted");
   }
 }
@@ -289,11 +289,10 @@ static void check_counters(world *w, enum side side) {
     const aw_channel *channel = w->scopes[side][i].channel;
     if (channel != NULL) {
       inbox += channel->in_bytes - channel->consumed_bytes;
-      log += aw_buf_len(&channel->log);
+      log += channel->log.size;
       world_demand(w,
-                   aw_buf_len(&channel->log) <= w->options[side].log_bytes +
-                                                    AW_CHANNEL_URGENT_BYTES +
-                                                    8192,
+                   channel->log.size <= w->options[side].log_bytes +
+                                            AW_CHANNEL_URGENT_BYTES + 8192,
                    "a log holds too much");
     }
   }
@@ -337,7 +336,7 @@ static void check_counts(world *w, enum side side, const scope *s) {
     const scope *peer = &w->scopes[other(side)][i];
     if (peer->channel != NULL && peer->life == s->life && s->life >= 0 &&
         !peer->over && !s->over && w->lives[s->life].process == w->process) {
-      world_demand(w, s->channel->out_bytes == peer->channel->in_bytes,
+      world_demand(w, s->channel->log.numbered == peer->channel->in_bytes,
                    "the ends count a scope's bytes differently");
     }
   }
@@ -371,9 +370,9 @@ void oracle_at_rest(world *w) {
           "a scope that was given up stays open");
       if (s->blocked && is_clean(w)) {
         world_note(w, "life %d: sent %llu of %llu, log %zu, all logs %zu",
-                   s->life, (unsigned long long)s->channel->out.last,
+                   s->life, (unsigned long long)s->channel->log.last,
                    (unsigned long long)s->channel->allowed.sequence,
-                   s->channel->log_count, stats->log_bytes);
+                   aw_mux_log_count(&s->channel->log), stats->log_bytes);
         world_fail(w, "a sender was never woken");
       }
     }

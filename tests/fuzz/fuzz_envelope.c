@@ -2,7 +2,6 @@
  * refused has a code, a sentence and no half-read header behind it. */
 #include "aw_envelope.h"
 #include "aw_error.h"
-#include "aw_seq.h"
 #include "aw_types.h"
 #include <stdlib.h>
 

@@ -6,10 +6,9 @@
 #ifndef AW_CHANNEL_H
 #define AW_CHANNEL_H
 
-#include "aw_buf.h"
-#include "aw_envelope.h"
+#include "aw_mux_inbox.h"
+#include "aw_mux_log.h"
 #include "aw_queue.h"
-#include "aw_seq.h"
 
 /* Credit of one scope: enough to keep a wire busy over one loop turn, little
  * enough that ten thousand stalled scopes stay affordable. */
@@ -26,33 +25,10 @@
 /* What the transports let one message have by default. A credit with a byte
  * left is overdrawn by a whole message. */
 #define AW_CHANNEL_MESSAGE_BYTES (16u << 20)
-/* Capacity that an emptied inbox or log keeps. */
-#define AW_CHANNEL_KEEP (32u << 10)
 
 typedef struct aw_channel aw_channel;
-typedef struct aw_message aw_message;
 typedef struct aw_credit aw_credit;
 struct aw_mux;
-
-/* An accepted message in the inbox; followed by type, payload and tokens. */
-struct aw_message {
-  uint32_t size; /* of the whole record */
-  uint32_t cost; /* bytes on the wire: what credit counts */
-  uint32_t type_len, payload_len, token_count;
-  bool has_reply, ends;
-  int refused; /* AW_E_*: it could not be taken, and the payload is `{}` */
-  uint64_t sequence;
-  int64_t timestamp;
-  aw_uuid message_id, in_reply_to;
-  const char *why; /* of `refused`; static */
-};
-
-/* An entry of the log; followed by the envelope's text, padded to 8. */
-typedef struct aw_entry {
-  uint32_t len;
-  uint32_t urgent : 1;
-  uint32_t turn : 31; /* of the mux's, when it was written last */
-} aw_entry;
 
 /* Absolute limits: what may be sent in all since the scope began. */
 struct aw_credit {
@@ -90,25 +66,16 @@ struct aw_channel {
   bool manual;      /* what is consumed counts once it is confirmed */
   aw_uuid birth;    /* id of the opening message: tells the id's lives apart */
 
-  aw_seq in, out;
-  aw_buf inbox; /* aw_message records */
-  size_t inbox_count;
+  uint64_t received; /* number accepted last */
+  aw_mux_inbox inbox;
   uint64_t in_bytes, consumed_bytes; /* cost accepted, cost taken */
   uint64_t consumed;                 /* sequence taken last */
   aw_uuid first_in;                  /* message id of inbound sequence 1 */
   aw_credit confirmed;               /* of the consumed, if manual */
   aw_credit granted;                 /* what we allowed the peer */
 
-  aw_buf log; /* aw_entry records: first_logged .. out.last */
-  uint64_t first_logged, next_unsent;
-  size_t unsent_offset; /* of next_unsent in the log's live bytes */
-  size_t log_count;
-  uint64_t out_bytes;    /* cost numbered so far */
-  uint64_t unsent_bytes; /* ... and not written yet */
-  size_t folded;         /* size of the log's first entry if it is a state */
-  size_t urgent_bytes;   /* cost of the urgent messages in the log */
-  uint64_t urgent_last;  /* sequence of the last urgent message */
-  aw_credit allowed;     /* what the peer allows us */
+  aw_mux_log log;
+  aw_credit allowed; /* what the peer allows us */
 
   /* Header of the message consumed last, id of the one sent last: kept raw,
    * because most readers never ask. */
@@ -129,10 +96,6 @@ struct aw_channel {
 /* The oldest message of the inbox, or NULL. It lives until the next call that
  * receives into or pops from this channel. */
 const aw_message *aw_channel_peek(const aw_channel *channel);
-const char *aw_message_type(const aw_message *message);
-const char *aw_message_payload(const aw_message *message);
-/* Token 0 is the payload object; offsets are into the payload. */
-const aw_json_token *aw_message_tokens(const aw_message *message);
 
 /* Internal to core. */
 
@@ -140,15 +103,10 @@ aw_channel *aw_channel_new(struct aw_mux *mux, enum aw_kind kind,
                            const aw_uuid *id, const aw_mem *mem);
 void aw_channel_free(aw_channel *channel, const aw_mem *mem);
 
-/* Copies an accepted envelope into the inbox. AW_E_NOMEM changes nothing. */
-int aw_channel_store(aw_channel *channel, const aw_envelope *envelope,
-                     const aw_json_tape *tape, const char *text, size_t len,
-                     bool ends);
-
-/* The same for one of `len` bytes that is refused (envelope->refused): a record
- * without its payload. */
-int aw_channel_store_refused(aw_channel *channel, const aw_envelope *envelope,
-                             size_t len, bool ends);
+/* Judges an inbound number and, when it is the next one, takes it. Anything
+ * else changes nothing: AW_E_INVALID_SEQUENCE (0), AW_E_DUPLICATE_SEQUENCE
+ * (lower than expected), AW_E_SEQUENCE_GAP (higher). */
+int aw_channel_accept(aw_channel *channel, uint64_t number);
 
 /* Drops the oldest message; returns its cost. */
 size_t aw_channel_drop(aw_channel *channel);
@@ -156,28 +114,5 @@ size_t aw_channel_drop(aw_channel *channel);
 /* Numbers that nobody reads (floats, what a gap skips) are consumed with what
  * stands before them: to be called when such a number was counted. */
 void aw_channel_pass_unread(aw_channel *channel);
-
-/* Begins an entry in the log: the caller appends the envelope's text to
- * channel->log and calls finish with the offset that begin gave, or cancel. */
-int aw_channel_log_begin(aw_channel *channel, size_t *mark);
-int aw_channel_log_finish(aw_channel *channel, size_t mark, bool urgent);
-void aw_channel_log_cancel(aw_channel *channel, size_t mark);
-
-/* Drops all entries but the one that begins at `mark`, the newest: it stands
- * for them. Returns the bytes freed. */
-size_t aw_channel_log_fold(aw_channel *channel, size_t mark);
-
-/* The next entry that was not written yet, or NULL; then step over it. */
-const aw_entry *aw_channel_unsent(const aw_channel *channel);
-const char *aw_entry_text(const aw_entry *entry);
-void aw_channel_advance(aw_channel *channel, uint32_t turn);
-
-/* Forgets entries up to and including `sequence`; returns the bytes freed.
- * Entries that were never written are not forgotten. */
-size_t aw_channel_log_trim(aw_channel *channel, uint64_t sequence);
-
-/* Sets the cursor so that the entry after `received` is written next. False
- * when the log does not reach back that far. */
-bool aw_channel_rewind(aw_channel *channel, uint64_t received);
 
 #endif

@@ -1,7 +1,6 @@
 #include "aw_envelope.h"
 #include "aw_envelope_plain.h"
 #include "aw_error.h"
-#include "aw_seq.h"
 #include "aw_types.h"
 #include <string.h>
 

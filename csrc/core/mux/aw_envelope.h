@@ -16,6 +16,9 @@ enum aw_kind {
 
 #define AW_KIND_SCOPES AW_KIND_LINK /* kinds below this have scopes */
 
+/* Numbers of messages: what every reader can hold, 2^53-1. */
+#define AW_SEQ_MAX 9007199254740991u
+
 /* A header fits into so much of a message (docs/wire.md section 7). */
 #define AW_HEADER_MAX 512
 

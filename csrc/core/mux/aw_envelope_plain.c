@@ -2,7 +2,6 @@
 
 #include "aw_bytes.h"
 #include "aw_error.h"
-#include "aw_seq.h"
 #include "aw_types.h"
 
 /* Tokens of an envelope but for its payload: itself, a name and a value of each

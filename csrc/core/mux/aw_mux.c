@@ -47,6 +47,7 @@ static void init_fields(aw_mux *mux) {
   aw_queue_init(&mux->flows);
   aw_queue_init(&mux->hungry);
   aw_queue_init(&mux->tombs);
+  aw_mux_inbox_init(&mux->control_in, mem);
   aw_buf_init(&mux->control_scopes, mem);
   aw_buf_init(&mux->control_out, mem);
   aw_buf_init(&mux->refusals, mem);
@@ -64,11 +65,6 @@ int aw_mux_new(aw_mux **out, const aw_mem *mem, const aw_mux_options *options) {
   default_options(&mux->options);
   init_fields(mux);
   mux->peer_window_ms = AW_MUX_WINDOW_MS;
-  mux->control_in = aw_channel_new(mux, AW_KIND_LINK, &mux->connection_id, mem);
-  if (mux->control_in == NULL) {
-    aw_mux_free(mux);
-    return AW_E_NOMEM;
-  }
   *out = mux;
   return AW_OK;
 }
@@ -83,9 +79,7 @@ void aw_mux_free(aw_mux *mux) {
   while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
     aw_channel_free(channel, mux->mem);
   }
-  if (mux->control_in != NULL) {
-    aw_channel_free(mux->control_in, mux->mem);
-  }
+  aw_mux_inbox_fini(&mux->control_in);
   aw_map_fini(&mux->channels);
   aw_json_tape_fini(&mux->tape);
   aw_buf_fini(&mux->control_scopes);
@@ -149,7 +143,7 @@ void aw_mux_release(aw_channel *channel) {
   channel->user = NULL;
   channel->events = 0;
   aw_node_remove(&channel->ready_node);
-  bool unused = channel->out.last == 0 && channel->in.last == 0;
+  bool unused = channel->log.last == 0 && channel->received == 0;
   if (mux->link == AW_LINK_BASE || unused) {
     mux_end_channel(channel, AW_E_CLOSED);
   }
@@ -168,12 +162,12 @@ static void acknowledge(aw_channel *channel) {
           channel->granted.sequence ||
       done.bytes + mux->options.window_bytes / 2 >= channel->granted.bytes ||
       done.sequence - channel->flow_acked >= AW_FLOW_MESSAGES;
-  bool waited_for = channel->inbox_count == 0 && mux_is_tight(mux);
+  bool waited_for = channel->inbox.count == 0 && mux_is_tight(mux);
   mux_queue_flow(channel, half || waited_for);
 }
 
 void aw_mux_consume(aw_channel *channel) {
-  if (channel->inbox_count == 0) {
+  if (channel->inbox.count == 0) {
     return;
   }
   aw_mux *mux = channel->mux;

@@ -33,7 +33,7 @@ static void end_released(aw_mux *mux) {
   while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
     if (channel->released && channel->state == AW_CHANNEL_OPEN) {
       mux_end_channel(channel, AW_E_CLOSED);
-      if (channel->log_count == 0) {
+      if (aw_mux_log_is_empty(&channel->log)) {
         aw_queue_push(&written, &channel->writer_node);
       }
     }

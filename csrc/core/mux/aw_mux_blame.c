@@ -4,8 +4,6 @@
  * one at which it ended. */
 #include "aw_mux_blame.h"
 
-#define TURN_MASK 0x7fffffffu
-
 void aw_mux_blame(aw_mux *mux, uint32_t generation, int code) {
   if (generation == mux->generation && mux->link != AW_LINK_DETACHED) {
     mux->loss_code = code;
@@ -27,16 +25,16 @@ void mux_blame_begin(aw_mux *mux) {
 
 void mux_blame_suspect(const aw_channel *channel) {
   aw_mux *mux = channel->mux;
-  const aw_entry *entry = aw_channel_unsent(channel);
+  const aw_mux_entry *entry = aw_mux_log_next(&channel->log);
   if (!mux->carried || entry == NULL) {
     return;
   }
-  uint32_t turn = (entry->turn - mux->carried_from) & TURN_MASK;
-  uint32_t last = (mux->turn - mux->carried_from) & TURN_MASK;
+  uint32_t turn = (entry->turn - mux->carried_from) & AW_MUX_TURN_MASK;
+  uint32_t last = (mux->turn - mux->carried_from) & AW_MUX_TURN_MASK;
   bool was_carried = turn != 0 && turn <= last;
   if (was_carried && (mux->suspect.sequence == 0 || turn < mux->suspect.turn)) {
     mux->suspect =
-        (aw_blame){channel->kind, channel->id, channel->next_unsent, turn};
+        (aw_blame){channel->kind, channel->id, channel->log.next, turn};
   }
 }
 

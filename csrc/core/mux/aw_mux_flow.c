@@ -12,7 +12,7 @@ void mux_reset_connection(aw_mux *mux) {
   mux->flow_at = UINT64_MAX;
   mux->flow_now = false;
   mux_wake_parked(mux);
-  aw_buf_reset(&mux->control_out, AW_CHANNEL_KEEP);
+  aw_buf_reset(&mux->control_out, AW_MUX_KEEP);
 }
 
 void mux_begin_connection(aw_mux *mux, bool extended) {
@@ -49,7 +49,7 @@ void mux_allow(aw_channel *channel, uint64_t sequence, uint64_t bytes) {
  * the id anew at once, and must not take this life's numbers for that one's. */
 static bool is_settled(const aw_channel *channel) {
   return channel->ended_here && !channel->given_up &&
-         aw_channel_unsent(channel) == NULL;
+         aw_mux_log_next(&channel->log) == NULL;
 }
 
 static void drop_settled(aw_mux *mux) {
@@ -173,13 +173,13 @@ int mux_receive_flow(aw_mux *mux, const mux_link_reader *in) {
       return AW_E_REFUSED;
     }
     aw_channel *channel = aw_map_get(&mux->channels, kind, &id);
-    if (channel == NULL || acked > channel->out.last) {
+    if (channel == NULL || acked > channel->log.last) {
       continue; /* of an earlier life, or of a scope forgotten since */
     }
     mux_allow(channel, sequence, bytes);
     channel->acked = channel->acked || acked > 0;
     mux_trim(channel, acked);
-    if (aw_channel_unsent(channel) != NULL) {
+    if (aw_mux_log_next(&channel->log) != NULL) {
       mux_wake_writer(channel);
     }
     channel->peer_gone = mux_link_item_number(&list, 5, &let_go) && let_go == 1;

@@ -9,8 +9,8 @@ bool aw_mux_may_fold(const aw_channel *channel) {
   const aw_mux *mux = channel->mux;
   bool away = mux->extended && !mux->options.is_client &&
               mux->link == AW_LINK_DETACHED && !mux->abandoned;
-  bool known = !channel->opened_here || channel->acked || channel->in.last > 0;
-  size_t messages = channel->log_count - (channel->folded > 0);
+  bool known = !channel->opened_here || channel->acked || channel->received > 0;
+  size_t messages = aw_mux_log_count(&channel->log) - (channel->log.folded > 0);
   return away && known && channel->state == AW_CHANNEL_OPEN && messages > 0 &&
          (mux_is_log_full(channel) || (messages >= AW_CHANNEL_FOLD_MESSAGES &&
                                        !mux_has_window(mux, channel)));
@@ -19,24 +19,23 @@ bool aw_mux_may_fold(const aw_channel *channel) {
 /* The logs' bounds hold for a state as well, unless it makes them smaller. */
 bool mux_has_fold_room(const aw_draft *draft) {
   const aw_mux *mux = draft->mux;
-  size_t freed = draft->mark;
-  size_t added = aw_buf_len(&draft->channel->log) - draft->mark;
+  const aw_mux_log *log = &draft->channel->log;
+  size_t freed = log->size;
+  size_t added = aw_buf_len(&log->bytes) - log->size;
   return added <= freed ||
          (mux->stats.log_bytes - freed + added <= mux->options.session_bytes &&
           (mux->pool == NULL ||
            mux->pool->log_bytes - freed + added <= mux->pool->log_max));
 }
 
-void mux_fold(aw_draft *draft) {
-  aw_channel *channel = draft->channel;
-  aw_mux *mux = draft->mux;
+void mux_fold(aw_channel *channel) {
+  aw_mux *mux = channel->mux;
   mux_blame_forget(mux);
-  mux->stats.folded += channel->log_count - 1;
-  mux_count_log(mux, 0, aw_channel_log_fold(channel, draft->mark));
-  channel->urgent_last = channel->out.last;
+  mux->stats.folded += aw_mux_log_count(&channel->log) - 1;
+  mux_count_log(mux, 0, aw_mux_log_fold(&channel->log));
 }
 
 uint64_t mux_skip_folded(const aw_channel *channel, uint64_t received) {
-  uint64_t folded = channel->folded > 0 ? channel->first_logged - 1 : 0;
+  uint64_t folded = channel->log.folded > 0 ? channel->log.first - 1 : 0;
   return folded > received ? folded : received;
 }

@@ -8,10 +8,8 @@
 /* Do the logs' bounds hold with the drafted state in the place of its log? */
 bool mux_has_fold_room(const aw_draft *draft);
 
-/* The draft's entry, the newest, takes the log's place. The state is urgent: it
- * follows the gap at once, while the credit that its reader gave ends before
- * it. */
-void mux_fold(aw_draft *draft);
+/* The newest entry takes the log's place. */
+void mux_fold(aw_channel *channel);
 
 /* The number behind which a peer that has `received` goes on: itself, or that
  * to which a state stands for all; then the gap has to be announced. */

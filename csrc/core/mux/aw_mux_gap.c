@@ -17,9 +17,9 @@ int mux_announce_gap(aw_channel *channel, uint64_t received) {
   mux_link_put(draft.out, ",\"from\":", &rc);
   mux_link_put_number(draft.out, received + 1, &rc);
   mux_link_put(draft.out, ",\"to\":", &rc);
-  mux_link_put_number(draft.out, channel->first_logged - 1, &rc);
+  mux_link_put_number(draft.out, channel->log.first - 1, &rc);
   mux_link_put(draft.out, ",\"bytes\":", &rc);
-  mux_link_put_number(draft.out, channel->out_bytes - channel->unsent_bytes,
+  mux_link_put_number(draft.out, channel->log.numbered - channel->log.unwritten,
                       &rc);
   mux_link_put(draft.out, ",\"next\":\"snapshot\"}", &rc);
   return mux_end_link(&draft, rc);
@@ -28,9 +28,9 @@ int mux_announce_gap(aw_channel *channel, uint64_t received) {
 /* What is skipped needs no credit, and counts as consumed with what is read
  * behind it. */
 static void jump(aw_channel *channel, uint64_t to, uint64_t bytes) {
-  if (to > channel->in.last) {
-    channel->granted.sequence += to - channel->in.last;
-    channel->in.last = to;
+  if (to > channel->received) {
+    channel->granted.sequence += to - channel->received;
+    channel->received = to;
     aw_channel_pass_unread(channel);
   }
   if (bytes > channel->in_bytes) {

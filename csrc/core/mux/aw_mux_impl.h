@@ -60,9 +60,9 @@ struct aw_mux {
   aw_queue tombs;   /* released channels, oldest first */
   size_t tomb_count;
 
-  aw_channel *control_in; /* unsequenced messages: an inbox without a scope */
-  aw_buf control_scopes;  /* their control_scope records */
-  aw_buf control_out;     /* aw_entry records */
+  aw_mux_inbox control_in; /* unsequenced messages */
+  aw_buf control_scopes;   /* their control_scope records */
+  aw_buf control_out;      /* aw_mux_entry records */
 
   aw_buf refusals; /* aw_refusal records; no memory while there are none */
   unsigned refusal_count;
@@ -162,16 +162,11 @@ static inline bool mux_is_tight(const aw_mux *mux) {
          mux->conn_received + AW_CHANNEL_URGENT_BYTES >= mux->conn_granted;
 }
 
-/* Must the next entry go out whatever the credit? An abort takes along all
- * that was numbered before it: order is never given up. */
-static inline bool mux_is_urgent(const aw_channel *channel) {
-  return channel->next_unsent <= channel->urgent_last;
-}
-
 /* Has the application let go of a live scope, and has the peer all that was
  * sent in it? */
 static inline bool mux_has_let_go(const aw_channel *channel) {
-  return (channel->released || channel->given_up) && channel->log_count == 0;
+  return (channel->released || channel->given_up) &&
+         aw_mux_log_is_empty(&channel->log);
 }
 
 /* How far the application is through with what came: what we acknowledge. Who

@@ -94,17 +94,11 @@ bool mux_limits_read(const mux_link_reader *in, aw_limits *out) {
 
 /* Is there an entry that is to be sent again and is too long now? */
 static bool has_too_long(const aw_channel *channel, uint64_t most) {
-  if (aw_channel_unsent(channel) == NULL) {
-    return false;
-  }
-  const char *log = aw_buf_bytes(&channel->log);
-  size_t end = aw_buf_len(&channel->log);
-  for (size_t at = channel->unsent_offset; at < end;) {
-    const aw_entry *entry = (const aw_entry *)(const void *)(log + at);
+  const aw_mux_entry *entry = aw_mux_log_next(&channel->log);
+  for (; entry != NULL; entry = aw_mux_log_after(&channel->log, entry)) {
     if (entry->len > most) {
       return true;
     }
-    at += sizeof *entry + ((entry->len + 7u) & ~(size_t)7u);
   }
   return false;
 }

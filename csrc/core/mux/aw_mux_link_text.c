@@ -1,6 +1,5 @@
 #include "aw_mux_link_text.h"
 #include "aw_error.h"
-#include "aw_seq.h"
 #include <string.h>
 
 static const aw_json_token *

@@ -20,16 +20,16 @@ void mux_notice(aw_mux *mux, enum aw_mux_notice notice) {
  * covers them; what does not fit is dropped and counted. */
 int mux_receive_control(aw_mux *mux, const aw_envelope *envelope,
                         const char *text, size_t len) {
-  aw_channel *inbox = mux->control_in;
+  aw_mux_inbox *inbox = &mux->control_in;
   mux->stats.uncredited++;
-  if (aw_buf_len(&inbox->inbox) >= mux->options.control_bytes) {
+  if (aw_buf_len(&inbox->bytes) >= mux->options.control_bytes) {
     mux->stats.unanswered++;
     return AW_OK;
   }
   control_scope scope = {envelope->kind, envelope->id};
   int rc = aw_buf_reserve(&mux->control_scopes, sizeof scope);
   if (rc == AW_OK) {
-    rc = aw_channel_store(inbox, envelope, &mux->tape, text, len, false);
+    rc = aw_mux_inbox_put(inbox, envelope, &mux->tape, text, len, false);
   }
   if (rc == AW_OK) {
     rc = aw_buf_append(&mux->control_scopes, &scope, sizeof scope);
@@ -49,7 +49,7 @@ aw_channel *aw_mux_poll(aw_mux *mux, unsigned *events) {
 }
 
 bool aw_mux_control(aw_mux *mux, aw_control *out) {
-  const aw_message *message = aw_channel_peek(mux->control_in);
+  const aw_message *message = aw_mux_inbox_first(&mux->control_in);
   if (message == NULL) {
     return false;
   }
@@ -60,8 +60,8 @@ bool aw_mux_control(aw_mux *mux, aw_control *out) {
 }
 
 void aw_mux_control_drop(aw_mux *mux) {
-  if (aw_channel_peek(mux->control_in) != NULL) {
-    aw_channel_drop(mux->control_in);
+  if (aw_mux_inbox_first(&mux->control_in) != NULL) {
+    aw_mux_inbox_drop(&mux->control_in);
     aw_buf_consume(&mux->control_scopes, sizeof(control_scope));
   }
 }
@@ -79,5 +79,5 @@ enum aw_mux_notice aw_mux_notice(aw_mux *mux) {
 
 bool aw_mux_has_news(const aw_mux *mux) {
   return !aw_queue_empty(&mux->ready) || mux->refusal_count > 0 ||
-         mux->notice_count > 0 || mux->control_in->inbox_count > 0;
+         mux->notice_count > 0 || mux->control_in.count > 0;
 }

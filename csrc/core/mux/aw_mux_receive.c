@@ -6,20 +6,6 @@
 #include "aw_mux_resume.h"
 #include "aw_mux_scope.h"
 
-/* A refusal takes its place in the scope, so that its reader finds the hole. */
-static int store(aw_channel *channel, const aw_envelope *envelope,
-                 const char *text, size_t len, bool ends) {
-  aw_mux *mux = channel->mux;
-  if (envelope->refused == NULL) {
-    return aw_channel_store(channel, envelope, &mux->tape, text, len, ends);
-  }
-  int rc = aw_channel_store_refused(channel, envelope, len, ends);
-  if (rc == AW_OK) {
-    mux_refuse(mux, envelope, envelope->refused, true);
-  }
-  return rc;
-}
-
 /* An error frame is never answered, or two peers would never stop. */
 static bool is_error_frame(const aw_envelope *envelope) {
   return !envelope->has_scope && envelope->type_len == 5 &&
@@ -30,13 +16,18 @@ static int accept_message(aw_channel *channel, const aw_envelope *envelope,
                           const char *text, size_t len, unsigned flags) {
   aw_mux *mux = channel->mux;
   bool ends = (flags & AW_TYPE_ENDS) != 0;
-  size_t before = aw_buf_len(&channel->inbox);
-  int rc = store(channel, envelope, text, len, ends);
+  size_t before = aw_buf_len(&channel->inbox.bytes);
+  int rc =
+      aw_mux_inbox_put(&channel->inbox, envelope, &mux->tape, text, len, ends);
   if (rc != AW_OK) {
-    channel->in.last--;
+    channel->received--;
     return rc;
   }
-  mux_count_in(mux, aw_buf_len(&channel->inbox) - before, 0);
+  if (envelope->refused != NULL) { /* a record in its place, and its answer */
+    mux_refuse(mux, envelope, envelope->refused, true);
+  }
+  channel->in_bytes += len;
+  mux_count_in(mux, aw_buf_len(&channel->inbox.bytes) - before, 0);
   mux->stats.inbox_bytes += len;
   if (mux->stats.inbox_bytes > mux->stats.inbox_high) {
     mux->stats.inbox_high = mux->stats.inbox_bytes;
@@ -47,7 +38,7 @@ static int accept_message(aw_channel *channel, const aw_envelope *envelope,
       channel->birth = envelope->message_id;
     }
   }
-  if (channel->inbox_count == 1) {
+  if (channel->inbox.count == 1) {
     mux_raise(channel, AW_CHANNEL_READABLE);
   }
   if (ends) {
@@ -85,7 +76,7 @@ static int late(aw_mux *mux) {
  * brings the old opening message again, with the same id. */
 static bool opens_anew(const aw_channel *channel, const aw_envelope *envelope,
                        unsigned flags) {
-  bool replayed = channel->mux->extended && channel->in.last > 0 &&
+  bool replayed = channel->mux->extended && channel->received > 0 &&
                   aw_uuid_equal(&channel->first_in, &envelope->message_id);
   return (flags & AW_TYPE_OPENS) != 0 && envelope->sequence == 1 && !replayed;
 }
@@ -94,8 +85,8 @@ static bool opens_anew(const aw_channel *channel, const aw_envelope *envelope,
  * has ours; if ours was not written yet, or was lost after we had dropped it,
  * the peer's has to be acknowledged like one that came first. */
 static void meet_terminal(aw_channel *channel, const aw_envelope *envelope) {
-  if (channel->ended_here &&
-      (aw_channel_unsent(channel) != NULL || channel->log_count == 0)) {
+  if (channel->ended_here && (aw_mux_log_next(&channel->log) != NULL ||
+                              aw_mux_log_is_empty(&channel->log))) {
     channel->ended_here = false;
     channel->consumed = envelope->sequence;
   }
@@ -159,16 +150,16 @@ static int deliver(aw_channel *channel, const aw_envelope *envelope,
   if (channel->state == AW_CHANNEL_OVER) {
     return deliver_late(channel, envelope, flags);
   }
-  int rc = aw_seq_accept(&channel->in, envelope->sequence);
+  int rc = aw_channel_accept(channel, envelope->sequence);
   if (rc != AW_OK) {
     return misnumbered(channel, envelope, rc, text, len, flags);
   }
   if (mux->extended && beyond_credit(mux, channel)) {
-    channel->in.last--; /* or a resume would claim to have it */
+    channel->received--; /* or a resume would claim to have it */
     return AW_E_REFUSED;
   }
   if (!mux_has_in_room(mux)) {
-    channel->in.last--;
+    channel->received--;
     return AW_E_OVERLOAD;
   }
   return accept_message(channel, envelope, text, len, flags);
@@ -219,7 +210,7 @@ static int open_inbound(aw_mux *mux, const aw_envelope *envelope,
 static void count_floating(aw_channel *channel, const aw_envelope *envelope,
                            size_t len) {
   if (channel->state == AW_CHANNEL_OVER ||
-      aw_seq_accept(&channel->in, envelope->sequence) != AW_OK) {
+      aw_channel_accept(channel, envelope->sequence) != AW_OK) {
     return;
   }
   channel->in_bytes += len;

@@ -15,14 +15,15 @@ const aw_uuid *aw_mux_connection_id(const aw_mux *mux) {
 
 /* A scope that is over and owes nothing needs no resuming. */
 static bool needs_resume(const aw_channel *channel) {
-  return channel->state == AW_CHANNEL_OPEN || channel->log_count > 0;
+  return channel->state == AW_CHANNEL_OPEN ||
+         !aw_mux_log_is_empty(&channel->log);
 }
 
 static void put_hello_scope(aw_buf *out, aw_channel *channel, int *rc) {
   mux_grant(channel);
-  uint64_t numbers[] = {channel->in.last, channel->granted.sequence,
-                        channel->granted.bytes, channel->first_logged,
-                        channel->out.last};
+  uint64_t numbers[] = {channel->received, channel->granted.sequence,
+                        channel->granted.bytes, channel->log.first,
+                        channel->log.last};
   mux_link_put_scope(out, channel->kind, &channel->id, rc);
   for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
     mux_link_put(out, ",", rc);
@@ -105,9 +106,9 @@ int mux_say_hello(aw_mux *mux) {
  * empty log means that no flow of this life is on its way to us any more. */
 static bool resume_channel(aw_channel *channel, uint64_t peer_received,
                            const aw_credit *limit) {
-  uint64_t written = channel->next_unsent - 1;
+  uint64_t written = channel->log.next - 1;
   uint64_t from = mux_skip_folded(channel, peer_received);
-  if (!aw_channel_rewind(channel, from)) {
+  if (!aw_mux_log_rewind(&channel->log, from)) {
     return false;
   }
   if (written > from) {
@@ -119,7 +120,7 @@ static bool resume_channel(aw_channel *channel, uint64_t peer_received,
   channel->mute = false;
   channel->awaiting = false;
   mux_blame_suspect(channel);
-  if (aw_channel_unsent(channel) != NULL) {
+  if (aw_mux_log_next(&channel->log) != NULL) {
     mux_wake_writer(channel);
   }
   mux_queue_flow(channel, true); /* acknowledge: the last flow may be lost */
@@ -129,7 +130,7 @@ static bool resume_channel(aw_channel *channel, uint64_t peer_received,
 
 static bool restart_channel(aw_channel *channel) {
   aw_credit start = MUX_FIRST_CREDIT;
-  if (channel->in.last > 0) {
+  if (channel->received > 0) {
     return false;
   }
   channel->allowed = start; /* the credit of a server that is gone */
@@ -213,7 +214,7 @@ static void put_live_scope(welcome_page *page, aw_channel *channel,
   mux_grant(channel);
   put_welcome_scope(page, channel->kind, &channel->id,
                     from > received ? "snapshot" : status, from,
-                    channel->in.last, &channel->granted);
+                    channel->received, &channel->granted);
 }
 
 /* Is the scope that the client named the one that we have? The id may have been
@@ -229,8 +230,8 @@ static bool is_same_life(const aw_channel *channel,
 
 /* Did we open it, and can the client not have seen it yet? */
 static bool is_unseen(const aw_channel *channel) {
-  return channel->opened_here && !channel->acked && channel->in.last == 0 &&
-         channel->first_logged == 1 && needs_resume(channel);
+  return channel->opened_here && !channel->acked && channel->received == 0 &&
+         channel->log.first == 1 && needs_resume(channel);
 }
 
 static void answer_scope(welcome_page *page, const aw_hello_scope *scope,
@@ -274,7 +275,7 @@ static void keep_unnamed(welcome_page *page) {
     if (channel->state == AW_CHANNEL_OVER) {
       mute(channel);
     }
-    if (is_unseen(channel) && aw_channel_rewind(channel, 0)) {
+    if (is_unseen(channel) && aw_mux_log_rewind(&channel->log, 0)) {
       mux_blame_suspect(channel);
       mux_allow(channel, start.sequence, start.bytes);
       mux_wake_writer(channel);
@@ -403,7 +404,7 @@ static int apply_welcome_scope(aw_mux *mux, const mux_link_list *list) {
     ok = restart_channel(channel);
   } else if (len != 4 || memcmp(status, "lost", 4) != 0) {
     channel->done_there = len == 4 && memcmp(status, "done", 4) == 0;
-    received = channel->cut_off ? channel->out.last : received;
+    received = channel->cut_off ? channel->log.last : received;
     ok = resume_channel(channel, received, &limit);
   }
   if (!ok) {

@@ -13,8 +13,8 @@ static inline bool mux_is_session_full(const aw_mux *mux) {
 /* A state that stands for earlier messages may be larger than a log. */
 static inline bool mux_is_log_full(const aw_channel *channel) {
   const aw_mux_options *options = &channel->mux->options;
-  return channel->log_count >= options->log_messages ||
-         aw_buf_len(&channel->log) - channel->folded >= options->log_bytes;
+  return aw_mux_log_count(&channel->log) >= options->log_messages ||
+         channel->log.size - channel->log.folded >= options->log_bytes;
 }
 
 /* A full session leaves each scope a few small ones, as the connection's credit
@@ -23,17 +23,17 @@ static inline bool mux_has_window(const aw_mux *mux,
                                   const aw_channel *channel) {
   if (mux_is_log_full(channel) ||
       (mux_is_session_full(mux) &&
-       channel->log_count >= AW_MUX_SPARE_MESSAGES)) {
+       aw_mux_log_count(&channel->log) >= AW_MUX_SPARE_MESSAGES)) {
     return false;
   }
   if (mux->link == AW_LINK_EXTENDED) {
-    return channel->out.last < channel->allowed.sequence &&
-           channel->out_bytes < channel->allowed.bytes;
+    return channel->log.last < channel->allowed.sequence &&
+           channel->log.numbered < channel->allowed.bytes;
   }
   if (mux->link == AW_LINK_BASE || !mux->extended) {
     /* No credit from a base peer: bound what waits for the transport. */
-    return channel->log_count < AW_CHANNEL_WINDOW_MESSAGES &&
-           aw_buf_len(&channel->log) < AW_CHANNEL_WINDOW_BYTES;
+    return aw_mux_log_count(&channel->log) < AW_CHANNEL_WINDOW_MESSAGES &&
+           channel->log.size < AW_CHANNEL_WINDOW_BYTES;
   }
   /* Detached: the log takes what it can hold, as far as all of them may. */
   return mux_has_pool_room(mux);

@@ -31,7 +31,7 @@ void mux_bury(aw_channel *channel) {
     mux->stats.open_scopes--;
   }
   mux->stats.inbox_bytes -= channel->in_bytes - channel->consumed_bytes;
-  mux_count_in(mux, 0, sizeof *channel + aw_buf_len(&channel->inbox));
+  mux_count_in(mux, 0, sizeof *channel + aw_buf_len(&channel->inbox.bytes));
   mux_drop_log(channel);
   aw_map_remove(&mux->channels, channel->kind, &channel->id);
   aw_channel_free(channel, mux->mem);
@@ -39,9 +39,9 @@ void mux_bury(aw_channel *channel) {
 
 void mux_drop_message(aw_channel *channel) {
   aw_mux *mux = channel->mux;
-  size_t before = aw_buf_len(&channel->inbox);
+  size_t before = aw_buf_len(&channel->inbox.bytes);
   size_t cost = aw_channel_drop(channel);
-  mux_count_in(mux, 0, before - aw_buf_len(&channel->inbox));
+  mux_count_in(mux, 0, before - aw_buf_len(&channel->inbox.bytes));
   mux->stats.inbox_bytes -= cost;
 }
 
@@ -49,12 +49,12 @@ void mux_drop_message(aw_channel *channel) {
  * is never stuck on a scope that we let go of. */
 static void discard_inbox(aw_channel *channel) {
   aw_mux *mux = channel->mux;
-  while (channel->inbox_count > 0) {
+  while (channel->inbox.count > 0) {
     mux_drop_message(channel);
     mux->stats.dropped_late++;
   }
   mux_credit_back(mux);
-  aw_buf_reset(&channel->inbox, 0);
+  aw_mux_inbox_clear(&channel->inbox);
 }
 
 /* The oldest tombstones make room. One whose last acknowledgement is not on
@@ -94,10 +94,10 @@ void mux_settle(aw_channel *channel) {
                  (channel->state == AW_CHANNEL_OPEN || channel->peer_gone ||
                   channel->given_up);
   if (mux_resumable(channel->mux) &&
-      (to_tell || channel->in.last > channel->flow_acked)) {
+      (to_tell || channel->received > channel->flow_acked)) {
     mux_queue_flow(channel, false);
   }
-  if (channel->state == AW_CHANNEL_OVER && channel->log_count == 0) {
+  if (channel->state == AW_CHANNEL_OVER && aw_mux_log_is_empty(&channel->log)) {
     make_tomb(channel);
   }
 }
@@ -118,23 +118,16 @@ void mux_end_channel(aw_channel *channel, int error) {
 void mux_drop_log(aw_channel *channel) {
   aw_mux *mux = channel->mux;
   aw_node_remove(&channel->writer_node);
-  if (channel->log_count > 0) {
+  if (!aw_mux_log_is_empty(&channel->log)) {
     mux_blame_forget(mux);
   }
-  mux_count_log(mux, 0, aw_buf_len(&channel->log));
-  aw_buf_reset(&channel->log, 0);
-  channel->log_count = 0;
-  channel->folded = 0;
-  channel->unsent_offset = 0;
-  channel->unsent_bytes = 0;
-  channel->urgent_bytes = 0;
-  channel->first_logged = channel->next_unsent = channel->out.last + 1;
+  mux_count_log(mux, 0, aw_mux_log_clear(&channel->log));
   mux_wake_hungry(mux);
 }
 
 void mux_trim(aw_channel *channel, uint64_t sequence) {
   aw_mux *mux = channel->mux;
-  mux_count_log(mux, 0, aw_channel_log_trim(channel, sequence));
+  mux_count_log(mux, 0, aw_mux_log_trim(&channel->log, sequence));
   mux_wake_hungry(mux);
   mux_wake_sender(channel);
 }
@@ -145,9 +138,9 @@ void mux_trim(aw_channel *channel, uint64_t sequence) {
 static bool is_done(const aw_channel *channel) {
   bool let_go = channel->mux->extended &&
                 (channel->error == AW_E_CLOSED || channel->given_up) &&
-                (channel->in.last > 0 || channel->out.last > 0);
+                (channel->received > 0 || channel->log.last > 0);
   return channel->released && channel->state == AW_CHANNEL_OVER &&
-         channel->log_count == 0 &&
+         aw_mux_log_is_empty(&channel->log) &&
          (!let_go || (channel->told && channel->peer_gone));
 }
 

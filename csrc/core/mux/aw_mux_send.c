@@ -26,45 +26,45 @@ static int check_sendable(aw_mux *mux, aw_channel *channel, bool urgent) {
   }
   if (!mux_has_window(mux, channel)) {
     /* A cap of their own, so that no log can be too full for an abort. */
-    if (!urgent || channel->urgent_bytes >= AW_CHANNEL_URGENT_BYTES) {
+    if (!urgent || channel->log.urgent >= AW_CHANNEL_URGENT_BYTES) {
       return mux_starve(channel);
     }
   }
   return AW_OK;
 }
 
+void aw_draft_cancel(aw_draft *draft) {
+  if (draft->channel != NULL) {
+    aw_mux_log_cancel(&draft->channel->log);
+  } else {
+    aw_mux_entry_cancel(draft->out, draft->mark);
+  }
+}
+
 static int write_header(aw_draft *draft, const aw_header *header) {
   int rc = aw_envelope_write(draft->out, header);
   if (rc != AW_OK) {
-    draft->out->tail = draft->out->head + draft->mark;
+    aw_draft_cancel(draft);
   }
   return rc;
 }
 
-/* Numbers the scope's next message and writes its header into the log. */
+/* Writes the header of the scope's next message into the log. */
 static int begin_entry(aw_draft *draft, const char *type, size_t type_len,
                        const aw_uuid *in_reply_to) {
   aw_channel *channel = draft->channel;
   aw_mux *mux = draft->mux = channel->mux;
-  draft->out = &channel->log;
-  int rc = aw_channel_log_begin(channel, &draft->mark);
+  uint64_t number = 0;
+  int rc = aw_mux_log_begin(&channel->log, &number);
   if (rc != AW_OK) {
     return rc;
   }
-  uint64_t number = aw_seq_next(&channel->out);
-  if (number == 0) {
-    aw_channel_log_cancel(channel, draft->mark);
-    return AW_E_LIMIT;
-  }
+  draft->out = &channel->log.bytes;
   aw_uuid_make(&draft->message_id, &mux->random);
   aw_header header = {channel->kind, &channel->id, &draft->message_id,
                       in_reply_to,   type,         type_len,
                       number,        mux->wall_ms};
-  rc = write_header(draft, &header);
-  if (rc != AW_OK) {
-    channel->out.last--;
-  }
-  return rc;
+  return write_header(draft, &header);
 }
 
 static unsigned flags_of(const aw_channel *channel, const char *type,
@@ -103,61 +103,68 @@ int aw_mux_begin_fold(aw_channel *channel, const char *type, size_t type_len,
   return rc;
 }
 
-int aw_mux_begin_control(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
-                         const char *type, size_t type_len,
-                         const aw_uuid *in_reply_to, aw_draft *draft) {
+/* Begins an entry in the control queue. */
+static int begin_unnumbered(aw_mux *mux, aw_draft *draft) {
+  *draft = (aw_draft){.mux = mux, .out = &mux->control_out};
+  draft->mark = aw_buf_len(draft->out);
+  return aw_mux_entry_begin(draft->out);
+}
+
+static bool is_control_full(const aw_mux *mux) {
+  return aw_buf_len(&mux->control_out) >= mux->options.control_bytes;
+}
+
+static int begin_header(aw_mux *mux, aw_header *header, aw_draft *draft) {
   if (mux->abandoned || mux->link == AW_LINK_DETACHED) {
     return AW_E_CLOSED;
   }
-  if (aw_buf_len(&mux->control_out) >= mux->options.control_bytes) {
-    return AW_E_AGAIN;
-  }
-  *draft = (aw_draft){.mux = mux, .out = &mux->control_out};
-  draft->mark = aw_buf_len(draft->out);
-  int rc = aw_buf_reserve(draft->out, sizeof(aw_entry));
+  int rc = begin_unnumbered(mux, draft);
   if (rc != AW_OK) {
     return rc;
   }
-  draft->out->tail += sizeof(aw_entry);
   aw_uuid_make(&draft->message_id, &mux->random);
-  aw_header header = {kind,     id, &draft->message_id, in_reply_to, type,
-                      type_len, 0,  mux->wall_ms};
-  return write_header(draft, &header);
+  header->message_id = &draft->message_id;
+  header->timestamp = mux->wall_ms;
+  return write_header(draft, header);
 }
 
-/* Begins a link message; the control queue's cap is not asked, because hellos
- * and flows are bounded by the number of scopes. */
+int aw_mux_begin_control(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
+                         const char *type, size_t type_len,
+                         const aw_uuid *in_reply_to, aw_draft *draft) {
+  if (mux->link != AW_LINK_DETACHED && is_control_full(mux)) {
+    return AW_E_AGAIN;
+  }
+  aw_header header = {.kind = kind,
+                      .id = id,
+                      .in_reply_to = in_reply_to,
+                      .type = type,
+                      .type_len = type_len};
+  return begin_header(mux, &header, draft);
+}
+
 int mux_begin_link(aw_mux *mux, const char *type, aw_draft *draft) {
-  size_t cap = mux->options.control_bytes;
-  mux->options.control_bytes = SIZE_MAX;
-  int rc = aw_mux_begin_control(mux, AW_KIND_LINK, &mux->connection_id, type,
-                                strlen(type), NULL, draft);
-  mux->options.control_bytes = cap;
+  aw_header header = {.kind = AW_KIND_LINK,
+                      .id = &mux->connection_id,
+                      .type = type,
+                      .type_len = strlen(type)};
+  int rc = begin_header(mux, &header, draft);
   draft->is_link = true;
   return rc;
 }
 
 static int commit_control(aw_draft *draft) {
-  aw_buf *out = draft->out;
-  size_t len = aw_buf_len(out) - draft->mark - sizeof(aw_entry);
-  size_t padding = (8 - len % 8) % 8;
+  size_t len = aw_mux_entry_drafted(draft->out, draft->mark);
   if (!draft->is_link && !mux_limits_hold(draft->mux, draft, len)) {
     return draft->over != AW_LIMIT_NONE ? AW_E_LIMIT : AW_E_AGAIN;
   }
-  int rc = aw_buf_reserve(out, padding);
-  if (rc != AW_OK) {
-    return rc;
-  }
-  out->tail += padding;
-  aw_entry *entry = (aw_entry *)(void *)(aw_buf_bytes(out) + draft->mark);
-  *entry = (aw_entry){.len = (uint32_t)len};
-  return AW_OK;
+  return aw_mux_entry_finish(draft->out, draft->mark, false);
 }
 
 static int commit_scope(aw_draft *draft) {
   aw_channel *channel = draft->channel;
   aw_mux *mux = draft->mux;
-  size_t len = aw_buf_len(&channel->log) - draft->mark - sizeof(aw_entry);
+  aw_mux_log *log = &channel->log;
+  size_t before = log->size, len = aw_mux_log_drafted(log);
   if (!mux_limits_hold(mux, draft, len)) {
     return draft->over != AW_LIMIT_NONE ? AW_E_LIMIT : mux_starve(channel);
   }
@@ -169,20 +176,17 @@ static int commit_scope(aw_draft *draft) {
              len > AW_MUX_SPARE_BYTES) {
     return mux_starve(channel);
   }
-  int rc = aw_channel_log_finish(channel, draft->mark, draft->urgent);
+  int rc = aw_mux_log_finish(log, draft->urgent);
   if (rc != AW_OK) {
     return rc;
   }
-  if (draft->urgent) {
-    channel->urgent_last = channel->out.last;
-  }
   channel->last_sent_id = draft->message_id;
-  if (channel->opened_here && channel->out.last == 1) {
+  if (channel->opened_here && log->last == 1) {
     channel->birth = draft->message_id;
   }
-  mux_count_log(mux, aw_buf_len(&channel->log) - draft->mark, 0);
+  mux_count_log(mux, log->size - before, 0);
   if (draft->folds) {
-    mux_fold(draft);
+    mux_fold(channel);
     mux_wake_hungry(mux);
   }
   mux_wake_writer(channel);
@@ -204,13 +208,6 @@ int aw_draft_commit(aw_draft *draft) {
   return rc;
 }
 
-void aw_draft_cancel(aw_draft *draft) {
-  draft->out->tail = draft->out->head + draft->mark;
-  if (draft->channel != NULL) {
-    draft->channel->out.last--;
-  }
-}
-
 int mux_end_link(aw_draft *draft, int rc) {
   if (rc != AW_OK) {
     aw_draft_cancel(draft);
@@ -224,16 +221,14 @@ int aw_mux_send_error(aw_mux *mux, const char *code, const char *message,
   if (mux->link == AW_LINK_DETACHED) {
     return AW_E_CLOSED;
   }
-  if (aw_buf_len(&mux->control_out) >= mux->options.control_bytes) {
+  if (is_control_full(mux)) {
     return AW_E_AGAIN;
   }
-  aw_draft draft = {.mux = mux, .out = &mux->control_out};
-  draft.mark = aw_buf_len(draft.out);
-  int rc = aw_buf_reserve(draft.out, sizeof(aw_entry));
+  aw_draft draft;
+  int rc = begin_unnumbered(mux, &draft);
   if (rc != AW_OK) {
     return rc;
   }
-  draft.out->tail += sizeof(aw_entry);
   rc = aw_envelope_write_error(draft.out, code, message, message_len);
   if (rc == AW_OK) {
     rc = commit_control(&draft);

@@ -10,7 +10,7 @@ void mux_wake_writer(aw_channel *channel) {
     channel->parked = false;
     aw_node_remove(&channel->writer_node);
   }
-  if (mux_is_urgent(channel)) {
+  if (aw_mux_log_is_urgent(&channel->log)) {
     aw_node_remove(&channel->writer_node);
     aw_queue_push_front(&channel->mux->writers, &channel->writer_node);
   } else if (!aw_node_queued(&channel->writer_node)) {

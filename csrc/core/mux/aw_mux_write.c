@@ -24,34 +24,33 @@ static int give(aw_mux *mux, const aw_mux_sink *sink, const char *text,
 static int write_control(aw_mux *mux, const aw_mux_sink *sink, size_t room,
                          size_t *given) {
   while (aw_buf_len(&mux->control_out) > 0 && *given < room) {
-    const aw_entry *entry =
-        (const aw_entry *)(const void *)aw_buf_bytes(&mux->control_out);
-    int rc = give(mux, sink, aw_entry_text(entry), entry->len, given);
+    const aw_mux_entry *entry = aw_mux_entry_at(&mux->control_out, 0);
+    int rc = give(mux, sink, aw_mux_entry_text(entry), entry->len, given);
     if (rc != AW_OK) {
       return rc;
     }
-    size_t size = sizeof *entry + ((entry->len + 7u) & ~(size_t)7u);
-    aw_buf_consume(&mux->control_out, size);
+    aw_buf_consume(&mux->control_out, aw_mux_entry_size(entry));
   }
   return AW_OK;
 }
 
 /* Is the scope's next entry within the credit that the peer gave the scope? */
 static bool has_credit(const aw_channel *channel) {
-  return channel->next_unsent <= channel->allowed.sequence &&
-         channel->out_bytes - channel->unsent_bytes < channel->allowed.bytes;
+  return channel->log.next <= channel->allowed.sequence &&
+         channel->log.numbered - channel->log.unwritten <
+             channel->allowed.bytes;
 }
 
 /* May the scope's next entry go out although the connection's credit is used
  * up? Little is on its way to a peer that has consumed the rest. */
 static bool is_spare(const aw_channel *channel) {
-  const aw_entry *entry = aw_channel_unsent(channel);
+  const aw_mux_entry *entry = aw_mux_log_next(&channel->log);
   return entry != NULL && entry->len <= AW_MUX_SPARE_BYTES &&
-         channel->next_unsent - channel->first_logged < AW_MUX_SPARE_MESSAGES;
+         channel->log.next - channel->log.first < AW_MUX_SPARE_MESSAGES;
 }
 
 static bool may_write(const aw_mux *mux, const aw_channel *channel) {
-  if (mux->link == AW_LINK_BASE || mux_is_urgent(channel)) {
+  if (mux->link == AW_LINK_BASE || aw_mux_log_is_urgent(&channel->log)) {
     return true;
   }
   return has_credit(channel) &&
@@ -61,18 +60,18 @@ static bool may_write(const aw_mux *mux, const aw_channel *channel) {
 static int write_turn(aw_mux *mux, aw_channel *channel, const aw_mux_sink *sink,
                       size_t room, size_t *given) {
   size_t end = room - *given < WRITE_QUANTUM ? room : *given + WRITE_QUANTUM;
-  const aw_entry *entry = NULL;
+  const aw_mux_entry *entry = NULL;
   while (*given < end && may_write(mux, channel) &&
-         (entry = aw_channel_unsent(channel)) != NULL) {
-    int rc = give(mux, sink, aw_entry_text(entry), entry->len, given);
+         (entry = aw_mux_log_next(&channel->log)) != NULL) {
+    int rc = give(mux, sink, aw_mux_entry_text(entry), entry->len, given);
     if (rc != AW_OK) {
       return rc;
     }
     mux->conn_sent += entry->len;
-    aw_channel_advance(channel, ++mux->turn);
+    aw_mux_log_step(&channel->log, ++mux->turn);
   }
   if (mux->link == AW_LINK_BASE) {
-    mux_trim(channel, channel->next_unsent - 1);
+    mux_trim(channel, channel->log.next - 1);
     mux_settle(channel);
   }
   return AW_OK;
@@ -88,7 +87,7 @@ static int write_scopes(aw_mux *mux, const aw_mux_sink *sink, size_t room,
     }
     aw_channel *channel = AW_CONTAINER(node, aw_channel, writer_node);
     rc = write_turn(mux, channel, sink, room, given);
-    if (aw_channel_unsent(channel) == NULL) {
+    if (aw_mux_log_next(&channel->log) == NULL) {
       continue;
     }
     /* A blocked scope leaves the queue; new credit brings it back: its own, or
