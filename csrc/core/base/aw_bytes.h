@@ -83,6 +83,11 @@ static inline int aw_hex_value(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* The digit of the value's low four bits, in lower case. */
+static inline char aw_hex_digit(unsigned value) {
+  return "0123456789abcdef"[value & 15];
+}
+
 /* One block: a mask whose lowest set bit names the first byte that is special.
  * AW_BLOCK bytes, AW_BLOCK_BITS mask bits for each. */
 #ifdef AW_BYTES_SSE2

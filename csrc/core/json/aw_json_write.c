@@ -10,7 +10,6 @@
 #define DOUBLE_MAX 48
 
 static size_t write_escape(char *out, unsigned char c) {
-  static const char hex[] = "0123456789abcdef";
   static const char names[] = "btn\0fr"; /* U+0008 to U+000D */
   out[0] = '\\';
   if (c == '"' || c == '\\') {
@@ -22,8 +21,8 @@ static size_t write_escape(char *out, unsigned char c) {
     return 2;
   }
   memcpy(out + 1, "u00", 3);
-  out[4] = hex[c >> 4];
-  out[5] = hex[c & 15];
+  out[4] = aw_hex_digit(c >> 4);
+  out[5] = aw_hex_digit(c);
   return 6;
 }
 

@@ -1,4 +1,5 @@
 #include "aw_mux_hello.h"
+#include "aw_bytes.h"
 #include "aw_error.h"
 #include "aw_mux_limits.h"
 #include "aw_mux_link_text.h"
@@ -22,14 +23,9 @@ bool aw_hello_is(const char *text, size_t len) {
   return len >= sizeof start - 1 && memcmp(text, start, sizeof start - 1) == 0;
 }
 
+/* Lower case alone (docs/wire.md section 7). */
 static int hex_digit(char c) {
-  if (c >= '0' && c <= '9') {
-    return c - '0';
-  }
-  if (c >= 'a' && c <= 'f') {
-    return c - 'a' + 10;
-  }
-  return -1;
+  return c >= 'A' && c <= 'F' ? -1 : aw_hex_value(c);
 }
 
 static bool read_hex(const char *text, size_t len, uint8_t *out, size_t size) {

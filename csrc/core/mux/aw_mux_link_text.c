@@ -1,4 +1,5 @@
 #include "aw_mux_link_text.h"
+#include "aw_bytes.h"
 #include "aw_error.h"
 #include <string.h>
 
@@ -153,9 +154,8 @@ void mux_link_put_scope(aw_buf *out, enum aw_kind kind, const aw_uuid *id,
 }
 
 void mux_link_put_hex(aw_buf *out, const uint8_t *bytes, size_t len, int *rc) {
-  static const char digits[] = "0123456789abcdef";
   for (size_t i = 0; i < len && *rc == AW_OK; i++) {
-    char pair[2] = {digits[bytes[i] >> 4], digits[bytes[i] & 15]};
+    char pair[2] = {aw_hex_digit(bytes[i] >> 4u), aw_hex_digit(bytes[i])};
     *rc = aw_buf_append(out, pair, 2);
   }
 }

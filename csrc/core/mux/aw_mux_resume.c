@@ -1,4 +1,5 @@
 #include "aw_mux_resume.h"
+#include "aw_bytes.h"
 #include "aw_mux_blame.h"
 #include "aw_mux_flow.h"
 #include "aw_mux_fold.h"
@@ -318,13 +319,12 @@ static void forget_awaiting(aw_mux *mux) {
 }
 
 static void make_epoch(aw_mux *mux, const char *server) {
-  static const char digits[] = "0123456789abcdef";
   size_t len = strlen(server);
   len = len < AW_EPOCH_TEXT / 2 ? len : AW_EPOCH_TEXT / 2;
   memcpy(mux->epoch, server, len);
   for (uint64_t own = aw_random_next(&mux->random); len < AW_EPOCH_TEXT;
        own = own >> 4 | own << 60) {
-    mux->epoch[len++] = digits[own & 15];
+    mux->epoch[len++] = aw_hex_digit((unsigned)own);
   }
   mux->epoch[len] = '\0';
 }

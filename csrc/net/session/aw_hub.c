@@ -1,4 +1,5 @@
 #include "aw_hub.h"
+#include "aw_bytes.h"
 #include "aw_error.h"
 #include "aw_map.h"
 #include "aw_retire.h"
@@ -493,9 +494,8 @@ static int make_epoch(aw_hub *hub) {
   uint8_t bytes[AW_EPOCH_TEXT / 2];
   int rc = aw_loop_entropy(bytes, sizeof bytes);
   for (size_t i = 0; rc == AW_OK && i < sizeof bytes; i++) {
-    static const char digits[] = "0123456789abcdef";
-    hub->epoch[2 * i] = digits[bytes[i] >> 4];
-    hub->epoch[2 * i + 1] = digits[bytes[i] & 15];
+    hub->epoch[2 * i] = aw_hex_digit(bytes[i] >> 4u);
+    hub->epoch[2 * i + 1] = aw_hex_digit(bytes[i]);
   }
   return rc;
 }
