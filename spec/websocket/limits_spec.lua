@@ -1,5 +1,6 @@
 -- Every limit of DESIGN.md section 5 that a peer can reach over a WebSocket.
 local aw = require("agentwire")
+local limit = require("spec.support.limit")
 local link = require("spec.support.link")
 local server = require("spec.support.server")
 
@@ -30,23 +31,37 @@ describe("a limit on", function()
       end)
   end)
 
-  it("connections refuses the next one with 503", function()
-    server.run({ server = { connections_max = 1 } }, hold,
-      function(_, _, listening)
-        local conn, message = aw.connect(listening.url)
-        assert.is_nil(conn)
-        assert.truthy(message:find("503", 1, true), message)
+  for option, status in pairs {
+    connections_max = "503", per_address_max = "429",
+  } do
+    it(option .. " refuses the next connection with " .. status, function()
+      link.run(function()
+        local listening = assert(aw.listen({ url = "ws://127.0.0.1:0",
+          [option] = 3 }, hold))
+        limit.check { most = 3, says = status, code = "refused",
+          begin = function()
+            local before = listening:count()
+            local function await(count)
+              link.eventually(function()
+                return listening:count() == count
+              end)
+            end
+            local conn, why, code = aw.connect(listening.url, ONCE)
+            if not conn then
+              return nil, why, code
+            end
+            await(before + 1)
+            return function()
+              before = listening:count()
+              conn:close()
+              conn:wait_closed(1000)
+              await(before - 1)
+            end
+          end }
+        listening:close()
       end)
-  end)
-
-  it("connections of an address refuses the next one with 429", function()
-    server.run({ server = { per_address_max = 1 } }, hold,
-      function(_, _, listening)
-        local conn, message = aw.connect(listening.url)
-        assert.is_nil(conn)
-        assert.truthy(message:find("429", 1, true), message)
-      end)
-  end)
+    end)
+  end
 
   it("messages that wait to be confirmed parks their sender", function()
     local sent = 0

@@ -1,5 +1,6 @@
 -- What one peer may have at once of what a server has for all.
 local aw = require("agentwire")
+local limit = require("spec.support.limit")
 local link = require("spec.support.link")
 local task = require("agentwire.task")
 local wait = require("agentwire._wait")
@@ -146,14 +147,12 @@ describe("a share", function()
           function(env)
             local one, other = env.dial(), env.dial()
             local ends = fill(begin, one, 3)
-            for _ = 1, 10 do
-              refused(begin, one, "shares.per_connection." .. what)
-            end
-            end_all(fill(begin, other, 3))
+            limit.check { most = 3, says = "shares.per_connection." .. what,
+              begin = function()
+                return begin(other)
+              end }
+            refused(begin, one, "shares.per_connection." .. what)
             end_all(ends)
-            for _ = 1, 13 do -- one after the other
-              end_all(fill(begin, one, 1))
-            end
             end_all(fill(begin, one, 3))
           end)
       end)
@@ -163,17 +162,17 @@ describe("a share", function()
         with_server({ tokens = TOKENS,
           shares = { per_identity = { [what] = 3 } } }, function(env)
             local one, two, bob = env.dial("a"), env.dial("a"), env.dial("b")
-            local ends = fill(begin, one, 2)
-            table.insert(ends, fill(begin, two, 1)[1])
-            refused(begin, one, "shares.per_identity." .. what)
-            refused(begin, two, "shares.per_identity." .. what)
-            assert.equal(3, env.server._shares:stats().alice[what])
-            end_all(fill(begin, bob, 3))
+            local ends, turn = fill(begin, bob, 3), 0
+            limit.check { most = 3, says = "shares.per_identity." .. what,
+              begin = function()
+                turn = turn + 1
+                return begin(turn % 2 == 0 and one or two)
+              end,
+              counts = function()
+                local alice = env.server._shares:stats().alice
+                return { alice and alice[what] or 0 }
+              end }
             end_all(ends)
-            for _ = 1, 13 do
-              end_all(fill(begin, two, 1))
-            end
-            assert.equal(0, env.server._shares:stats().alice[what])
             -- What a connection had goes with it.
             fill(begin, one, 3)
             one:close()

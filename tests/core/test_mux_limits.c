@@ -1,6 +1,7 @@
 /* What keeps a peer, or a host that does not read, from taking all memory:
  * every limit of the mux is reached here. And running out of memory itself. */
 #include "failing_mem.h"
+#include "limit_kit.h"
 #include "mux_kit.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,29 +44,64 @@ static aw_channel *find(fixture *f, unsigned id) {
   return aw_mux_find(f->mux, AW_KIND_AGENT, &uuid);
 }
 
-static void open_scopes_are_limited_both_ways(void **state) {
-  fixture f;
-  aw_refusal refusal;
-  aw_channel *channel = NULL;
+static fixture scopes;
 
-  (void)state;
-  start(&f, &(aw_mux_options){.scopes_max = 3});
-  kit_open(f.mux, AW_KIND_PROVIDER, NULL);
-  assert_int_equal(say(&f, 1, "open", 1), 0);
-  assert_int_equal(say(&f, 2, "open", 1), 0);
-  assert_false(aw_mux_refusal(f.mux, &refusal));
-  assert_int_equal(say(&f, 3, "open", 1), 0);
-  assert_true(aw_mux_refusal(f.mux, &refusal));
+static unsigned count_scopes(void) {
+  return aw_mux_stats_get(scopes.mux)->open_scopes;
+}
+
+/* Places are ids: what ended can be opened anew. */
+static bool open_theirs(unsigned place) {
+  aw_refusal refusal;
+  assert_int_equal(say(&scopes, place, "open", 1), 0);
+  if (!aw_mux_refusal(scopes.mux, &refusal)) {
+    assert_non_null(find(&scopes, place));
+    return true;
+  }
   assert_int_equal(refusal.code, AW_E_LIMIT);
-  assert_null(find(&f, 3));
-  assert_int_equal(aw_mux_stats_get(f.mux)->refused[AW_REFUSED_LIMIT], 1);
-  assert_int_equal(aw_mux_open(f.mux, AW_KIND_AGENT, NULL, &channel),
+  assert_null(find(&scopes, place));
+  return false;
+}
+
+static void end_theirs(unsigned place) {
+  assert_int_equal(say(&scopes, place, "end", 2), 0);
+  aw_mux_release(find(&scopes, place));
+}
+
+static bool open_ours(unsigned place) {
+  aw_channel *channel = NULL;
+  aw_uuid id = kit_id(place);
+  int rc = aw_mux_open(scopes.mux, AW_KIND_AGENT, &id, &channel);
+  if (rc == AW_OK) {
+    assert_int_equal(kit_send(channel, "open", "{}"), 0);
+    return true;
+  }
+  assert_int_equal(rc, AW_E_LIMIT);
+  return false;
+}
+
+static void end_ours(unsigned place) {
+  aw_channel *channel = find(&scopes, place);
+  assert_int_equal(kit_send(channel, "end", "{}"), 0);
+  kit_write(scopes.mux, &scopes.out, SIZE_MAX);
+  aw_mux_release(channel);
+}
+
+static void open_scopes_are_limited_both_ways(void **state) {
+  aw_channel *channel = NULL;
+  (void)state;
+  start(&scopes, &(aw_mux_options){.scopes_max = 3});
+  limit_check(&(limit){3, open_theirs, end_theirs, count_scopes});
+  assert_true(aw_mux_stats_get(scopes.mux)->refused[AW_REFUSED_LIMIT] > 10);
+  limit_check(&(limit){3, open_ours, end_ours, count_scopes});
+  /* Both ways together. */
+  kit_open(scopes.mux, AW_KIND_PROVIDER, NULL);
+  assert_true(open_theirs(1));
+  assert_true(open_theirs(2));
+  assert_false(open_theirs(3));
+  assert_int_equal(aw_mux_open(scopes.mux, AW_KIND_AGENT, NULL, &channel),
                    AW_E_LIMIT);
-  /* An ended scope makes room. */
-  assert_int_equal(say(&f, 1, "end", 2), 0);
-  assert_int_equal(say(&f, 3, "open", 1), 0);
-  assert_false(aw_mux_refusal(f.mux, &refusal));
-  stop(&f);
+  stop(&scopes);
 }
 
 static void refusals_that_nobody_takes_are_counted_not_kept(void **state) {

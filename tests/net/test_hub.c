@@ -1,6 +1,7 @@
 /* Who comes to a server of agentwire.v1, and what becomes of the sessions: bare
  * sockets on one side, a listener and a hub on the other. */
 #include "house.h"
+#include "limit_kit.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -156,24 +157,55 @@ static void who_does_not_know_the_key_is_refused(void **state) {
   raw_free(&thief);
 }
 
-static void one_session_too_many_is_told_to_come_later(void **state) {
-  raw_peer first, second;
-
-  (void)state;
-  house_open((aw_hub_options){.sessions_max = 1});
-  house_come(&first);
-  house_greet(&first, HOUSE_KEY, 1, HOUSE_NO_SCOPES);
-  assert_welcomed(&first, 1);
-  house_come(&second);
-  house_greet_as(&second, 2, HOUSE_OTHER_KEY, 1, HOUSE_NO_SCOPES);
-  assert_farewell(&second, 1013, "too many sessions");
-  assert_int_equal(house.accepted, 1);
-  raw_free(&first);
-  raw_free(&second);
-}
-
 static bool is_empty(void) {
   return aw_hub_sessions(house.hub) == 0;
+}
+
+static raw_peer visitors[8];
+static unsigned greeted; /* sessions that were ever asked for */
+static const char *no_room;
+static unsigned expected; /* sessions that are left */
+
+static bool greet_from(unsigned place) {
+  unsigned accepted = house.accepted;
+  house_come(&visitors[place]);
+  house_greet_as(&visitors[place], ++greeted, HOUSE_KEY, 1, HOUSE_NO_SCOPES);
+  if (place < 3) {
+    assert_welcomed(&visitors[place], 1);
+    return true;
+  }
+  assert_farewell(&visitors[place], 1013, no_room);
+  assert_int_equal(house.accepted, accepted);
+  raw_free(&visitors[place]);
+  return false;
+}
+
+static bool has_fewer(void) {
+  return aw_hub_sessions(house.hub) == expected;
+}
+
+static void leave(unsigned place) {
+  expected = (unsigned)aw_hub_sessions(house.hub) - 1;
+  raw_free(&visitors[place]);
+  house_until(has_fewer);
+}
+
+static unsigned count_sessions(void) {
+  return (unsigned)aw_hub_sessions(house.hub);
+}
+
+static void one_session_too_many_is_told_to_come_later(void **state) {
+  (void)state;
+  house_open((aw_hub_options){.sessions_max = 3});
+  no_room = "too many sessions";
+  limit_check(&(limit){3, greet_from, leave, count_sessions});
+}
+
+static void one_session_too_many_of_a_peer_is_as_well(void **state) {
+  (void)state;
+  house_open((aw_hub_options){.sessions_per_peer_max = 3});
+  no_room = "of one peer";
+  limit_check(&(limit){3, greet_from, leave, count_sessions});
 }
 
 static void session_ends_when_its_window_has_passed(void **state) {
@@ -279,26 +311,6 @@ static void peer_of_many_sessions_gives_way_first(void **state) {
   aw_identity_drop(mallory);
 }
 
-static void sessions_of_one_peer_have_a_share(void **state) {
-  raw_peer first, second;
-
-  (void)state;
-  house_open((aw_hub_options){.sessions_per_peer_max = 1});
-  house_come(&first);
-  house_greet(&first, HOUSE_KEY, 1, HOUSE_NO_SCOPES);
-  assert_welcomed(&first, 1);
-  house_come(&second);
-  house_greet_as(&second, 2, HOUSE_KEY, 1, HOUSE_NO_SCOPES);
-  assert_farewell(&second, 1013, "of one peer");
-  raw_free(&first);
-  house_until(is_empty);
-  raw_free(&second);
-  house_come(&second);
-  house_greet_as(&second, 2, HOUSE_KEY, 1, HOUSE_NO_SCOPES);
-  assert_welcomed(&second, 1);
-  raw_free(&second);
-}
-
 static void hub_may_go_while_somebody_greets(void **state) {
   raw_peer raw;
 
@@ -325,11 +337,11 @@ int main(void) {
       CASE(late_hello_of_an_older_connection_does_not),
       CASE(who_does_not_know_the_key_is_refused),
       CASE(one_session_too_many_is_told_to_come_later),
+      CASE(one_session_too_many_of_a_peer_is_as_well),
       CASE(session_ends_when_its_window_has_passed),
       CASE(session_of_nothing_goes_with_its_connection),
       CASE(longest_detached_gives_way_to_newcomers),
       CASE(peer_of_many_sessions_gives_way_first),
-      CASE(sessions_of_one_peer_have_a_share),
       CASE(hub_may_go_while_somebody_greets),
   };
 
