@@ -54,10 +54,9 @@ static inline int aw_lua_absindex(lua_State *L, int index) {
 
 static inline void aw_lua_setfuncs(lua_State *L, const luaL_Reg *functions,
                                    int upvalues) {
-  int i;
   luaL_checkstack(L, upvalues + 1, "too many upvalues");
   for (; functions->name != NULL; functions++) {
-    for (i = 0; i < upvalues; i++) {
+    for (int i = 0; i < upvalues; i++) {
       lua_pushvalue(L, -upvalues);
     }
     lua_pushcclosure(L, functions->func, upvalues);

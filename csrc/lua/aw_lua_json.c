@@ -45,9 +45,8 @@ static const char anchor_key;
 
 static void push_integer(lua_State *L, const aw_json_token *token,
                          const char *text) {
-  int64_t value;
-
-  if (aw_json_int64(token, text, &value) != 0) {
+  int64_t value = 0;
+  if (aw_json_int64(token, text, &value) != AW_OK) {
     lua_pushnumber(L, aw_json_double(token, text));
     return;
   }
@@ -61,14 +60,12 @@ static void push_integer(lua_State *L, const aw_json_token *token,
 static void push_string(lua_State *L, const aw_json_token *token,
                         const char *text) {
   char local[UNESCAPE_LOCAL];
-  char *bytes;
-
   if (!token->escaped) {
     lua_pushlstring(L, text + token->start, token->len);
   } else if (token->len <= sizeof local) {
     lua_pushlstring(L, local, aw_json_unescape(token, text, local));
   } else {
-    bytes = lua_newuserdatauv(L, token->len, 0);
+    char *bytes = lua_newuserdatauv(L, token->len, 0);
     lua_pushlstring(L, bytes, aw_json_unescape(token, text, bytes));
     lua_remove(L, -2);
   }
@@ -77,12 +74,11 @@ static void push_string(lua_State *L, const aw_json_token *token,
 static void push_array(lua_State *L, const aw_lua_json_text *from,
                        uint32_t array) {
   const aw_json_token *tokens = from->tokens;
-  uint32_t end = tokens[array].next, at;
+  uint32_t end = tokens[array].next;
   int i = 0;
-
   luaL_checkstack(L, STACK, "JSON nested too deeply");
   lua_createtable(L, (int)tokens[array].count, 0);
-  for (at = array + 1; at < end; at = tokens[at].next) {
+  for (uint32_t at = array + 1; at < end; at = tokens[at].next) {
     aw_lua_json_push(L, from, at);
     lua_rawseti(L, -2, ++i);
   }
@@ -97,12 +93,10 @@ static void push_array(lua_State *L, const aw_lua_json_text *from,
 void aw_lua_json_push_members(lua_State *L, const aw_lua_json_text *from,
                               uint32_t object) {
   const aw_json_token *tokens = from->tokens;
-  uint32_t end = tokens[object].next, at;
-
+  uint32_t end = tokens[object].next;
   luaL_checkstack(L, STACK, "JSON nested too deeply");
-  for (at = object + 1; at < end; at = tokens[at + 1].next) {
+  for (uint32_t at = object + 1; at < end; at = tokens[at + 1].next) {
     const aw_json_token *key = &tokens[at];
-
     if (from->names == NULL || key->escaped) {
       push_string(L, key, from->text);
     } else {
@@ -117,7 +111,6 @@ void aw_lua_json_push_members(lua_State *L, const aw_lua_json_text *from,
 void aw_lua_json_push(lua_State *L, const aw_lua_json_text *from,
                       uint32_t index) {
   const aw_json_token *token = &from->tokens[index];
-
   switch ((enum aw_json_kind)token->kind) {
   case AW_JSON_NULL:
     lua_pushlightuserdata(L, NULL);
@@ -148,60 +141,55 @@ void aw_lua_json_push(lua_State *L, const aw_lua_json_text *from,
 /* Encoding. Nothing below raises: no conversion of keys in place, no new
  * strings, raw access only. */
 
-struct encoder {
+typedef struct encoder {
   lua_State *L;
   aw_buf *out;
   const char *why;
   unsigned depth;
   aw_lua_json_size size;
   bool sorted;
-};
+} encoder;
 
-static int put_value(struct encoder *e, int index);
+static int put_value(encoder *e, int index);
 
-static int refuse(struct encoder *e, int code, const char *why) {
+static int refuse(encoder *e, int code, const char *why) {
   e->why = why;
   return code;
 }
 
-static int put_bytes(struct encoder *e, const char *bytes, size_t len) {
+static int put_bytes(encoder *e, const char *bytes, size_t len) {
   int rc = aw_buf_append(e->out, bytes, len);
-
-  return rc == 0 ? 0 : refuse(e, rc, "out of memory");
+  return rc == AW_OK ? AW_OK : refuse(e, rc, "out of memory");
 }
 
-static int put_byte(struct encoder *e, char byte) {
+static int put_byte(encoder *e, char byte) {
   int rc = aw_buf_put(e->out, byte);
-
-  return rc == 0 ? 0 : refuse(e, rc, "out of memory");
+  return rc == AW_OK ? AW_OK : refuse(e, rc, "out of memory");
 }
 
-static int refuse_text(struct encoder *e, int rc) {
+static int refuse_text(encoder *e, int rc) {
   return refuse(e, rc,
                 rc == AW_E_JSON_UTF8 ? "invalid UTF-8 in string"
                                      : "out of memory");
 }
 
-static int put_string(struct encoder *e, int index) {
-  size_t len;
+static int put_string(encoder *e, int index) {
+  size_t len = 0;
   const char *bytes = lua_tolstring(e->L, index, &len);
   int rc = aw_json_put_string(e->out, bytes, len);
-
-  return rc == 0 ? 0 : refuse_text(e, rc);
+  return rc == AW_OK ? AW_OK : refuse_text(e, rc);
 }
 
 /* A whole number that is no int64_t any more, without point and exponent. */
 static int put_whole(aw_buf *out, double value) {
   char digits[32];
   int len = snprintf(digits, sizeof digits, "%.0f", value);
-
   return aw_buf_append(out, digits, (size_t)len);
 }
 
-static int put_number(struct encoder *e, int index) {
+static int put_number(encoder *e, int index) {
   lua_Number value = lua_tonumber(e->L, index);
-  int rc;
-
+  int rc = AW_OK;
   if (lua_isinteger(e->L, index)) {
     rc = aw_json_put_int64(e->out, lua_tointeger(e->L, index));
   } else if (!isfinite(value)) {
@@ -213,7 +201,7 @@ static int put_number(struct encoder *e, int index) {
   } else {
     rc = aw_json_put_double(e->out, value);
   }
-  return rc == 0 ? 0 : refuse(e, rc, "out of memory");
+  return rc == AW_OK ? AW_OK : refuse(e, rc, "out of memory");
 }
 
 /* Is the value on top lua-cjson's mark of that name? lua-cjson may be loaded
@@ -221,7 +209,6 @@ static int put_number(struct encoder *e, int index) {
 static bool is_cjson_mark(lua_State *L, enum anchor_slot name) {
   int top = lua_gettop(L);
   bool is_mark = false;
-
   lua_rawgetp(L, LUA_REGISTRYINDEX, &anchor_key);
   lua_rawgeti(L, -1, SLOT_LOADED);
   lua_rawgeti(L, -2, SLOT_CJSON);
@@ -241,7 +228,6 @@ enum mark { MARK_NONE, MARK_ARRAY, MARK_EMPTY_ARRAY, MARK_SORTED };
 static enum mark find_mark(lua_State *L, int table) {
   enum mark mark = MARK_NONE;
   int top = lua_gettop(L);
-
   if (!lua_getmetatable(L, table)) {
     return MARK_NONE;
   }
@@ -272,18 +258,15 @@ static bool is_array_mark(enum mark mark) {
 static const char *check_sequence(lua_State *L, int table, lua_Number *count) {
   lua_Number largest = 0;
   const char *why = NULL;
-
   *count = 0;
   lua_pushnil(L);
   while (lua_next(L, table)) {
-    lua_Number key;
-
     lua_pop(L, 1);
     if (lua_type(L, -1) != LUA_TNUMBER) {
       lua_pop(L, 1);
       return "table is both array and object";
     }
-    key = lua_tonumber(L, -1);
+    lua_Number key = lua_tonumber(L, -1);
     if (!(key >= 1) || floor(key) != key) {
       why = "sparse array";
     }
@@ -295,31 +278,26 @@ static const char *check_sequence(lua_State *L, int table, lua_Number *count) {
 
 /* By index: lua_next keeps no order. The check comes first, because undoing a
  * walk at each level would double the work with each level. */
-static int put_array(struct encoder *e, int table) {
-  lua_Number count;
+static int put_array(encoder *e, int table) {
+  lua_Number count = 0;
   const char *why = check_sequence(e->L, table, &count);
-  int i, rc = 0;
-
   if (why != NULL) {
     return refuse(e, AW_E_INVALID, why);
   }
   e->size.values += (unsigned)count;
-  for (i = 1; rc == 0 && i <= (int)count; i++) {
+  int rc = AW_OK;
+  for (int i = 1; rc == AW_OK && i <= (int)count; i++) {
     rc = put_byte(e, i == 1 ? '[' : ',');
-    if (rc == 0) {
+    if (rc == AW_OK) {
       lua_rawgeti(e->L, table, i);
       rc = put_value(e, lua_gettop(e->L));
       lua_pop(e->L, 1);
     }
   }
-  return rc != 0 ? rc : put_byte(e, ']');
+  return rc != AW_OK ? rc : put_byte(e, ']');
 }
 
-static int put_member(struct encoder *e, int key, bool first) {
-  const char *name;
-  size_t len;
-  int rc;
-
+static int put_member(encoder *e, int key, bool first) {
   if (lua_type(e->L, key) != LUA_TSTRING) {
     return refuse(e, AW_E_INVALID,
                   lua_type(e->L, key) == LUA_TNUMBER
@@ -327,21 +305,20 @@ static int put_member(struct encoder *e, int key, bool first) {
                       : "object keys must be strings");
   }
   e->size.values += 2;
-  name = lua_tolstring(e->L, key, &len);
-  rc = aw_json_put_name(e->out, first ? '{' : ',', name, len);
-  return rc == 0 ? put_value(e, key + 1) : refuse_text(e, rc);
+  size_t len = 0;
+  const char *name = lua_tolstring(e->L, key, &len);
+  int rc = aw_json_put_name(e->out, first ? '{' : ',', name, len);
+  return rc == AW_OK ? put_value(e, key + 1) : refuse_text(e, rc);
 }
 
 /* The first key and value are on top. */
-static int put_object(struct encoder *e, int table) {
+static int put_object(encoder *e, int table) {
   lua_State *L = e->L;
   int key = lua_gettop(L) - 1;
   bool first = true;
-
   do {
     int rc = put_member(e, key, first);
-
-    if (rc != 0) {
+    if (rc != AW_OK) {
       lua_pop(L, 2);
       return rc;
     }
@@ -351,47 +328,43 @@ static int put_object(struct encoder *e, int table) {
   return put_byte(e, '}');
 }
 
-struct member {
+typedef struct member {
   const char *name;
   size_t len;
   int index; /* of the name on the stack */
-};
+} member;
 
 static int compare_members(const void *a, const void *b) {
-  const struct member *x = a, *y = b;
+  const member *x = a, *y = b;
   int order = memcmp(x->name, y->name, x->len < y->len ? x->len : y->len);
-
   return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
 }
 
 /* The names are on the stack from `base` on. */
-static int put_members(struct encoder *e, int table, int base, int count,
-                       struct member *members) {
+static int put_members(encoder *e, int table, int base, int count,
+                       member *members) {
   lua_State *L = e->L;
-  int i, rc = 0;
-
-  for (i = 0; i < count; i++) {
+  for (int i = 0; i < count; i++) {
     members[i].index = base + i;
     members[i].name = lua_tolstring(L, base + i, &members[i].len);
   }
   qsort(members, (size_t)count, sizeof *members, compare_members);
-  for (i = 0; rc == 0 && i < count; i++) {
+  int rc = AW_OK;
+  for (int i = 0; rc == AW_OK && i < count; i++) {
     lua_pushvalue(L, members[i].index);
     lua_pushvalue(L, -1);
     lua_rawget(L, table);
     rc = put_member(e, lua_gettop(L) - 1, i == 0);
     lua_pop(L, 2);
   }
-  return rc == 0 ? put_byte(e, '}') : rc;
+  return rc == AW_OK ? put_byte(e, '}') : rc;
 }
 
 /* Members by name. The first key and value are on top, and go. */
-static int put_sorted(struct encoder *e, int table) {
+static int put_sorted(encoder *e, int table) {
   const aw_mem *mem = aw_mem_default();
   lua_State *L = e->L;
-  int base = lua_gettop(L) - 1, count = 0, rc;
-  struct member *members;
-
+  int base = lua_gettop(L) - 1, count = 0;
   do {
     if (lua_type(L, -2) != LUA_TSTRING || count == SORTED_MAX ||
         !lua_checkstack(L, 8)) {
@@ -404,7 +377,8 @@ static int put_sorted(struct encoder *e, int table) {
     lua_pop(L, 1);
     lua_pushvalue(L, -1);
   } while (lua_next(L, table));
-  members = aw_mem_alloc(mem, (size_t)count * sizeof *members);
+  member *members = aw_mem_alloc(mem, (size_t)count * sizeof *members);
+  int rc = AW_OK;
   if (members == NULL) {
     rc = refuse(e, AW_E_NOMEM, "out of memory");
   } else {
@@ -415,21 +389,16 @@ static int put_sorted(struct encoder *e, int table) {
   return rc;
 }
 
-static int put_any_object(struct encoder *e, int table, enum mark mark) {
+static int put_any_object(encoder *e, int table, enum mark mark) {
   bool before = e->sorted;
-  int rc;
-
   e->sorted = before || mark == MARK_SORTED;
-  rc = e->sorted ? put_sorted(e, table) : put_object(e, table);
+  int rc = e->sorted ? put_sorted(e, table) : put_object(e, table);
   e->sorted = before;
   return rc;
 }
 
-static int put_table(struct encoder *e, int table) {
+static int put_table(encoder *e, int table) {
   lua_State *L = e->L;
-  enum mark mark;
-  int rc;
-
   if (e->depth == AW_JSON_DEPTH) {
     return refuse(e, AW_E_JSON_DEPTH, "nested deeper than 128 (a cycle?)");
   }
@@ -439,12 +408,13 @@ static int put_table(struct encoder *e, int table) {
   if (e->depth >= e->size.depth) {
     e->size.depth = e->depth + 1;
   }
-  mark = find_mark(L, table);
+  enum mark mark = find_mark(L, table);
   lua_pushnil(L);
   if (!lua_next(L, table)) {
     return put_bytes(e, is_array_mark(mark) ? "[]" : "{}", 2);
   }
   e->depth++;
+  int rc = AW_OK;
   if (mark == MARK_ARRAY || lua_type(L, -2) == LUA_TNUMBER) {
     lua_pop(L, 2);
     rc = put_array(e, table);
@@ -455,9 +425,7 @@ static int put_table(struct encoder *e, int table) {
   return rc;
 }
 
-static int put_lightuserdata(struct encoder *e, int index) {
-  bool empty_array;
-
+static int put_lightuserdata(encoder *e, int index) {
   if (lua_touserdata(e->L, index) == NULL) {
     return put_bytes(e, "null", 4);
   }
@@ -465,7 +433,7 @@ static int put_lightuserdata(struct encoder *e, int index) {
     return refuse(e, AW_E_NOMEM, "out of memory");
   }
   lua_pushvalue(e->L, index);
-  empty_array = is_cjson_mark(e->L, SLOT_NAME_EMPTY_ARRAY);
+  bool empty_array = is_cjson_mark(e->L, SLOT_NAME_EMPTY_ARRAY);
   lua_pop(e->L, 1);
   if (empty_array) {
     return put_bytes(e, "[]", 2);
@@ -473,7 +441,7 @@ static int put_lightuserdata(struct encoder *e, int index) {
   return refuse(e, AW_E_INVALID, "cannot encode a userdata");
 }
 
-static int put_value(struct encoder *e, int index) {
+static int put_value(encoder *e, int index) {
   switch (lua_type(e->L, index)) {
   case LUA_TBOOLEAN:
     return lua_toboolean(e->L, index) ? put_bytes(e, "true", 4)
@@ -501,11 +469,10 @@ static int put_value(struct encoder *e, int index) {
 
 static int put_text(lua_State *L, int index, aw_buf *out, bool sorted,
                     aw_lua_json_size *size, const char **why) {
-  struct encoder e = {L, out, NULL, 0, {0, 1}, sorted};
+  encoder e = {L, out, NULL, 0, {0, 1}, sorted};
   size_t before = aw_buf_len(out);
   int rc = put_value(&e, lua_absindex(L, index));
-
-  if (rc != 0) {
+  if (rc != AW_OK) {
     out->tail = out->head + before;
     *why = e.why;
   }
@@ -525,24 +492,22 @@ int aw_lua_json_put(lua_State *L, int index, aw_buf *out,
 /* Memory of one call, boxed so that a Lua error cannot lose it. It is kept as
  * the closure's upvalue for the next call. A call that finds it busy (entered
  * again from a finalizer, or left by an error) starts a new one. */
-struct scratch {
+typedef struct scratch {
   aw_json_tape tape;
   aw_buf buf;
   bool busy;
-};
+} scratch;
 
 static int scratch_gc(lua_State *L) {
-  struct scratch *s = luaL_checkudata(L, 1, SCRATCH);
-
+  scratch *s = luaL_checkudata(L, 1, SCRATCH);
   aw_json_tape_fini(&s->tape);
   aw_buf_fini(&s->buf);
   return 0;
 }
 
 /* Pushes the box: while it stands on the stack it is anchored. */
-static struct scratch *take_scratch(lua_State *L) {
-  struct scratch *s = lua_touserdata(L, lua_upvalueindex(1));
-
+static scratch *take_scratch(lua_State *L) {
+  scratch *s = lua_touserdata(L, lua_upvalueindex(1));
   if (s != NULL && !s->busy) {
     lua_pushvalue(L, lua_upvalueindex(1));
   } else {
@@ -558,7 +523,7 @@ static struct scratch *take_scratch(lua_State *L) {
   return s;
 }
 
-static void put_back_scratch(struct scratch *s) {
+static void put_back_scratch(scratch *s) {
   if (s->tape.size > KEEP_TOKENS) {
     aw_json_tape_fini(&s->tape);
   }
@@ -574,19 +539,16 @@ static int push_failure(lua_State *L, int code, const char *message) {
 }
 
 static int encode_value(lua_State *L, bool sorted) {
-  struct scratch *s;
-  const char *why = NULL;
-  int rc;
-
   luaL_checkany(L, 1);
   lua_settop(L, 1);
-  s = take_scratch(L);
-  rc = put_text(L, 1, &s->buf, sorted, NULL, &why);
-  if (rc == 0) {
+  scratch *s = take_scratch(L);
+  const char *why = NULL;
+  int rc = put_text(L, 1, &s->buf, sorted, NULL, &why);
+  if (rc == AW_OK) {
     lua_pushlstring(L, aw_buf_bytes(&s->buf), aw_buf_len(&s->buf));
   }
   put_back_scratch(s);
-  return rc == 0 ? 1 : push_failure(L, rc, why);
+  return rc == AW_OK ? 1 : push_failure(L, rc, why);
 }
 
 /* json.encode(value) -> text | nil, message, code */
@@ -603,7 +565,6 @@ static int json_encode_sorted(lua_State *L) {
  * default. What is no table is not meant: string.gsub gives a second result. */
 static uint32_t decode_limit(lua_State *L) {
   lua_Number most = AW_JSON_VALUES;
-
   if (lua_istable(L, 2)) {
     lua_getfield(L, 2, "values_max");
     most = luaL_optnumber(L, -1, most);
@@ -617,26 +578,21 @@ static uint32_t decode_limit(lua_State *L) {
 /* json.decode(text, {values_max=}?) -> value | nil, message, code; the message
  * names the byte as string.sub counts, from 1. */
 static int json_decode(lua_State *L) {
-  aw_json_error error;
-  struct scratch *s;
-  size_t len;
+  size_t len = 0;
   const char *text = luaL_checklstring(L, 1, &len);
   uint32_t most = decode_limit(L);
-  int rc;
-
-  s = take_scratch(L);
+  scratch *s = take_scratch(L);
   s->tape.max = most;
-  rc = aw_json_scan(&s->tape, text, len, AW_JSON_DEPTH, &error);
-  if (rc == 0) {
+  aw_json_error error;
+  int rc = aw_json_scan(&s->tape, text, len, AW_JSON_DEPTH, &error);
+  if (rc == AW_OK) {
     aw_lua_names names = aw_lua_names_here(L, 2);
     aw_lua_json_text from = {s->tape.tokens, text, &names};
-
     aw_lua_json_push(L, &from, 0);
   }
   put_back_scratch(s);
-  if (rc != 0) {
+  if (rc != AW_OK) {
     char message[128];
-
     snprintf(message, sizeof message, "%s at byte %zu", error.what,
              error.offset + 1);
     return push_failure(L, rc, message);
@@ -676,7 +632,6 @@ static int json_sorted(lua_State *L) {
 static int json_is_array(lua_State *L) {
   lua_Number count = 0;
   bool is_array = false;
-
   luaL_checkany(L, 1);
   lua_settop(L, 1);
   if (lua_istable(L, 1)) {
@@ -693,8 +648,6 @@ static int json_is_array(lua_State *L) {
 static void set_anchor(lua_State *L) {
   static const char *const names[] = {"cjson", "array_mt", "empty_array_mt",
                                       "empty_array"};
-  int i;
-
   lua_createtable(L, SLOT_NAME_EMPTY_ARRAY, 0);
   luaL_newmetatable(L, ARRAY_MARK);
   lua_pushliteral(L, ARRAY_MARK);
@@ -706,7 +659,7 @@ static void set_anchor(lua_State *L) {
   lua_rawseti(L, -2, SLOT_SORTED_MT);
   lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
   lua_rawseti(L, -2, SLOT_LOADED);
-  for (i = 0; i < 4; i++) {
+  for (int i = 0; i < 4; i++) {
     lua_pushstring(L, names[i]);
     lua_rawseti(L, -2, SLOT_CJSON + i);
   }
