@@ -2,95 +2,167 @@
 # Do the tests see a mistake? One-line mutants, planted one at a time in a copy
 # of the tree, and whether the lanes c, lua54 and websocket catch each.
 #
-#   ./dev mutate [COUNT [SEED]]      100 mutants of seed 1
+#   ./dev mutate [COUNT [SEED [PATTERN]]]
+#
+# 100 mutants of seed 1, in files whose path matches PATTERN; a COUNT that is a
+# file has them in it, as plant.lua prints them. First each test runs once, to
+# find out which lines it runs; a mutant then only meets those that run its line,
+# the quick ones first. What no test runs survives.
 
-# What makes a mutant that hangs a caught one.
-MUTANT_SECONDS=240
+# No test of a mutant takes longer than five times what it took, and this.
+MUTANT_SECONDS=20
 
+# What was built of an earlier copy is kept.
 copy_tree() {
-  rm -rf "$1"
   mkdir -p "$1"
+  find "$1" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
   git ls-files -z | xargs -0 tar -cf - | tar -xf - -C "$1"
 }
 
-# in_copy COMMAND...: the copy's own ./dev, bounded, its output in the log.
+# in_copy SECONDS COMMAND...: bounded, its output in the log.
 in_copy() {
-  (cd "$copy" && timeout -k 10 "$MUTANT_SECONDS" "$@") \
-    >>"$copy/mutant.log" 2>&1 </dev/null
+  seconds=$1
+  shift
+  (cd "$copy" && timeout -k 5 "$seconds" "$@") >>"$copy/mutant.log" 2>&1 \
+    </dev/null
 }
 
-c_catches() {
-  in_copy cmake --build build/c -j "$JOBS" || return 2
-  for which in -E -R; do
-    in_copy ctest --test-dir build/c -j "$JOBS" --stop-on-failure $which \
-      'websocket|ws_cases|wss' || return 0
-  done
-  return 1
+# run_one TEST BUILD SECONDS: a test of C by its program's name, or a spec.
+run_one() {
+  case $1 in
+    spec/*)
+      in_copy "$3" env LUA_PATH="./lua/?.lua;./lua/?/init.lua;./?.lua;;" \
+        LUA_CPATH="./build/$2/lib/lua/5.4/?.so;;" lua5.4 \
+        "$(command -v busted)" --no-keep-going -o TAP "$1" ;;
+    *) in_copy "$3" env UBSAN_OPTIONS=halt_on_error=1 "build/$2/tests/$1" ;;
+  esac
 }
 
-# The specs of the module's own name go first: they most often know.
-ordered_specs() {
-  name=$(basename "$file" .lua | sed 's/^_//')
+c_tests() {
+  ctest --test-dir "$copy/build/cover" -N | sed -n 's/^ *Test *#[0-9]*: //p'
+}
+
+specs() {
   (cd "$copy" && find spec -name '*_spec.lua' ! -path 'spec/chain/*' \
-    ! -path 'spec/faults/*' | sort) >"$copy/specs"
-  folder=$(basename "$(dirname "$file")")
-  grep "$name" "$copy/specs"
-  grep -v "$name" "$copy/specs" | grep "spec/$folder/"
-  grep -v "$name" "$copy/specs" | grep -v "spec/$folder/"
+    ! -path 'spec/faults/*' ! -path 'spec/schema/*' | sort)
 }
 
-# 0: caught, 1: not.
-lua_catches() {
-  in_copy cmake --build build/release -j "$JOBS" || return 0
-  for spec in $(ordered_specs); do
-    in_copy env LUA_PATH="./lua/?.lua;./lua/?/init.lua;./?.lua;;" \
-      LUA_CPATH="./build/release/lib/lua/5.4/?.so;;" \
-      lua5.4 "$(command -v busted)" --no-keep-going -o TAP "$spec" ||
-      return 0
+# cover TEST SOURCE: which lines it runs, in a file of its own; and how long it
+# takes.
+cover() {
+  raw=$copy/raw
+  rm -rf "$raw"
+  mkdir -p "$raw"
+  GCOV_PREFIX=$raw AW_COVER=$raw/lua LUA_INIT=@$ROOT/tools/mutate/cover.lua
+  export GCOV_PREFIX AW_COVER LUA_INIT
+  began=$(date +%s%N)
+  run_one "$1" cover 600 || echo "mutate: $1 fails under observation"
+  took=$((($(date +%s%N) - began) / 1000000))
+  unset GCOV_PREFIX AW_COVER LUA_INIT
+  find "$raw" -name '*.gcda' | while read -r counts; do
+    notes=${counts#"$raw"}
+    cp "${notes%.gcda}.gcno" "${counts%.gcda}.gcno" 2>/dev/null &&
+      gcov -t "$counts" 2>/dev/null
+  done | cat - $([ ! -f "$raw/lua" ] || echo "$raw/lua") |
+    lua5.4 tools/mutate/lines.lua "$copy" >"$covered/$2"
+  printf '%s\t%s\t%s\n' "$2" "$1" "$took" >>"$covered.tests"
+}
+
+# Each test once, and again when it has changed: files are named by its content.
+cover_all() {
+  covered=$BUILD/mutate/covered
+  mkdir -p "$covered"
+  touch "$covered.tests"
+  in_copy 900 cmake -S . -B build/cover -DCMAKE_BUILD_TYPE=Debug \
+    -DCMAKE_C_FLAGS=--coverage -DAW_TESTS=ON -DAW_LUA51=OFF || return 1
+  built=no
+  for each in $(c_tests) $(specs); do
+    case $each in
+      spec/*) source=$each ;;
+      *) source=tests/$(echo "$each" | sed 's,_,/test_,').c ;;
+    esac
+    name=$(git hash-object "$source")
+    [ ! -f "$covered/$name" ] || continue
+    [ $built = yes ] ||
+      in_copy 1800 cmake --build build/cover -j "$JOBS" || return 1
+    built=yes
+    cover "$each" "$name"
   done
-  return 1
 }
 
-# judge: caught, survived or stillborn (it does not compile).
+# who_knows FILE LINE: tests that run it, or what is nearest to it, with the
+# seconds they may take. Those that bear the file's name go first, then the
+# quick ones.
+who_knows() {
+  name=$(basename "$1" | sed 's/\..*//; s/^aw_//; s/^_//')
+  lua5.4 tools/mutate/lines.lua "$whole" "$1" "$2" >"$copy.lines"
+  while read -r known; do
+    (cd "$covered" && grep -lxF "$known" -- *) && break
+  done <"$copy.lines" |
+    awk -F '\t' -v name="$name" 'NR == FNR { known[$1] = 1; next }
+      known[$1] { print index($2, name) ? 0 : 1, int($3), $2 }' \
+      - "$covered.tests" | sort -k 1,1n -k 2,2n |
+    awk -v more=$MUTANT_SECONDS '{ print $3, int($2 / 200) + more }'
+}
+
+# needs TEST: builds what it is run with. 2: the mutant does not compile.
+needs() {
+  case $1 in
+    spec/*) set -- release all ;;
+    *) set -- c "$1" ;;
+  esac
+  [ "$1" != release ] || [ "$module_is_built" = no ] || return 0
+  in_copy 600 cmake --build "build/$1" -j "$JOBS" --target "$2" || return 2
+  [ "$1" != release ] || module_is_built=yes
+}
+
+# judge: caught by whom, survived, unseen or stillborn (it does not compile).
 judge() {
   : >"$copy/mutant.log"
-  case $file in
-    *.c)
-      c_catches
-      case $? in
-        0) echo caught && return ;;
-        2) echo stillborn && return ;;
-      esac ;;
-  esac
-  if lua_catches; then echo caught; else echo survived; fi
+  module_is_built=no
+  case $file in *.lua) module_is_built=yes ;; esac
+  verdict=unseen
+  who_knows "$file" "$line" >"$copy.tests"
+  while read -r each seconds; do
+    verdict=survived
+    needs "$each" || { echo stillborn && return; }
+    case $each in spec/*) built=release ;; *) built=c ;; esac
+    run_one "$each" $built "$seconds" || { echo "caught $each" && return; }
+  done <"$copy.tests"
+  echo $verdict
 }
 
 prepare_copy() {
-  copy_tree "$copy" &&
-    in_copy cmake -S . -B build/c -DCMAKE_BUILD_TYPE=Debug -DAW_TESTS=ON \
+  copy_tree "$whole" && copy_tree "$copy" && cover_all &&
+    in_copy 900 cmake -S . -B build/c -DCMAKE_BUILD_TYPE=Debug -DAW_TESTS=ON \
       -DAW_SANITIZE=ON -DAW_LUA54=OFF -DAW_LUA51=OFF &&
-    in_copy cmake --build build/c -j "$JOBS" &&
-    in_copy cmake -S . -B build/release -DAW_LUA51=OFF &&
-    in_copy cmake --build build/release -j "$JOBS"
+    in_copy 1800 cmake --build build/c -j "$JOBS" &&
+    in_copy 900 cmake -S . -B build/release -DAW_LUA51=OFF &&
+    in_copy 1800 cmake --build build/release -j "$JOBS"
 }
 
 run_mutants() {
-  count=${1:-100} seed=${2:-1}
+  count=${1:-100} seed=${2:-1} pattern=${3:-.}
   need_packages $BUILD_PACKAGES $C_TEST_PACKAGES $SPEC_PACKAGES || return 1
-  copy=$BUILD/mutate/tree
+  copy=$BUILD/mutate/tree whole=$BUILD/mutate/whole
   mkdir -p "$BUILD/mutate"
-  echo "preparing a copy of the tree"
+  echo "preparing a copy of the tree, and which test runs what"
   prepare_copy || { tail -n 40 "$copy/mutant.log"; return 1; }
   report=$BUILD/mutate/report-$seed.tsv
   : >"$report"
-  lua5.4 tools/mutate/plant.lua choose "$seed" "$count" |
+  if [ -f "$count" ]; then
+    cat "$count"
+  else
+    lua5.4 tools/mutate/plant.lua choose "$seed" "$count" "$pattern"
+  fi |
     while IFS="$(printf '\t')" read -r file line rule text; do
       lua5.4 tools/mutate/plant.lua plant "$copy/$file" "$line" "$text"
       verdict=$(judge)
       printf '%s\t%s:%s\t%s\t%s\n' "$verdict" "$file" "$line" "$rule" "$text" |
         tee -a "$report"
-      cp "$file" "$copy/$file"
+      cp "$whole/$file" "$copy/$file"
     done
-  awk -F '\t' '{ n[$1]++ } END { printf "%d caught, %d survived, %d did not " \
-    "compile\n", n["caught"], n["survived"], n["stillborn"] }' "$report"
+  awk -F '\t' '{ split($1, word, " "); n[word[1]]++ }
+    END { printf "%d caught, %d survived, %d of no test, %d did not compile\n",
+      n["caught"], n["survived"], n["unseen"], n["stillborn"] }' "$report"
 }

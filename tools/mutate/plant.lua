@@ -1,8 +1,9 @@
 --- Chooses one-line mutants at random, and plants them.
 ---
----   lua tools/mutate/plant.lua choose SEED COUNT
+---   lua tools/mutate/plant.lua choose SEED COUNT [PATTERN]
 ---       one line a mutant: file, line, rule, and the line as it becomes,
 ---       parted by tabs. The same seed gives the same mutants of the same tree.
+---       PATTERN is Lua's, and of the paths
 ---   lua tools/mutate/plant.lua plant FILE LINE TEXT
 ---       puts TEXT in the place of the line; FILE is changed
 ---
@@ -59,12 +60,12 @@ local function read_lines(path)
   return lines
 end
 
-local function find_files()
+local function find_files(pattern)
   local pipe = assert(io.popen("git ls-files " .. table.concat(FOLDERS, " ")
     .. " | LC_ALL=C sort"))
   local files = {}
   for path in pipe:lines() do
-    if path:match("%.c$") or path:match("%.lua$") then
+    if (path:match("%.c$") or path:match("%.lua$")) and path:match(pattern) then
       files[#files + 1] = path
     end
   end
@@ -142,8 +143,8 @@ local function draw(files, random)
   return table.concat({ path, number, rule[1], changed }, "\t")
 end
 
-local function choose(seed, count)
-  local files, random, seen = find_files(), new_random(seed), {}
+local function choose(seed, count, pattern)
+  local files, random, seen = find_files(pattern), new_random(seed), {}
   local found = 0
   for _ = 1, 200000 do
     local mutant = draw(files, random)
@@ -168,9 +169,9 @@ local function plant(path, number, text)
 end
 
 if arg[1] == "choose" then
-  choose(tonumber(arg[2]), tonumber(arg[3]))
+  choose(tonumber(arg[2]), tonumber(arg[3]), arg[4] or "")
 elseif arg[1] == "plant" then
   plant(arg[2], tonumber(arg[3]), arg[4])
 else
-  error("usage: plant.lua choose SEED COUNT | plant FILE LINE TEXT")
+  error("usage: plant.lua choose SEED COUNT [PATTERN] | plant FILE LINE TEXT")
 end
