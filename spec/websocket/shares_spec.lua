@@ -383,3 +383,60 @@ describe("a share", function()
     assert.truthy(why:find("did you mean sessions", 1, true), why)
   end)
 end)
+
+-- As DESIGN.md section 5 has them.
+local DEFAULTS = {
+  { "connection", "sessions", 64 }, { "connection", "tools", 128 },
+  { "identity", "connections", 256 }, { "identity", "sessions", 128 },
+  { "identity", "streams", 4000 }, { "identity", "executions", 256 },
+  { "identity", "tools", 256 },
+}
+
+describe("a share that nothing is said of", function()
+  local function connection(who, held)
+    return { identity = who, _held_bytes = function()
+      return held or 0
+    end }
+  end
+
+  for _, case in ipairs(DEFAULTS) do
+    local whose, what, most = case[1], case[2], case[3]
+    it(("of %s of a %s is %d"):format(what, whose, most), function()
+      local shares = require("agentwire._shares").new()
+      local alice = whose == "identity" and { id = "a", name = "alice" } or nil
+      local one = connection(alice)
+      limit.check { most = most, says = "shares.per_" .. whose .. "." .. what,
+        begin = function()
+          -- An identity's are over all connections, of which each has few.
+          return shares:take(alice and connection(alice) or one, what)
+        end,
+        settled = function() end }
+    end)
+  end
+
+  it("of bytes is 32 MiB for a connection, 128 MiB for an identity", function()
+    local shares = require("agentwire._shares").new()
+    local alice = { id = "a", name = "alice" }
+    local function check(conn)
+      return (shares:_check(conn, "streams"))
+    end
+    assert.is_true(check(connection(nil, 32 * 2 ^ 20 - 1)))
+    assert.is_nil(check(connection(nil, 32 * 2 ^ 20)))
+    local most = connection(alice, 32 * 2 ^ 20 - 1)
+    for _ = 1, 4 do
+      assert(shares:take(connection(alice, 32 * 2 ^ 20 - 1), "connections"))
+    end
+    assert.is_true(check(most))
+    assert(shares:take(connection(alice, 4), "connections"))
+    assert.is_nil(check(most))
+  end)
+
+  it("of streams and executions of a connection is the services' own",
+    function()
+      local shares, one = require("agentwire._shares").new(), connection()
+      for _ = 1, 5000 do
+        assert(shares:take(one, "streams"))
+        assert(shares:take(one, "executions"))
+      end
+    end)
+end)
