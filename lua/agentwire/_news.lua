@@ -169,6 +169,7 @@ end
 
 --- Takes all that has happened. In this order: a connection is open before its
 --- scopes have news, and these have all that came before the transport went.
+--- Scopes have no bit of their own here: each of the four may concern them.
 ---@param self agentwire.Connection
 ---@param events integer bits of `agentwire._events`.conn
 function M.take(self, events)

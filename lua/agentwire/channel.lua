@@ -1,5 +1,8 @@
 --- One scope of a connection, as a script sees it: send, receive, close. The
---- numbering, the queues and the credit are C (`agentwire.core`).
+--- numbering, the queues and the credit are C (`agentwire.core`): here is who
+--- waits for them. A waiter asks the core first and waits if that has nothing;
+--- nothing else runs in between, and the core tells of each change in a later
+--- turn (`_wake`), so that none is missed. Whoever is woken asks again.
 local class = require("agentwire._class")
 local core = require("agentwire.core")
 local events_of = require("agentwire._events")
@@ -52,10 +55,10 @@ function M.new(connection, protocol, handle, slot, id)
     kind = protocol.kind,
     connection = connection,
     _slot = slot,
-    _overflow = nil, -- what to do about a full log
-    _readers = nil,
-    _writers = nil,
-    _closed = false,
+    _overflow = nil, -- "fail", or the function that folds a full log
+    _readers = nil, -- signal: a message has come, or the end
+    _writers = nil, -- signal: there is room again, or the end
+    _closed = false, -- here; the scope may be open at the peer
     _work = nil, -- pieces under way; nil: the scope itself is one
     _answers = 0, -- to refused messages, that wait for room
     _refusal = nil, -- the peer's word that it has no such scope

@@ -1,5 +1,5 @@
---- Which lines a test runs, by what they say rather than by their numbers, which
---- the next change moves: "path", a tab, the text without its indent.
+--- Which lines a test runs, by what they say rather than by their numbers,
+--- which the next change moves: "path", a tab, the text without its indent.
 ---
 ---   lua tools/mutate/lines.lua FOLDER
 ---       reads what `gcov -t` prints, and "path:number" as cover.lua writes it;

@@ -1,4 +1,8 @@
---- One model stream as its client sees it.
+--- One model stream as its client sees it: an iterator over what its channel
+--- brings, and the message that comes of it. Nobody reads a stream but whoever
+--- iterates it or asks for its result, so that a slow reader slows its server
+--- and no other. It ends once (`finish`), and every reader finds the reason
+--- there.
 local class = require("agentwire._class")
 local options = require("agentwire._options")
 local protocol = require("agentwire.provider.protocol")
@@ -89,14 +93,15 @@ local function text_or(value, other)
   return type(value) == "string" and value or other
 end
 
--- What messages other than block events change.
-local SETTLE = {}
+-- By type: what messages other than block events change. What it returns the
+-- reader gets; of events of the model it gets each in any case.
+local APPLY = {}
 
-function SETTLE.ack(stream)
+function APPLY.ack(stream)
   stream._accepted = true
 end
 
-function SETTLE.nack(stream, event)
+function APPLY.nack(stream, event)
   local answered = stream._channel:reply_to()
   if answered == stream._request_id
     or not (answered or stream._accepted) then
@@ -105,7 +110,7 @@ function SETTLE.nack(stream, event)
   end
 end
 
-function SETTLE.result(stream, event)
+function APPLY.result(stream, event)
   if protocol.check("result", event) then
     finish(stream, protocol.message_from_result(event))
   else
@@ -114,13 +119,13 @@ function SETTLE.result(stream, event)
 end
 
 -- A message of the stream could not be taken: it has a hole from here on.
-function SETTLE.refused(stream, event)
+function APPLY.refused(stream, event)
   pcall(stream.abort, stream, "a message could not be taken")
   finish(stream, nil, ("a message of the stream (%s) could not be taken: %s")
     :format(event.refused_type, event.message), event.code)
 end
 
-function SETTLE.stream_error(stream, event)
+function APPLY.stream_error(stream, event)
   finish(stream, nil, text_or(event.message, "stream failed"),
     protocol.read_code(event.code))
 end
@@ -141,7 +146,7 @@ end
 -- The server has folded what was sent while we were away. The reader gets what
 -- it has missed; without reconstruction nobody knows what that is, so it gets
 -- the state itself.
-function SETTLE.sync(stream, event)
+function APPLY.sync(stream, event)
   stream._accepted = true
   local ok, problem = protocol.check("sync", event)
   if not ok then
@@ -167,20 +172,20 @@ function SETTLE.sync(stream, event)
   replay(stream, events)
 end
 
-function SETTLE.done(stream, event)
+function APPLY.done(stream, event)
   stream._done = event
 end
 
-function SETTLE.error(stream, event)
+function APPLY.error(stream, event)
   stream._failure = event
 end
 
--- Takes one message that was received; returns it when the reader gets it.
-local function settle(stream, event)
+-- Applies one message that was received; returns it when the reader gets it.
+local function apply(stream, event)
   local kind = event.type
   local known = protocol.events[kind]
     and (not DELTAS[kind] or type(event.delta) == "string")
-  local handle = SETTLE[kind]
+  local handle = APPLY[kind]
   if known then
     stream._accepted = true
     if stream._rec then
@@ -236,7 +241,7 @@ local function wait_event(stream, timeout_ms)
       event, text, code = receive(stream, timeout_ms)
     end
     if event then
-      event = settle(stream, event)
+      event = apply(stream, event)
       if event then
         return event
       end
@@ -271,7 +276,7 @@ local function advance(stream)
       end
     end
   end
-  return settle(stream, event) or (wait_event(stream))
+  return apply(stream, event) or (wait_event(stream))
 end
 
 -- The same where nothing is reconstructed.
@@ -281,7 +286,7 @@ local function advance_plain(stream)
     and protocol_events[event.type] then
     return event
   elseif event then
-    event = settle(stream, event)
+    event = apply(stream, event)
   end
   return event or (wait_event(stream))
 end
@@ -302,7 +307,7 @@ local function advance_coalesced(stream)
   local sequence = event.sequence
   local following = stream._take(stream._channel)
   while following do
-    following = settle(stream, following)
+    following = apply(stream, following)
     if following then
       if following.type ~= kind or following.content_index ~= index
         or type(following.delta) ~= "string" then
@@ -378,7 +383,7 @@ function Stream:next(timeout_ms)
   end
   event = self._take(self._channel)
   if event then
-    event = settle(self, event)
+    event = apply(self, event)
     if event then
       return event
     end
@@ -391,7 +396,7 @@ local function drain(stream)
   while not stream._ended do
     local event = stream._take(stream._channel)
     if event then
-      settle(stream, event)
+      apply(stream, event)
     else
       wait_event(stream)
     end
@@ -504,26 +509,26 @@ function M.new(channel, given)
     id = channel.id,
     model = given.model,
     unknown = 0,
-    _channel = channel,
+    _channel = channel, -- NO_CHANNEL after the end
     _take = next_message, -- the channel's next, or what came to replay
     _on_end = given.on_end,
     _request_id = channel:sent_id(),
-    _rec = rec,
+    _rec = rec, -- the reconstructor; nil: none is wanted, or after the end
+    _blocks = rec and rec.blocks or NO_BLOCKS, -- the reconstructor's
     _with_partial = given.include_partial,
-    _blocks = rec and rec.blocks or NO_BLOCKS,
-    _accepted = false,
-    _aborted = false,
-    _reading = false,
-    _done = nil,
+    _held = nil, -- an event that was taken and is the next to be given
+    _reading = false, -- a task waits for events: `result` waits for the latch then
+    _latch = nil, -- set at the end
+    _accepted = false, -- the server has answered: a refusal is of something later
+    _aborted = false, -- the server was asked to cancel
+    _synced = false, -- a late refusal of a sync must not end the stream
+    _done = nil, -- the model's own ends, which the terminal message follows
     _failure = nil,
-    _usage = nil,
-    _held = nil,
     _ended = false,
-    _message = nil,
+    _message = nil, -- of a good end; else
     _error = nil,
     _code = nil,
-    _latch = nil,
-    _synced = false, -- a late refusal of a sync must not end the stream
+    _usage = nil, -- as of the end
   }, Stream)
 end
 
