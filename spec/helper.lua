@@ -119,8 +119,8 @@ end
 --- Fails if anything of what ran is left.
 function helper.assert_clean(host)
   assert(host:live_tasks() == 0, "tasks are left: " .. host:live_tasks())
-  assert(host._timer_count == 0, "timers are left: " .. host._timer_count)
-  assert(next(host._timers) == nil, "a removed timer is still held")
+  assert(host._timers.count == 0, "timers are left: " .. host._timers.count)
+  assert(#host._timers == 0, "a removed timer is still held")
   assert(not host._scheduler:is_runnable(), "something is still runnable")
 end
 

@@ -328,6 +328,36 @@ add_check("each header of the core declares what its own C file defines",
     end
   end)
 
+-- OpenResty has others of these names: all come from one place.
+add_check("only _compat knows the language's coroutines", function(sources, fail)
+  for _, source in ipairs(sources) do
+    if source.path:find("lua/agentwire/", 1, true) == 1
+      and not source.path:find("_compat.lua", 1, true) then
+      for line in source.text:gmatch("[^\n]+") do
+        if not line:find("^%s*%-%-") and not line:find('"[^"]*coroutine%.')
+          and line:find("%f[%w]coroutine%.%w") then
+          fail(source.path .. ": " .. line)
+        end
+      end
+    end
+  end
+end)
+
+add_check("only hosts and tasks know a host's private fields",
+  function(sources, fail)
+    local inside = { ["lua/agentwire/task.lua"] = true,
+      ["lua/agentwire/_scheduler.lua"] = true }
+    for _, source in ipairs(sources) do
+      if source.path:find("lua/agentwire/", 1, true) == 1
+        and source.path:find("lua/agentwire/host/", 1, true) ~= 1
+        and not inside[source.path]
+        and (source.text:gsub('"agentwire[^"]*"', "")
+          :find("%._scheduler%f[%W]") or source.text:find("_host%._")) then
+        fail(source.path)
+      end
+    end
+  end)
+
 add_check("no file is longer than " .. MAX_LINES .. " lines",
   function(sources, fail)
     for _, source in ipairs(sources) do

@@ -18,15 +18,15 @@ local Admission = {}
 Admission.__index = Admission
 
 ---@param hub userdata
----@param scheduler agentwire.Scheduler
+---@param host agentwire.Host
 ---@param admit fun(request: table): any, table? agentwire.access
 ---@param options table `authenticate` (then decisions may wait),
 --- `authenticating_max`
 ---@return agentwire.Admission
-function M.new(hub, scheduler, admit, options)
+function M.new(hub, host, admit, options)
   return setmetatable({
     _hub = hub,
-    _scheduler = scheduler,
+    _host = host,
     _admit = admit,
     _waits = options.authenticate ~= nil,
     _max = options.authenticating_max or MAX,
@@ -59,7 +59,7 @@ local function accept(self, upgrade, request, allowed)
     text, problem = identity.encode(who)
   end
   if problem then
-    self._scheduler:report(problem, "authenticate")
+    self._host:report(problem, "authenticate")
     return upgrade:refuse(500, "authentication failed")
   end
   return upgrade:accept(who and who.id, text)
@@ -82,7 +82,7 @@ local function decide(self, upgrade)
   if not ok and task.is_cancelled(allowed) then
     error(allowed, 0)
   elseif not ok then
-    self._scheduler:report(wait.error_text(allowed), "authenticate")
+    self._host:report(wait.error_text(allowed), "authenticate")
     upgrade:refuse(500, "authentication failed")
   elseif allowed then
     accept(self, upgrade, request, allowed)
@@ -110,7 +110,7 @@ end
 
 function Admission:_ask(upgrade)
   self._count = self._count + 1
-  local decision = task.spawn_in(self._scheduler, self._keeper, decide, self,
+  local decision = self._host:spawn_under(self._keeper, decide, self,
     upgrade)
   self._asking[upgrade] = decision
   decision:defer(function()

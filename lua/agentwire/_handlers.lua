@@ -28,7 +28,7 @@ local function run(conn, channel, handler)
   if not ok and task.is_cancelled(err) then
     error(err, 0)
   elseif not ok then
-    conn._host._scheduler:report(err, "the handler of " .. tostring(channel))
+    conn._host:report(err, "the handler of " .. tostring(channel))
     why = "the handler failed"
   end
   end_scope(channel, why, channel.send)
@@ -57,7 +57,7 @@ end
 ---@param channel agentwire.Channel
 ---@param handler (fun(channel: agentwire.Channel))|nil nil: its kind is not served
 function M.start(conn, channel, handler)
-  local served = task.spawn_in(conn._host._scheduler, conn._keeper, run, conn,
+  local served = conn._host:spawn_under(conn._keeper, run, conn,
     channel, handler or refuse_all)
   -- However it ended: cancelled before it began, or by a yield of its own.
   served:defer(function()

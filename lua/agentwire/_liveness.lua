@@ -3,7 +3,6 @@
 --- Used for children and on stdio. Only silence counts: whoever sends anything,
 --- or is not read by us, is not cut.
 local options = require("agentwire._options")
-local task = require("agentwire.task")
 
 local M = {}
 
@@ -47,7 +46,7 @@ end
 ---@param given agentwire.LivenessOptions
 function M.keep(conn, given)
   if given.ping_interval_ms then
-    task.spawn_in(conn._host._scheduler, conn._keeper, watch, conn,
+    conn._host:spawn_under(conn._keeper, watch, conn,
       given.ping_interval_ms, given.ping_deadline_ms or DEADLINE_MS)
   end
 end

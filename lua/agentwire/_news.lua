@@ -7,7 +7,6 @@ local handlers = require("agentwire._handlers")
 local identity = require("agentwire._identity")
 local protocols = require("agentwire.protocols")
 local reconnect = require("agentwire._reconnect")
-local task = require("agentwire.task")
 
 local M = {}
 
@@ -60,12 +59,12 @@ local function take_control(self, message)
         message.error_code or message.code or "refused")
     end
   end
-  local scheduler = self._host._scheduler
+  local current = self._host
   for object, handle in pairs(self._objects[message.kind] or {}) do
-    scheduler:call("a client", handle, object, message)
+    current:call("a client", handle, object, message)
   end
   for _, fn in self._control_listeners[message.kind]:each() do
-    scheduler:call("a control listener", fn, message)
+    current:call("a control listener", fn, message)
   end
 end
 
@@ -90,7 +89,7 @@ local function answer_later(self, channel, type, payload, message_id)
     return
   end
   channel._answers = channel._answers + 1
-  task.spawn_in(self._host._scheduler, self._keeper, function()
+  self._host:spawn_under(self._keeper, function()
     channel:send(type, payload, message_id)
     channel._answers = channel._answers - 1
   end)
@@ -132,7 +131,7 @@ end
 
 local function give_trace(self)
   for line in (self._core:trace_lines() or ""):gmatch("[^\n]+") do
-    self._host._scheduler:call("a trace hook", self._tracer, line)
+    self._host:call("a trace hook", self._tracer, line)
   end
 end
 

@@ -114,7 +114,7 @@ function Connection:_set_state(state, fields)
   end
   self._state = state
   for _, listener in self._state_listeners:each() do
-    self._host._scheduler:call("a state listener", listener, event, self)
+    self._host:call("a state listener", listener, event, self)
   end
   self._changed:wake_all()
 end

@@ -2,6 +2,7 @@
 --- executions over one connection, each in order, each cancellable, none lost
 --- when a connection drops.
 require("agentwire._compat") -- says at once where this cannot run
+local await = require("agentwire._await")
 local class = require("agentwire._class")
 local connect = require("agentwire._connect")
 local core = require("agentwire.core")
@@ -33,6 +34,7 @@ local aw = {
   connect = connect.connect,
   pair = connect.pair,
   spawn = host.spawn,
+  await = await,
   sleep = task.sleep,
   timeout = task.timeout,
   signal = signal.wait,

@@ -134,7 +134,7 @@ local function accept(self, core)
       end
     end
   end)
-  self._host._scheduler:call("on_connection", self._on_connection, conn)
+  self._host:call("on_connection", self._on_connection, conn)
 end
 
 local function accept_all(self)
@@ -239,7 +239,7 @@ function M.listen(options, on_connection)
     _hub = hub,
     _handle = hub:handle(),
     _options = options,
-    _admission = admission.new(hub, current._scheduler, admit, options),
+    _admission = admission.new(hub, current, admit, options),
     _on_connection = on_connection,
     _connections = {},
     _shares = shares.new(options.shares),

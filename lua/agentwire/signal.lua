@@ -104,8 +104,7 @@ function M.guard(current, main)
       exit_code = exit_code or 128 + number
       local reason = "interrupted by SIG" .. name
       if name == "TERM" and next(farewells[current] or {}) then
-        task.spawn_in(current._scheduler, nil, say_farewell, current, main,
-          reason)
+        current:spawn_under(nil, say_farewell, current, main, reason)
       else
         main:cancel(reason)
       end

@@ -41,7 +41,7 @@ local stdin = setmetatable({
 
 local function open(self)
   local current = host.current()
-  if self._host == current and not current._closed then
+  if self._host == current and not current:is_closed() then
     return true
   end
   local input, message, code = current:loop():input(0)

@@ -3,13 +3,13 @@
 local class = require("agentwire._class")
 local compat = require("agentwire._compat")
 local misuse = require("agentwire._misuse")
+local options = require("agentwire._options")
 local problems = require("agentwire._problem")
+local schedulers = require("agentwire._scheduler")
 local wait = require("agentwire._wait")
 
-local PARK = wait.PARK
-local park = wait.park
+local park, suspend = schedulers.park, schedulers.suspend
 local waiting_task = wait.waiting_task
-local yield = compat.yield
 
 local task = {}
 
@@ -37,6 +37,8 @@ end
 local Task = {}
 Task.__index = Task
 
+-- What is looked at with each wait is false, not nil: a class asks its guard for
+-- what is not there.
 ---@return agentwire.Task
 local function new_task(scheduler, parent, fn)
   return setmetatable({
@@ -47,25 +49,25 @@ local function new_task(scheduler, parent, fn)
     _state = "running",
     -- the scope
     _parent = parent,
-    _first_child = nil,
+    _first_child = false,
     _last_child = nil,
     _previous = nil,
     _next = nil,
-    _defers = nil,
+    _defers = false,
     _draining = false, -- waits for its children to end
-    _failures = nil, -- set of children's failures that nobody has seen
+    _failures = false, -- set of children's failures that nobody has seen
     -- the current wait, owned by agentwire._wait
-    _parked = nil,
-    _cause = nil,
-    _timer = nil,
-    _line = nil,
-    _ahead = nil,
-    _behind = nil,
+    _parked = false,
+    _cause = false,
+    _timer = false,
+    _line = false,
+    _ahead = false,
+    _behind = false,
     _value = nil,
     -- cancellation and outcome
-    _cancel = nil,
+    _cancel = false,
     _shield = 0,
-    _joiners = nil,
+    _joiners = false,
     _trace = nil,
     _trace_of = nil,
     _ended = false, -- its function has; what follows is outcome or code
@@ -73,7 +75,7 @@ local function new_task(scheduler, parent, fn)
     _code = nil,
     _message = nil,
     _error = nil,
-    _failure = nil,
+    _failure = false,
     _anchor = nil,
   }, Task)
 end
@@ -109,7 +111,7 @@ local function disown(parent, child)
   if previous then
     previous._next = next_one
   else
-    parent._first_child = next_one
+    parent._first_child = next_one or false
   end
   if next_one then
     next_one._previous = previous
@@ -162,11 +164,11 @@ local function report_failures(t)
   for failure in pairs(t._failures) do
     report_failure(failure)
   end
-  t._failures = nil
+  t._failures = false
 end
 
 local function is_own_cancellation(t, err)
-  return err ~= nil and rawequal(err, t._cancel)
+  return t._cancel and rawequal(err, t._cancel)
 end
 
 --- Keeps the traceback of what a task raised, where the stack still stands.
@@ -262,10 +264,7 @@ local function conclude(t)
   finish(t)
 end
 
---- What a task's coroutine runs. It parks first, with its arguments on its own
---- stack, so that a spawn makes neither a closure nor a table for them.
-local function body(t, fn, ...)
-  yield(PARK)
+local function perform(t, fn, ...)
   if t._cancel then
     settle(t, false, t._cancel)
   else
@@ -275,12 +274,41 @@ local function body(t, fn, ...)
 end
 
 local function recover(t, err, trace)
-  yield(PARK)
   if not t._ended then
     t._trace_of, t._trace = err, trace
     settle(t, false, err)
   end
   return conclude(t)
+end
+
+-- What a task's coroutine runs. It parks first, with its arguments on its own
+-- stack, so that a spawn makes neither a closure nor a table for them.
+local function in_coroutine(t, run, ...)
+  suspend(t)
+  return run(t, ...)
+end
+
+local function in_thread(t, run, arguments)
+  schedulers.settle_in(t)
+  local ok, err = xpcall(run, debug.traceback, t,
+    compat.unpack(arguments, 1, arguments.n))
+  if not ok then
+    t:_stopped(false, err)
+  end
+end
+
+--- Has `run(t, ...)` called when the task is first resumed.
+local function begin(t, run, ...)
+  local threads = t._scheduler.threads
+  if threads then
+    local arguments = compat.pack(...)
+    threads.start(t, function()
+      in_thread(t, run, arguments)
+    end)
+  else
+    t._coroutine = compat.create(in_coroutine)
+    compat.resume(t._coroutine, t, run, ...)
+  end
 end
 
 --- The coroutine gave up control other than by parking: it has ended, died of
@@ -301,8 +329,7 @@ function Task:_stopped(ok, signal)
   if self._ended then -- cleanup went wrong; the outcome stands
     self._scheduler:report(trace, tostring(self))
   end
-  self._coroutine = compat.create(recover)
-  compat.resume(self._coroutine, self, err, trace)
+  begin(self, recover, err, trace)
   wait.enqueue(self)
 end
 
@@ -314,7 +341,7 @@ local function outcome(t)
   local failure = t._failure
   if failure then
     see(failure)
-    t._failure, t._anchor = nil, nil
+    t._failure, t._anchor = false, nil
   end
   return nil, t._message, t._code, t._error
 end
@@ -395,9 +422,7 @@ end
 
 local function spawn_child(scheduler, parent, fn, ...)
   local t = new_task(scheduler, parent, fn)
-  local co = compat.create(body)
-  t._coroutine = co
-  compat.resume(co, t, fn, ...)
+  begin(t, perform, fn, ...)
   adopt(parent, t)
   scheduler._live = scheduler._live + 1
   if parent._draining then
@@ -468,7 +493,7 @@ end
 function task.yield()
   local t = waiting_task()
   wait.enqueue(t)
-  yield(PARK)
+  suspend(t)
   if t._cancel and t._shield == 0 then
     error(t._cancel, 0)
   end
@@ -615,17 +640,44 @@ function task.first(tasks, timeout_ms)
 end
 
 --- A reusable slot for one waiting task, for authors of waitable things.
----@param name string?
+---@param name string? for reports
 ---@return agentwire.Waiter
 function task.waiter(name)
+  options.optional("waiter", "name", options.string, name)
   return wait.waiter(name)
 end
 
+--- A line in which any number of tasks wait; it does not remember a wake.
+---@param name string? for reports
+---@return agentwire.Signal
+function task.signal(name)
+  options.optional("signal", "name", options.string, name)
+  return wait.signal(name or "a signal")
+end
+
+--- What is set once and for all: whoever waits then or later has the values.
+---@param name string? for reports
+---@return agentwire.Latch
+function task.latch(name)
+  options.optional("latch", "name", options.string, name)
+  return wait.latch(name)
+end
+
+--- A queue of values between tasks. A full one makes those who push wait.
+---@param limit integer how many values it holds, at least 1
+---@param name string? for reports
+---@return agentwire.Queue
+function task.queue(limit, name)
+  options.optional("queue", "name", options.string, name)
+  return wait.queue(limit, name)
+end
+
 --- The scheduler of a host, with an empty tree of tasks.
----@param host table the port that docs/concurrency.md describes
+---@param host agentwire.Host
+---@param threads agentwire.Threads? what tasks run in; nil: coroutines
 ---@return agentwire.Scheduler
-function task.scheduler(host)
-  local scheduler = wait.scheduler(host)
+function task.scheduler(host, threads)
+  local scheduler = schedulers.new(host, threads)
   scheduler._root = new_task(scheduler, nil, task.scheduler)
   scheduler._live = 0
   scheduler._unseen = 0 -- failures that were neither joined nor reported
@@ -707,15 +759,19 @@ function task.abandon(scheduler)
   visit(scheduler._root, function(t)
     local co, timer = t._coroutine, t._timer
     if timer then
-      t._timer = nil
+      t._timer = false
       scheduler.host:cancel_timer(timer)
     end
-    t._parked, t._joiners, t._draining = nil, nil, false
+    t._parked, t._joiners, t._draining = false, false, false
     if not t._ended then
       t._ended, t._code, t._message = true, "cancelled", "cancelled: abandoned"
     end
     finish(t)
-    compat.close(co)
+    if scheduler.threads then
+      scheduler.threads.stop(t)
+    else
+      compat.close(co)
+    end
   end)
   scheduler:clear()
   if scheduler._root._failures then

@@ -1,6 +1,8 @@
 -- Loops that are somebody else's, as far as they are here: each drives a host
 -- by its descriptor and its timeout alone, asked for after a turn and never in
 -- between, and calls back from outside of any turn.
+local core = require("agentwire.core")
+
 local M = {}
 
 ---@class spec.ForeignLoop
@@ -39,18 +41,33 @@ local function luv_loop(host)
   return self
 end
 
--- poll(2) by hand: what a loop written in C would do.
-local function poll_loop(host)
+local function now_ms()
+  return core.monotonic_us() / 1000
+end
+
+---@class spec.Poller
+---@field now fun(): number milliseconds
+---@field poll fun(fd: integer?, ms: integer): boolean whether it is readable
+
+local function ffi_poller()
   local ffi = require("ffi")
   pcall(ffi.cdef, [[
     struct aw_spec_pollfd { int fd; short events, revents; };
     int poll(struct aw_spec_pollfd *fds, unsigned long count, int ms);
   ]])
-  local now_ms = function()
-    return require("agentwire.core").monotonic_us() / 1000
-  end
   local fds = ffi.new("struct aw_spec_pollfd[1]")
-  fds[0].fd, fds[0].events = host:fd(), 1
+  return {
+    now = now_ms,
+    poll = function(fd, ms)
+      fds[0].fd, fds[0].events = fd or -1, 1
+      return ffi.C.poll(fds, 1, ms) > 0
+    end,
+  }
+end
+
+-- poll(2) by hand: what a loop written in C would do.
+local function poll_loop(host)
+  local waits = ffi_poller()
   local calls = {}
   local function call_due(now)
     for index = #calls, 1, -1 do
@@ -73,7 +90,7 @@ local function poll_loop(host)
   function self.run(done)
     local deadline = now_ms()
     while not done() do
-      local readable = ffi.C.poll(fds, 1, left(now_ms(), deadline)) > 0
+      local readable = waits.poll(host:fd(), left(now_ms(), deadline))
       local now = now_ms()
       if readable or deadline and now >= deadline then
         host:turn()
@@ -108,5 +125,7 @@ end
 if pcall(require, "ffi") then
   M.loops.poll = poll_loop
 end
+
+M.poller = ffi_poller
 
 return M

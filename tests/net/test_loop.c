@@ -303,6 +303,21 @@ static void source_raised_between_turns_rings_as_well(void **state) {
   assert_ptr_equal(aw_loop_ready(loop, &events), &source);
 }
 
+static void timer_armed_between_turns_rings_as_well(void **state) {
+  static counter c;
+  static uv_timer_t timer;
+
+  (void)state;
+  c = new_counter();
+  uv_timer_init(aw_loop_uv(loop), &timer);
+  timer.data = &c;
+  aw_loop_step(loop);
+  assert_false(is_readable());
+  aw_loop_arm(loop, &timer, mark_in_timer, 100000);
+  assert_true(is_readable());
+  uv_timer_stop(&timer);
+}
+
 static void bell_is_silent_inside_a_turn(void **state) {
   counter c = new_counter();
 
@@ -669,6 +684,7 @@ int main(void) {
       WITH_LOOP(wait_for_a_timeout_alone_costs_no_time),
       WITH_LOOP(mark_between_turns_makes_the_descriptor_readable),
       WITH_LOOP(source_raised_between_turns_rings_as_well),
+      WITH_LOOP(timer_armed_between_turns_rings_as_well),
       WITH_LOOP(bell_is_silent_inside_a_turn),
       WITH_LOOP(turn_that_leaves_work_rings_at_its_end),
       WITH_LOOP(bell_is_nothing_to_wait_for),

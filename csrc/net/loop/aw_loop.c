@@ -197,6 +197,7 @@ void aw_loop_arm(aw_loop *loop, uv_timer_t *timer, uv_timer_cb run,
                  uint64_t delay_ms) {
   uv_update_time(&loop->uv);
   uv_timer_start(timer, run, delay_ms, 0);
+  aw_loop_ring(loop); /* whoever drives it knows of later ones */
 }
 
 int aw_loop_fd(const aw_loop *loop) {

@@ -75,7 +75,7 @@ uv_loop_t *aw_loop_uv(aw_loop *loop);
 uint64_t aw_loop_now(const aw_loop *loop);
 uint64_t aw_loop_clock(aw_loop *loop);
 
-/* Starts a timer, from this moment on. */
+/* Starts a timer, from this moment on; between two turns the bell rings. */
 void aw_loop_arm(aw_loop *loop, uv_timer_t *timer, uv_timer_cb run,
                  uint64_t delay_ms);
 

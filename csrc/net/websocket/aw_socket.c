@@ -423,6 +423,7 @@ static void on_soon(uv_idle_t *soon) {
 /* Goes on in the next turn of the loop. */
 static void soon(aw_socket *s) {
   uv_idle_start(&s->soon, on_soon);
+  aw_loop_ring(s->base.loop);
 }
 
 /* The vtable */

@@ -4,6 +4,7 @@
 
 local class = require("agentwire._class")
 local history = require("agentwire.agent._history")
+local host = require("agentwire.host")
 local listeners = require("agentwire._listeners")
 local misuse = require("agentwire._misuse")
 local options_of = require("agentwire._options")
@@ -143,7 +144,7 @@ end
 --- that nobody joins.
 local function drop_listener(self, listener, message)
   self._listeners:drop(listener)
-  task.current()._scheduler:report(message, "a listener of an agent")
+  host.current():report(message, "a listener of an agent")
 end
 
 --- Tells the listeners.

@@ -8,37 +8,67 @@ local host = {}
 -- in charge, else who was made because somebody asked.
 local state = { driven = nil, used = nil, chosen = nil }
 
+-- Each says whether it fits where this runs; the first that does is chosen.
+-- Those that need a loop of somebody else's come before the one that does not.
+local HOSTS = { "agentwire.host.standalone" }
+
 local function is_open(candidate)
-  return candidate and not candidate._closed
+  return candidate and not candidate:is_closed()
 end
 
---- This version knows one host; where others apply is decided here.
+local function fitting()
+  for _, name in ipairs(HOSTS) do
+    local module = require(name)
+    if module.fits() then
+      return module
+    end
+  end
+end
+
 local function choose()
   if not is_open(state.chosen) then
-    state.chosen = require("agentwire.host.standalone").new()
+    state.chosen = fitting().new()
   end
   return state.chosen
 end
 
+-- A task of a host with threads of its own runs outside of any turn.
+local function host_of_task()
+  local current = require("agentwire._scheduler").current()
+  return current and current._scheduler.host
+end
+
 --- The current host: the one that runs this, the one in use, or one that is
 --- made when first asked for.
----@return table
+---@return agentwire.Host
 function host.current()
   if state.driven then
     return state.driven
+  end
+  local own = host_of_task()
+  if own then
+    return own
   elseif is_open(state.used) then
     return state.used
   end
   return choose()
 end
 
+--- A host in a loop of somebody else's (docs/concurrency.md).
+---@param driver agentwire.HostDriver
+---@param given agentwire.HostOptions?
+---@return agentwire.EmbeddedHost
+function host.embed(driver, given)
+  return require("agentwire.host.embedded").new(driver, given)
+end
+
 --- Makes `new` the current host, for whoever drives one in a loop of their own.
 --- The old one is not closed.
----@param new table? nil: back to the one that agentwire makes
----@return table? old what was in use
+---@param new agentwire.Host? nil: back to the one that agentwire makes
+---@return agentwire.Host? old what was in use
 function host.use(new)
   if new ~= nil then
-    options.argument("host.use", "new", options.having("a host", "spawn"), new)
+    options.argument("host.use", "new", options.having("a host", "is_closed"), new)
   end
   local old = state.used
   state.used = new
@@ -46,8 +76,8 @@ function host.use(new)
 end
 
 --- For hosts: what is made from now on belongs to `running`, whoever is in use.
----@param running table? nil: nobody runs
----@return table? outer to be given back when its turn is over
+---@param running agentwire.Host? nil: nobody runs
+---@return agentwire.Host? outer to be given back when its turn is over
 function host.drive(running)
   local outer = state.driven
   state.driven = running
@@ -63,7 +93,7 @@ function host.spawn(fn, ...)
   local task = require("agentwire.task")
   if task.current() then
     return task.spawn(fn, ...)
-  elseif state.driven or is_open(state.used) then
+  elseif state.driven or is_open(state.used) or fitting().is_embedded then
     options.argument("spawn", "fn", options.func, fn)
     return host.current():spawn(fn, ...)
   end

@@ -5,6 +5,7 @@
 --- before its last message, so that a peer that was told the end finds it free.
 local clock = require("agentwire._clock")
 local emitting = require("agentwire.provider._emit")
+local host = require("agentwire.host")
 local json = require("agentwire.json")
 local misuse = require("agentwire._misuse")
 local problems = require("agentwire._problem")
@@ -186,8 +187,7 @@ local function end_well(run, given)
 end
 
 local function report(run, text)
-  local scheduler = task.current()._scheduler
-  scheduler:report(text, "provider stream " .. run.channel.id)
+  host.current():report(text, "provider stream " .. run.channel.id)
 end
 
 local function end_of_final(run)

@@ -27,7 +27,7 @@ function M.ask(authorize, connection, tool)
   elseif task.is_cancelled(allowed) then
     error(allowed, 0)
   end
-  host.current()._scheduler:report(wait.error_text(allowed), "authorize")
+  host.current():report(wait.error_text(allowed), "authorize")
   return false
 end
 
