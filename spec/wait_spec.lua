@@ -1,6 +1,7 @@
 -- Every host here runs on a fake clock: see spec/helper.lua.
 local helper = require("spec.helper")
 local task = require("agentwire.task")
+local jit = rawget(_G, "jit")
 local wait = require("agentwire._wait")
 
 describe("agentwire._wait", function()
@@ -13,6 +14,35 @@ describe("agentwire._wait", function()
   after_each(function()
     helper.assert_clean(host)
     host:close()
+  end)
+
+  describe("scheduler", function()
+    it("loses no call that a finalizer schedules while others run", function()
+      local scheduler = wait.scheduler(host)
+      local scheduled, ran = 0, 0
+      local function note()
+        ran = ran + 1
+      end
+      local function finalizer()
+        scheduled = scheduled + 1
+        scheduler:schedule(note)
+      end
+      if jit then -- what is compiled calls no hook
+        jit.off()
+        jit.flush()
+      end
+      finalizer()
+      debug.sethook(finalizer, "", 1)
+      scheduler:pass()
+      debug.sethook()
+      if jit then
+        jit.on()
+      end
+      assert.is_true(scheduled > 1)
+      scheduler:pass()
+      assert.equal(scheduled, ran)
+      assert.is_false(scheduler:is_runnable())
+    end)
   end)
 
   describe("waiter", function()
