@@ -109,6 +109,18 @@ static void set_errors(lua_State *L) {
   lua_setfield(L, -2, "errors");
 }
 
+/* Slots that the deepest wait takes of a stack, several times over. */
+enum { CLEARED_SLOTS = 128 };
+
+/* clear_stack(): overwrites what earlier calls of this coroutine have left on
+ * its stack above the caller. It has to be a function of C, which no trace of
+ * LuaJIT leaves out. */
+static int clear_stack(lua_State *L) {
+  luaL_checkstack(L, CLEARED_SLOTS, "no room to clear the stack");
+  lua_settop(L, CLEARED_SLOTS);
+  return 0;
+}
+
 int luaopen_agentwire_core(lua_State *L) {
   lua_newtable(L);
   aw_lua_open_loop(L);
@@ -127,6 +139,8 @@ int luaopen_agentwire_core(lua_State *L) {
   lua_setfield(L, -2, "random");
   lua_pushcfunction(L, is_terminal);
   lua_setfield(L, -2, "is_terminal");
+  lua_pushcfunction(L, clear_stack);
+  lua_setfield(L, -2, "clear_stack");
   set_names(L);
   set_errors(L);
   return 1;

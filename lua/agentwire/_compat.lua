@@ -6,6 +6,8 @@ if _VERSION ~= "Lua 5.4" and not rawget(_G, "jit") then
   error("agentwire needs LuaJIT or Lua 5.4; this is " .. _VERSION, 0)
 end
 
+local core = require("agentwire.core")
+
 local compat = {}
 
 --- A function of the language's coroutine library. OpenResty puts its own in
@@ -50,5 +52,13 @@ function compat.on_collect(fn)
   end
   return setmetatable({}, { __gc = fn })
 end
+
+--- Forgets what earlier calls of this coroutine have left on its stack. A task
+--- that waits for ever calls it between its use of an object that it must not hold
+--- and its wait: compiled code of LuaJIT makes the frames of the wait without
+--- filling the places that it does not need, and the collector takes what stands
+--- there for references. Elsewhere frames have no such places.
+---@type fun()
+compat.clear_stack = newproxy and core.clear_stack or function() end
 
 return compat

@@ -5,6 +5,7 @@
 --- ends once (`_finish`), and then nobody waits for it any more. The reader
 --- holds it weakly, so that one that nobody else holds is given up.
 local class = require("agentwire._class")
+local compat = require("agentwire._compat")
 local guard = require("agentwire._guard")
 local host = require("agentwire.host")
 local json = require("agentwire.json")
@@ -18,6 +19,8 @@ local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
 local M = {}
+
+local clear_stack = compat.clear_stack
 
 -- Events of a run that wait to be iterated. A full queue stops the reading of
 -- this session, and with that the server's sending.
@@ -282,10 +285,12 @@ local function take(box, channel, event, message, code)
   return true, session:_receive(event, channel:reply_to())
 end
 
--- Holds the session in a weak box: one that nobody else holds has no reader.
+-- Holds the session in a weak box, and nothing of it on the stack, while it
+-- waits: one that nobody else holds has no reader.
 local function read(box, channel)
   repeat
     local going, queue, item = take(box, channel, channel:receive())
+    clear_stack()
     if queue then
       queue:push(item)
     end

@@ -3,6 +3,7 @@
 --- doors of `executor`. Each message of the peer gets one answer, or is one;
 --- executions, cancellations and answers never wait for a source's list.
 local calls = require("agentwire.tool._calls")
+local compat = require("agentwire._compat")
 local json = require("agentwire.json")
 local protocol = require("agentwire.tool.protocol")
 local task = require("agentwire.task")
@@ -159,6 +160,7 @@ function Scope:serve()
       return self:leave(message, code)
     end
     dispatch(self, event)
+    compat.clear_stack() -- of executions
   end
 end
 
