@@ -18,7 +18,7 @@ describe("agentwire._wait", function()
 
   describe("scheduler", function()
     it("loses no call that a finalizer schedules while others run", function()
-      local scheduler = wait.scheduler(host)
+      local scheduler = require("agentwire._scheduler").new(host)
       local scheduled, ran = 0, 0
       local function note()
         ran = ran + 1
