@@ -5,6 +5,7 @@
 #ifndef AW_LUA_H
 #define AW_LUA_H
 
+#include "aw_child.h"
 #include "aw_compat.h"
 #include "aw_conn.h"
 #include "aw_hub.h"
@@ -125,6 +126,11 @@ void aw_lua_hold_conn(conn_box *box, aw_conn *conn);
 bool aw_lua_tls_options(lua_State *L, int arg, const char *key,
                         aw_tls_options *out);
 
+/* argv={...}, environment={"NAME=text", ...}?, cwd=, kill_after_ms=,
+ * own_group=bool of the table at `arg`. Raises if one is wrong. The arrays are
+ * anchored by values that stay on the stack. */
+void aw_lua_child_options(lua_State *L, int arg, aw_child_options *out);
+
 /* The header lines of the options `token` and `headers` of the table at `arg`,
  * pushed as a string, which owns them; "" for none. NULL: pushed is a sentence
  * that names the header which cannot be sent, `host` among them. */
@@ -151,6 +157,7 @@ void aw_lua_open_conn(lua_State *L);
 void aw_lua_open_channel(lua_State *L);
 void aw_lua_open_hub(lua_State *L);
 void aw_lua_open_process(lua_State *L);
+void aw_lua_open_lines(lua_State *L);
 void aw_lua_open_http(lua_State *L); /* fills the table at the top */
 
 /* Pushes a channel box for a channel, linked to the conn at `conn`. */

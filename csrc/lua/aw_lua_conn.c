@@ -86,52 +86,14 @@ static int conn_connect(lua_State *L) {
   return 1;
 }
 
-/* Reads an array of strings from an option, NULL-terminated; the strings stay
- * alive because the table holds them. Leaves two values on the stack. */
-static const char **read_strings(lua_State *L, int arg, const char *key) {
-  lua_getfield(L, arg, key);
-  luaL_checktype(L, -1, LUA_TTABLE);
-  size_t count = lua_rawlen(L, -1);
-  luaL_argcheck(L, count < 4096, arg, "too many strings");
-  const char **list = lua_newuserdata(L, (count + 1) * sizeof *list);
-  for (size_t i = 0; i < count; i++) {
-    lua_rawgeti(L, -2, (int)i + 1);
-    size_t len = 0;
-    const char *text =
-        lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
-    if (text == NULL || strlen(text) != len) {
-      luaL_error(L, "%s[%d] is not a string without zero bytes", key,
-                 (int)i + 1);
-    }
-    list[i] = text;
-    lua_pop(L, 1);
-  }
-  list[count] = NULL;
-  return list;
-}
-
-static bool has_field(lua_State *L, int arg, const char *key) {
-  lua_getfield(L, arg, key);
-  bool has = !lua_isnil(L, -1);
-  lua_pop(L, 1);
-  return has;
-}
-
-/* spawn{argv={...}, environment={...}?, cwd=, base=bool, kill_after_ms=} ->
- * true | nil, ... */
+/* spawn{argv={...}, base=bool, ...} -> true | nil, ...: aw_lua_child_options */
 static int conn_spawn(lua_State *L) {
   conn_box *box = aw_lua_check_conn(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
   aw_process_options options = {0};
-  options.child.cwd = aw_lua_opt_string(L, 2, "cwd");
   options.extended = !aw_lua_opt_boolean(L, 2, "base");
-  options.child.kill_after_ms = aw_lua_opt_unsigned(L, 2, "kill_after_ms", 0);
   options.line_max = aw_lua_transport_max(L, 2);
-  options.child.argv = read_strings(L, 2, "argv");
-  luaL_argcheck(L, options.child.argv[0] != NULL, 2, "argv is empty");
-  if (has_field(L, 2, "environment")) {
-    options.child.env = read_strings(L, 2, "environment");
-  }
+  aw_lua_child_options(L, 2, &options.child);
   if (box->conn == NULL) {
     return aw_lua_closed(L);
   }

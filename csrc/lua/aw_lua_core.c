@@ -1,6 +1,7 @@
 /* The module agentwire.core: the door between Lua and the C core. Everything
  * with a coroutine in it is in lua/agentwire. */
 #include "aw_error.h"
+#include "aw_line_inbox.h"
 #include "aw_lua.h"
 #include "aw_lua_json.h"
 #include "aw_os_clock.h"
@@ -61,6 +62,12 @@ static const bit_name hub_events[] = {{"ACCEPTED", AW_LUA_HUB_ACCEPTED},
                                       {"WITHDRAWN", AW_LUA_HUB_WITHDRAWN},
                                       {NULL, 0}};
 
+static const bit_name lines_events[] = {{"READABLE", AW_LINE_READABLE},
+                                        {"WRITABLE", AW_LINE_WRITABLE},
+                                        {"SKIPPED", AW_LINE_SKIPPED},
+                                        {"OVER", AW_LINE_OVER},
+                                        {NULL, 0}};
+
 static const bit_name type_flags[] = {{"OPENS", AW_TYPE_OPENS},
                                       {"ENDS", AW_TYPE_ENDS},
                                       {"ZERO", AW_TYPE_ZERO},
@@ -79,13 +86,14 @@ static void set_bits(lua_State *L, const char *key, const bit_name *bits) {
   lua_setfield(L, -2, key);
 }
 
-/* core.events: what loop:ready() says of a connection or a hub, conn:poll() of
- * a channel. core.types: the flags of loop:define(). */
+/* core.events: what loop:ready() says of a connection, a hub or lines,
+ * conn:poll() of a channel. core.types: the flags of loop:define(). */
 static void set_names(lua_State *L) {
   lua_newtable(L);
   set_bits(L, "conn", conn_events);
   set_bits(L, "channel", channel_events);
   set_bits(L, "hub", hub_events);
+  set_bits(L, "lines", lines_events);
   lua_setfield(L, -2, "events");
   set_bits(L, "types", type_flags);
 }
@@ -128,6 +136,7 @@ int luaopen_agentwire_core(lua_State *L) {
   aw_lua_open_channel(L);
   aw_lua_open_hub(L);
   aw_lua_open_process(L);
+  aw_lua_open_lines(L);
   aw_lua_open_http(L);
   aw_lua_json_open(L);
   lua_setfield(L, -2, "json");

@@ -138,6 +138,12 @@ static void on_eof(void *user) {
   note(user, LINE_EOF);
 }
 
+static void on_failing(void *user) {
+  line_end *end = user;
+  assert_int_equal(aw_line_pipe_pending(end->pipe), 0);
+  note(end, LINE_FAILING);
+}
+
 static void on_ended(void *user, const aw_line_end *reason) {
   line_end *end = user;
   end->end = *reason;
@@ -147,7 +153,7 @@ static void on_ended(void *user, const aw_line_end *reason) {
 
 void line_start(line_end *end, aw_line_pipe *pipe) {
   static const aw_line_sink sink = {on_line, on_dropped, on_received, on_cut,
-                                    on_sent, on_eof,     on_ended};
+                                    on_sent, on_eof,     on_failing,  on_ended};
   *end = (line_end){.pipe = pipe};
   aw_line_pipe_start(pipe, &sink, end);
 }

@@ -23,6 +23,7 @@ enum line_upcall {
   LINE_CUT,
   LINE_SENT,
   LINE_EOF,
+  LINE_FAILING,
   LINE_ENDED,
   LINE_UPCALLS
 };

@@ -472,6 +472,9 @@ static void descriptor_that_is_not_open_is_refused(void **state) {
 static void each_upcall_may_free(void **state) {
   (void)state;
   for (enum line_upcall upcall = LINE_LINE; upcall < LINE_UPCALLS; upcall++) {
+    if (upcall == LINE_FAILING) {
+      continue; /* below */
+    }
     line_pair(&near, &far, 10);
     near.free_in = upcall;
     say(&far, "much too long");
@@ -490,6 +493,25 @@ static void each_upcall_may_free(void **state) {
     assert_int_equal(near.upcalls[upcall], 1);
     line_free(&far);
   }
+}
+
+static bool is_free(const line_end *end) {
+  return end->pipe == NULL;
+}
+
+static void failing_may_free(void **state) {
+  (void)state;
+  start_on_pipes(&near, 0);
+  near.free_in = LINE_FAILING;
+  close(from_pipe);
+  say(&near, "nobody reads this");
+  put("nor that\n");
+  line_until(is_free, &near);
+  close(to_pipe);
+  line_shell(&near, "exit 0", NULL);
+  near.free_in = LINE_FAILING;
+  line_until(is_free, &near);
+  assert_int_equal(near.upcalls[LINE_FAILING], 1);
 }
 
 /* The sender's allocations fail as well as the receiver's; whatever happens,
@@ -580,6 +602,7 @@ int main(void) {
       WITH_LINES(command_that_does_not_exist_is_an_error),
       WITH_LINES(descriptor_that_is_not_open_is_refused),
       WITH_LINES(each_upcall_may_free),
+      WITH_LINES(failing_may_free),
       WITH_LINES(each_allocation_may_fail),
   };
   signal(SIGPIPE, SIG_DFL); /* the deadly one */

@@ -106,12 +106,20 @@ static void drop_output(aw_line_pipe *pipe) {
   pipe->blocked = false;
 }
 
+static void fail(aw_line_pipe *pipe) {
+  bool is_news = pipe->state < AW_LINE_FAILING;
+  drop_output(pipe);
+  enter(pipe, AW_LINE_FAILING);
+  if (is_news && pipe->sink.failing != NULL) {
+    pipe->sink.failing(pipe->user);
+  }
+}
+
 /* Whoever does not read any more may still have written: everything up to the
  * end of input is given before the end is told. */
 static void break_output(aw_line_pipe *pipe) {
-  drop_output(pipe);
-  enter(pipe, AW_LINE_FAILING);
   decide(pipe, AW_LINE_LOST, AW_E_IO, "the other end stopped reading");
+  fail(pipe);
 }
 
 static void note_sent(aw_line_pipe *pipe, size_t put, size_t len) {
@@ -249,9 +257,8 @@ static void read_input(aw_line_pipe *pipe) {
   }
   if (rc != AW_OK) {
     close_input(pipe);
-    drop_output(pipe);
-    enter(pipe, AW_LINE_FAILING);
     decide(pipe, AW_LINE_LOST, AW_E_IO, "the connection was lost");
+    fail(pipe);
   } else if (got == 0) {
     end_input(pipe);
   } else {
@@ -418,8 +425,7 @@ static void on_exit_of_child(void *user, int status, int number) {
   decide(pipe, cause, clean ? AW_OK : AW_E_IO, reason);
   pipe->is_final = true; /* the end of input, which follows, says less */
   pipe->end.status = number != 0 ? number : status;
-  drop_output(pipe);
-  enter(pipe, AW_LINE_FAILING);
+  fail(pipe);
   update(pipe);
   drop(pipe);
 }
@@ -447,6 +453,10 @@ int aw_line_pipe_send(aw_line_pipe *pipe, const char *bytes, size_t len) {
   pipe->output.tail += len + 1;
   aw_loop_mark(pipe->loop, &pipe->flush);
   return AW_OK;
+}
+
+size_t aw_line_pipe_line_max(const aw_line_pipe *pipe) {
+  return pipe->lines.max;
 }
 
 size_t aw_line_pipe_pending(const aw_line_pipe *pipe) {

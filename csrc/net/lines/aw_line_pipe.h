@@ -80,6 +80,8 @@ struct aw_line_sink {
   void (*sent)(void *user, size_t len);
   /* No more lines come, but not because we closed. */
   void (*eof)(void *user);
+  /* The state has become FAILING: what waited to be sent is lost. */
+  void (*failing)(void *user);
   void (*ended)(void *user, const aw_line_end *end);
 };
 
@@ -112,6 +114,9 @@ void aw_line_pipe_start(aw_line_pipe *pipe, const aw_line_sink *sink,
  * caller to see by aw_line_pipe_pending. AW_E_CLOSED when the state is not
  * OPEN; AW_E_NOMEM (nothing was added). */
 int aw_line_pipe_send(aw_line_pipe *pipe, const char *bytes, size_t len);
+
+/* Bytes that a line may have. */
+size_t aw_line_pipe_line_max(const aw_line_pipe *pipe);
 
 /* Bytes of output that the system has not taken yet. */
 size_t aw_line_pipe_pending(const aw_line_pipe *pipe);
