@@ -165,6 +165,7 @@ describe("the documentation", function()
   local classes = {
     { "docs/connection.md", "conn", "lua/agentwire/connection.lua", "Connection" },
     { "docs/connection.md", "channel", "lua/agentwire/channel.lua", "Channel" },
+    { "docs/lines.md", "lines", "lua/agentwire/lines.lua", "Lines" },
     { "docs/server.md", "server", "lua/agentwire/server.lua", "Server" },
   }
   for _, case in ipairs(classes) do

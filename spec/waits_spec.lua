@@ -10,8 +10,8 @@ local ATTEMPTS = 3
 
 local WAYS = {
   "sleep", "timer", "join", "queue", "latch", "line_of_tasks", "waiter",
-  "signal", "stdin", "websocket", "pair", "child", "stdio", "reconnecting",
-  "detached", "no_credit", "stream", "tool", "drain",
+  "signal", "stdin", "websocket", "pair", "lines", "child", "stdio",
+  "reconnecting", "detached", "no_credit", "stream", "tool", "drain",
 }
 
 local loops = { "own" }

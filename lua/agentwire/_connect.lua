@@ -2,6 +2,7 @@
 --- wait for the first opening. Whoever does not get a connection in the end
 --- leaves none behind. What starts a transport is `_dialer`, what happens after
 --- a loss `_reconnect`.
+local child = require("agentwire._child")
 local connection = require("agentwire.connection")
 local dialers = require("agentwire._dialer")
 local host = require("agentwire.host")
@@ -55,13 +56,8 @@ local M = {}
 --- send us to another URL: anywhere, on its host, to hosts of a list. Never to
 --- less security
 
----@class agentwire.SpawnOptions: agentwire.PairOptions, agentwire.LivenessOptions
----@field argv string[] a command that speaks on its stdin and stdout
----@field cwd string?
----@field env table<string, string|true>? its whole environment: texts, and true
---- for what this process has under that name; default: all of this process's
+---@class agentwire.SpawnOptions: agentwire.Child, agentwire.PairOptions, agentwire.LivenessOptions
 ---@field base boolean? do not use `agentwire.v1`
----@field kill_after_ms integer? after its stdin was closed, 2000
 ---@field timeout_ms number? for opening as a whole; default: none
 
 local TLS = options.spec("option tls", {
@@ -105,31 +101,11 @@ local CONNECT = options.spec("connect", {
     options.list_of(options.filled)),
 }, OPENING)
 
--- By name: a text, or true for what this process has.
-local ENV = options.kind("a table of names, each with its text or true",
-  function(value)
-    if type(value) ~= "table" then
-      return false
-    end
-    for name, given in pairs(value) do
-      if type(name) ~= "string" or name == "" or name:find("[=%z]")
-        or not (given == true
-          or type(given) == "string" and not given:find("%z")) then
-        return false
-      end
-    end
-    return true
-  end)
-
 local SPAWN = options.spec("connect { argv }", {
-  argv = options.list_of(options.string),
-  cwd = options.filled,
-  env = ENV,
   base = options.boolean,
-  kill_after_ms = limits.COUNT,
   -- A child's memory died with it: there is nothing to come back to.
   reconnect = options.constant(false),
-}, OPENING, liveness.OPTIONS)
+}, child.OPTIONS, OPENING, liveness.OPTIONS)
 
 --- The host's loop, whose core knows the protocols' types.
 ---@return userdata loop

@@ -3,6 +3,7 @@
 --- Those are asked anew before each attempt, in the task that waits for it;
 --- what they give is judged like what is given outright, but fails instead of
 --- raising.
+local child = require("agentwire._child")
 local core = require("agentwire.core")
 local request = require("agentwire._request")
 local task = require("agentwire.task")
@@ -98,19 +99,6 @@ function Dialer:ask(url, refused)
   return asked
 end
 
--- As the core takes it: "NAME=text" for each.
-local function list_environment(env)
-  local list = {}
-  for name, given in pairs(env) do
-    local text = given == true and os.getenv(name) or given
-    if text ~= true then -- what this process does not have either
-      table.insert(list, name .. "=" .. text)
-    end
-  end
-  table.sort(list)
-  return list
-end
-
 --- Starts a transport. Does not wait.
 ---@param conn userdata
 ---@param asked table
@@ -119,7 +107,7 @@ end
 ---@return string? code
 function Dialer:dial(conn, asked)
   if asked.argv then
-    asked.environment = asked.env and list_environment(asked.env)
+    asked.environment = child.environment(asked.env)
     return conn:spawn(asked)
   end
   self.url = asked.url

@@ -1,7 +1,7 @@
 --- What has happened, as the core tells it: a set of bits for each object that
 --- has news, named here as in the core's headers. `host` hands on the sets of a
---- connection or a hub, a connection those of its channels. Nobody writes a bit
---- as a number.
+--- connection, a hub or lines, a connection those of its channels. Nobody writes
+--- a bit as a number.
 local events = require("agentwire.core").events
 
 local M = {
@@ -11,6 +11,8 @@ local M = {
   channel = events.channel,
   ---@type { ACCEPTED: integer, REQUESTED: integer, FAILED: integer, WITHDRAWN: integer }
   hub = events.hub,
+  ---@type { READABLE: integer, WRITABLE: integer, SKIPPED: integer, OVER: integer }
+  lines = events.lines,
 }
 
 --- Whether a set has a bit. LuaJIT has no bit operators, and its bit library is

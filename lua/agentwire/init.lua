@@ -23,6 +23,7 @@ local task = require("agentwire.task")
 ---@field agent agentwire.agent
 ---@field tool agentwire.tool
 ---@field providers agentwire.providers
+---@field lines agentwire.lines
 local aw = {
   _VERSION = "0.1.0",
   log = log,
@@ -47,6 +48,7 @@ local LAZY = {
   tool = "agentwire.tool",
   providers = "agentwire.providers",
   stdin = "agentwire.stdin",
+  lines = "agentwire.lines",
 }
 
 --- Listens; `on_connection(conn)` decides what each connection is given.

@@ -86,6 +86,24 @@ M.calls = {
       conn:wait_closed(1000)
     end
   end,
+  ["lines of a child"] = function()
+    local lines = assert(aw.lines.spawn { argv = { "cat" },
+      kill_after_ms = 10 })
+    lines:send("x")
+    lines:receive()
+    lines:close()
+    lines:wait_closed()
+  end,
+  ["a line that waits for room"] = function()
+    local near, far = aw.lines.pair { outbox_bytes_max = 1,
+      inbox_lines_max = 1 }
+    local text = ("x"):rep(100000)
+    while near:send(text, 1) do
+    end
+    near:close()
+    far:close()
+    far:wait_closed()
+  end,
   ["ping"] = function(w)
     w.conn:ping()
   end,

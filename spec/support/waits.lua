@@ -85,6 +85,10 @@ function ways.pair()
   aw.pair():wait_closed()
 end
 
+function ways.lines()
+  assert(aw.lines.spawn { argv = { "cat" } }):receive()
+end
+
 function ways.child()
   assert(aw.connect { argv = { "cat" } }):wait_closed()
 end
