@@ -1,7 +1,7 @@
 /* The first byte picks the parser. What is parsed must lie in the text, what
  * is built must be read back, what is cut must be incomplete. */
 #include "aw_error.h"
-#include "aw_http.h"
+#include "aw_http_body.h"
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -16,6 +16,29 @@ static void demand(int holds) {
 static void inside(aw_http_span span, const char *text, size_t len) {
   demand(span.bytes == NULL ||
          (span.bytes >= text && span.bytes + span.len <= text + len));
+}
+
+/* What a body is does not depend on how it is cut. */
+static void try_body(aw_http_body body, const char *text, size_t len) {
+  aw_http_body cut = body;
+  aw_http_span content;
+  size_t used, at = 0, whole = 0, pieces = 0;
+  int rc = AW_OK, rc_cut = AW_OK;
+
+  while (rc == AW_OK && at < len && !aw_http_is_body_whole(&body)) {
+    rc = aw_http_take_body(&body, text + at, len - at, &used, &content);
+    inside(content, text, len);
+    demand(rc != AW_OK || used > 0);
+    whole += content.len;
+    at += used;
+  }
+  for (at = 0; rc_cut == AW_OK && at < len && !aw_http_is_body_whole(&cut);) {
+    rc_cut = aw_http_take_body(&cut, text + at, 1, &used, &content);
+    pieces += content.len;
+    at += used;
+  }
+  demand(rc == rc_cut && whole == pieces);
+  demand(aw_http_is_body_whole(&body) == aw_http_is_body_whole(&cut));
 }
 
 static void try_head(const char *text, size_t len, bool is_request) {
@@ -48,6 +71,11 @@ static void try_head(const char *text, size_t len, bool is_request) {
     protocol = aw_http_pick_protocol(&head, "agentwire.v1, makai.v1");
     demand(protocol.bytes == NULL || protocol.len > 0);
     aw_http_check_request(&head, NULL);
+    aw_http_body body;
+    if (aw_http_check_plain(&head) == 0 &&
+        aw_http_begin_request_body(&body, &head) == 0) {
+      try_body(body, text + used, len - used);
+    }
   } else {
     char body[64], shown[64];
     size_t got;

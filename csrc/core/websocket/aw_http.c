@@ -20,7 +20,9 @@ static int take_line(aw_http_head *head, cursor *in, aw_http_span *line) {
   for (const char *at = in->at; at < in->end; at++) {
     if (*at == '\n') {
       size_t len = (size_t)(at - in->at);
-      len -= len > 0 && at[-1] == '\r';
+      bool has_cr = len > 0 && at[-1] == '\r';
+      head->bare_lf |= !has_cr;
+      len -= has_cr;
       *line = (aw_http_span){in->at, len};
       in->at = at + 1;
       return AW_OK;
@@ -154,6 +156,7 @@ int aw_http_parse(aw_http_head *head, const char *text, size_t len, size_t max,
   head->method = head->target = head->reason = (aw_http_span){NULL, 0};
   head->path = head->query = (aw_http_span){NULL, 0};
   head->status = head->major = head->minor = 0;
+  head->bare_lf = false;
   head->count = 0;
   head->why = "";
   int rc = read_head(head, &in);
@@ -290,18 +293,16 @@ static bool is_at(const aw_http_head *head, const char *path) {
   return aw_http_equal(asked, aw_http_text(path));
 }
 
-/* RFC 9112 section 3: what is asked, and of whom. */
-static int check_target(aw_http_head *head) {
-  if (head->major != 1) {
-    return fail(head, 505, "only HTTP/1.1 is spoken here");
-  }
-  if (!aw_http_equal(head->method, aw_http_text("GET"))) {
-    return fail(head, 405, "only GET can open a WebSocket");
-  }
-  const char *why = aw_http_read_target(head);
-  if (why != NULL) {
-    return fail(head, 400, why);
-  }
+static bool has_method(const aw_http_head *head, const char *method) {
+  return aw_http_equal(head->method, aw_http_text(method));
+}
+
+static int check_version(aw_http_head *head) {
+  return head->major == 1 ? 0 : fail(head, 505, "only HTTP/1.1 is spoken here");
+}
+
+/* RFC 9112 section 3.2: of whom it is asked. */
+static int check_host(aw_http_head *head) {
   if (count_named(head, "Host") != 1) {
     return fail(head, 400, "not exactly one Host header");
   }
@@ -311,14 +312,87 @@ static int check_target(aw_http_head *head) {
   return 0;
 }
 
-int aw_http_check_request(aw_http_head *head, const char *path) {
-  int status = check_target(head);
+/* RFC 6454 section 7.3; whoever asks for "the" Origin must get all. */
+static int check_origin(aw_http_head *head) {
+  return count_named(head, "Origin") > 1
+             ? fail(head, 400, "more than one Origin header")
+             : 0;
+}
+
+static int check_opening_line(aw_http_head *head) {
+  int status = check_version(head);
   if (status != 0) {
     return status;
   }
-  if (count_named(head, "Origin") > 1) {
-    /* RFC 6454 section 7.3; whoever asks for "the" Origin must get all. */
-    return fail(head, 400, "more than one Origin header");
+  if (!has_method(head, "GET")) {
+    return fail(head, 405, "only GET can open a WebSocket");
+  }
+  const char *why = aw_http_read_target(head);
+  return why != NULL ? fail(head, 400, why) : 0;
+}
+
+/* "*" is asked of the whole server, which OPTIONS alone may. */
+static int check_plain_target(aw_http_head *head) {
+  if (has_method(head, "OPTIONS") &&
+      aw_http_equal(head->target, aw_http_text("*"))) {
+    head->path = head->target;
+    return 0;
+  }
+  if (has_method(head, "CONNECT")) {
+    return fail(head, 501, "no tunnels are made here");
+  }
+  const char *why = aw_http_read_target(head);
+  return why != NULL ? fail(head, 400, why) : 0;
+}
+
+static int check_expectation(aw_http_head *head) {
+  unsigned count = count_named(head, "Expect");
+  if (head->minor == 0 || count == 0) {
+    return 0;
+  }
+  return count == 1 && aw_http_expects_continue(head)
+             ? 0
+             : fail(head, 417, "an expectation that nobody knows");
+}
+
+bool aw_http_expects_continue(const aw_http_head *head) {
+  return head->minor > 0 &&
+         aw_http_same(aw_http_find(head, "Expect"), "100-continue");
+}
+
+bool aw_http_asks_upgrade(const aw_http_head *head) {
+  return head->major == 1 && head->minor > 0 && has_method(head, "GET") &&
+         aw_http_has_token(head, "Upgrade", "websocket") &&
+         aw_http_has_token(head, "Connection", "upgrade");
+}
+
+int aw_http_check_plain(aw_http_head *head) {
+  int status = check_version(head);
+  if (status == 0 && head->bare_lf) {
+    status = fail(head, 400, "a line that does not end in CR LF");
+  }
+  if (status == 0) {
+    status = check_plain_target(head);
+  }
+  if (status == 0 && (head->minor > 0 || count_named(head, "Host") > 0)) {
+    status = check_host(head);
+  }
+  if (status == 0) {
+    status = check_origin(head);
+  }
+  return status == 0 ? check_expectation(head) : status;
+}
+
+int aw_http_check_request(aw_http_head *head, const char *path) {
+  int status = check_opening_line(head);
+  if (status == 0) {
+    status = check_host(head);
+  }
+  if (status == 0) {
+    status = check_origin(head);
+  }
+  if (status != 0) {
+    return status;
   }
   if (has_body(head)) {
     return fail(head, 400, "request has a body");

@@ -35,6 +35,7 @@ struct aw_http_head {
   int status;                  /* response */
   aw_http_span reason;
   int major, minor; /* of HTTP/1.1 */
+  bool bare_lf;     /* a line ended in LF alone */
   aw_http_header headers[AW_HTTP_HEADERS_MAX];
   unsigned count;
   const char *why; /* static sentence, after a failure */
@@ -66,8 +67,22 @@ bool aw_http_has_token(const aw_http_head *head, const char *name,
  * status to answer with (400, 404, 405, 426, 505); head->why says why. */
 int aw_http_check_request(aw_http_head *head, const char *path);
 
+/* Checks a request that is no upgrade: HTTP/1.x whose lines all end in CR LF, a
+ * target that is a path, an http:// URL or OPTIONS' "*", one valid Host
+ * (HTTP/1.0 may have none), one Origin at most, no Expect but 100-continue, not
+ * CONNECT. Sets path and query. 0, or the status to answer with (400, 417, 501,
+ * 505); head->why says why. What frames its body is
+ * aw_http_begin_request_body's to check. */
+int aw_http_check_plain(aw_http_head *head);
+
+/* Is it a request for a WebSocket (right or wrong otherwise)? */
+bool aw_http_asks_upgrade(const aw_http_head *head);
+
+/* Does the client wait for "100 Continue" before it sends the body? */
+bool aw_http_expects_continue(const aw_http_head *head);
+
 /* Sets path and query from the target; NULL, or what is wrong with it (static).
- * Only for requests; aw_http_check_request calls it. */
+ * Only for requests; both checks call it. */
 const char *aw_http_read_target(aw_http_head *head);
 
 /* Writes the one form of all that name the same path (RFC 3986 section 6.2.2):
@@ -110,7 +125,8 @@ bool aw_http_client_of(const aw_http_head *head, const aw_http_proxies *proxies,
                        const aw_address *peer, aw_address *client);
 
 /* Copies what is here of a response's body, at most `room` bytes, without its
- * chunks' frames. True: there is no more to wait for. */
+ * chunks' frames. True: there is no more to wait for; what is malformed ends.
+ */
 bool aw_http_read_body(const aw_http_head *head, const char *bytes, size_t len,
                        char *out, size_t room, size_t *got);
 
@@ -154,6 +170,39 @@ int aw_http_build_accept(aw_buf *out, const char accept[AW_HTTP_ACCEPT_TEXT],
 #define AW_HTTP_USER_MAX 512
 int aw_http_build_connect(aw_buf *out, const char *authority,
                           aw_http_span user);
+
+/* An HTTP-date (RFC 9110 section 5.6.7), with a NUL. What is before 1970 or
+ * after 9999 is 1970. */
+#define AW_HTTP_DATE_TEXT 30
+#define AW_HTTP_DATE_MAX 253402300799
+void aw_http_format_date(int64_t seconds, char text[AW_HTTP_DATE_TEXT]);
+
+/* How long a body is said to be (RFC 9112 section 6). */
+enum aw_http_framing {
+  AW_HTTP_EMPTY,
+  AW_HTTP_COUNTED,     /* Content-Length */
+  AW_HTTP_CHUNKED,     /* Transfer-Encoding: chunked */
+  AW_HTTP_UNTIL_CLOSED /* a response's alone */
+};
+
+typedef struct aw_http_response aw_http_response;
+struct aw_http_response {
+  int status;          /* 200 to 599 */
+  const char *headers; /* as `extra` above */
+  enum aw_http_framing framing;
+  uint64_t length; /* of COUNTED */
+  bool close;      /* says that the connection ends behind it */
+  int64_t seconds; /* since 1970, for Date */
+};
+
+/* The head of a response, with what frames its body. AW_E_INVALID as above;
+ * also when `headers` has one of Date, Connection, Content-Length,
+ * Transfer-Encoding, Keep-Alive, Trailer, Upgrade, or there are too many. */
+int aw_http_build_response(aw_buf *out, const aw_http_response *response);
+
+/* Bytes (not none) as a chunk of their own; the end of all chunks. */
+int aw_http_build_chunk(aw_buf *out, const char *bytes, size_t len);
+int aw_http_build_last_chunk(aw_buf *out);
 
 /* A refusal with a text/plain body and Connection: close; 426 names version
  * 13. */

@@ -1,146 +1,293 @@
-/* The body of a refusal, as much of it as its reader wants to be told. */
+#include "aw_http_body.h"
+#include "aw_bytes.h"
+#include "aw_error.h"
 #include "aw_http_text.h"
-#include "aw_utf8.h"
 
-enum framing { UNTIL_CLOSED, COUNTED, CHUNKED };
-
-typedef struct chunked chunked;
-
-struct chunked {
-  const char *at, *end;
-  char *out;
-  size_t room, len;
+/* Lines end in CR LF and nothing else: what stands in front of us may see
+ * another end than we do. */
+enum chunk_state {
+  SIZE_BEGINS,
+  SIZE,
+  BLANK, /* behind the size, where only a semicolon may follow */
+  EXTENSION,
+  SIZE_ENDS, /* the LF */
+  CONTENT,
+  CONTENT_ENDS, /* the CR */
+  CONTENT_ENDED,
+  TRAILER_BEGINS,
+  TRAILER_NAME,
+  TRAILER_VALUE,
+  TRAILER_ENDS, /* the LF */
+  LAST_ENDS,    /* that of the empty line */
+  WHOLE
 };
 
-static void copy(chunked *body, size_t len) {
-  size_t room = body->room - body->len;
-  size_t taken = len < room ? len : room;
-  memcpy(body->out + body->len, body->at, taken);
-  body->len += taken;
-  body->at += len;
+static int refuse(aw_http_head *head, int status, const char *why) {
+  head->why = why;
+  return status;
 }
 
-static int hex_digit(char c) {
-  c = aw_http_lower(c);
-  return c >= '0' && c <= '9'   ? c - '0'
-         : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                : -1;
+static unsigned count_named(const aw_http_head *head, const char *name,
+                            aw_http_span *last) {
+  unsigned count = 0;
+  for (unsigned i = 0; i < head->count; i++) {
+    if (aw_http_same(head->headers[i].name, name)) {
+      *last = head->headers[i].value;
+      count++;
+    }
+  }
+  return count;
 }
 
-/* RFC 9112 section 7.1. False: more is needed, or it is malformed. */
-static bool take_chunk_size(chunked *body, size_t *size) {
-  const char *line = body->at;
-  const char *end = memchr(line, '\n', (size_t)(body->end - line));
-  *size = 0;
-  if (end == NULL || hex_digit(*line) < 0) {
+/* False: not a number. What is more than can be counted is UINT64_MAX. */
+static bool read_length(aw_http_span text, uint64_t *length) {
+  *length = 0;
+  for (size_t i = 0; i < text.len; i++) {
+    unsigned digit = (unsigned char)text.bytes[i] - '0';
+    if (digit > 9) {
+      return false;
+    }
+    *length =
+        *length > (UINT64_MAX - 9) / 10 ? UINT64_MAX : *length * 10 + digit;
+  }
+  return text.len > 0;
+}
+
+static void begin(aw_http_body *body, enum aw_http_framing framing,
+                  uint64_t length) {
+  *body = (aw_http_body){.framing = framing, .left = length, .why = ""};
+}
+
+static bool ends_in_chunked(aw_http_span list) {
+  static const char chunked[] = "chunked";
+  size_t len = sizeof chunked - 1;
+  if (list.len <= len) {
     return false;
   }
-  for (; hex_digit(*line) >= 0; line++) {
-    if (*size > SIZE_MAX / 32) {
-      return false;
-    }
-    *size = *size * 16 + (size_t)hex_digit(*line);
-  }
-  body->at = end + 1;
-  return true;
+  char before = list.bytes[list.len - len - 1];
+  aw_http_span rest = {list.bytes + list.len - len, len};
+  return (before == ',' || aw_http_is_blank(before)) &&
+         aw_http_same(rest, chunked);
 }
 
-/* True once the last chunk is seen. */
-static bool read_chunks(chunked *body) {
-  size_t size;
-  while (take_chunk_size(body, &size)) {
-    size_t left = (size_t)(body->end - body->at);
-    if (size == 0) {
-      return true;
-    }
-    copy(body, size < left ? size : left);
-    if (left < size + 2) {
-      return false;
-    }
-    body->at += 2;
+static int check_coding(aw_http_head *head, unsigned codings,
+                        aw_http_span coding, unsigned lengths) {
+  if (lengths > 0) {
+    return refuse(head, 400, "both Content-Length and Transfer-Encoding");
   }
-  return false;
+  if (head->major == 1 && head->minor < 1) {
+    return refuse(head, 400, "Transfer-Encoding in HTTP/1.0");
+  }
+  if (codings == 1 && aw_http_same(coding, "chunked")) {
+    return 0;
+  }
+  if (aw_http_same(coding, "chunked") || ends_in_chunked(coding)) {
+    return refuse(head, 501, "of the transfer codings only chunked is known");
+  }
+  return refuse(head, 400, "Transfer-Encoding does not end in chunked");
 }
 
-static enum framing framing_of(const aw_http_head *head, size_t *count) {
+int aw_http_begin_request_body(aw_http_body *body, aw_http_head *head) {
+  aw_http_span length = {NULL, 0}, coding = {NULL, 0};
+  unsigned lengths = count_named(head, "Content-Length", &length);
+  unsigned codings = count_named(head, "Transfer-Encoding", &coding);
+  uint64_t count = 0;
+  begin(body, AW_HTTP_EMPTY, 0);
+  if (codings > 0) {
+    begin(body, AW_HTTP_CHUNKED, 0);
+    return check_coding(head, codings, coding, lengths);
+  }
+  if (lengths > 1) {
+    return refuse(head, 400, "more than one Content-Length header");
+  }
+  if (lengths == 1 && !read_length(length, &count)) {
+    return refuse(head, 400, "malformed Content-Length header");
+  }
+  if (count == UINT64_MAX) {
+    return refuse(head, 413, "the body is too long");
+  }
+  if (count > 0) {
+    begin(body, AW_HTTP_COUNTED, count);
+  }
+  return 0;
+}
+
+void aw_http_begin_response_body(aw_http_body *body, const aw_http_head *head) {
   aw_http_span text = aw_http_find(head, "Content-Length");
-  if (aw_http_has_token(head, "Transfer-Encoding", "chunked")) {
-    return CHUNKED;
+  uint64_t length;
+  if (head->status / 100 == 1 || head->status == 204 || head->status == 304) {
+    begin(body, AW_HTTP_EMPTY, 0);
+  } else if (aw_http_has_token(head, "Transfer-Encoding", "chunked")) {
+    begin(body, AW_HTTP_CHUNKED, 0);
+  } else if (read_length(text, &length)) {
+    begin(body, length > 0 ? AW_HTTP_COUNTED : AW_HTTP_EMPTY, length);
+  } else {
+    begin(body, AW_HTTP_UNTIL_CLOSED, 0);
   }
-  *count = 0;
-  for (size_t i = 0; i < text.len; i++) {
-    if (text.bytes[i] < '0' || text.bytes[i] > '9' || *count > SIZE_MAX / 32) {
-      return UNTIL_CLOSED;
-    }
-    *count = *count * 10 + (size_t)(text.bytes[i] - '0');
-  }
-  return text.len > 0 ? COUNTED : UNTIL_CLOSED;
 }
 
-bool aw_http_read_body(const aw_http_head *head, const char *bytes, size_t len,
-                       char *out, size_t room, size_t *got) {
-  chunked body = {bytes, bytes + len, out, room, 0};
-  size_t count = 0;
-  bool whole = false;
-  switch (framing_of(head, &count)) {
-  case CHUNKED:
-    whole = read_chunks(&body);
-    break;
-  case COUNTED:
-    whole = len >= count;
-    copy(&body, whole ? count : len);
-    break;
-  case UNTIL_CLOSED:
-    copy(&body, len);
-    break;
+bool aw_http_is_body_whole(const aw_http_body *body) {
+  if (body->framing == AW_HTTP_CHUNKED) {
+    return body->state == WHOLE;
   }
-  *got = body.len;
-  return whole || body.len == room || head->status == 204 ||
-         head->status == 304;
+  return body->framing != AW_HTTP_UNTIL_CLOSED && body->left == 0;
 }
 
-static bool is_space(char c) {
-  return c == ' ' || (c >= '\t' && c <= '\r');
+static int fail(aw_http_body *body, int error, const char *why) {
+  body->why = why;
+  return error;
 }
 
-size_t aw_http_excerpt(const char *bytes, size_t len, char *out, size_t room) {
-  uint32_t state = AW_UTF8_START;
-  size_t used = 0, whole = 0;
-  for (size_t i = 0; i < len && used < room; i++) {
-    char c = bytes[i];
-    if (state == AW_UTF8_START && is_space(c)) {
-      if (used > 0 && out[used - 1] != ' ') {
-        out[used++] = ' ';
-      }
-      continue;
-    }
-    state = aw_utf8_check(state, &bytes[i], 1);
-    if (state == AW_UTF8_BAD || (unsigned char)c < ' ' || c == 0x7F) {
-      break;
-    }
-    out[used++] = c;
-    whole = state == AW_UTF8_START ? used : whole;
-  }
-  return whole;
+static int go(aw_http_body *body, enum chunk_state state) {
+  body->state = state;
+  return AW_OK;
 }
 
-/* Without user, query and fragment: these are where secrets are kept. */
-size_t aw_http_public_url(aw_http_span url, char *out, size_t room) {
-  size_t len = 0;
-  while (len < url.len && url.bytes[len] != '?' && url.bytes[len] != '#') {
-    len++;
+static int take_end(aw_http_body *body, char c, char wanted,
+                    enum chunk_state next) {
+  return c == wanted ? go(body, next)
+                     : fail(body, AW_E_INVALID, "malformed end of a chunk");
+}
+
+static int take_size(aw_http_body *body, char c) {
+  int digit = aw_hex_value(c);
+  if (digit >= 0) {
+    if (body->left > UINT64_MAX >> 4) {
+      return fail(body, AW_E_LIMIT, "a chunk is too long");
+    }
+    body->left = body->left << 4 | (unsigned)digit;
+    return go(body, SIZE);
   }
-  for (size_t i = 0; i + 2 < len; i++) {
-    if (memcmp(url.bytes + i, "://", 3) == 0) {
-      size_t start = i + 3, at = start, end = start;
-      while (end < len && url.bytes[end] != '/') {
-        at = url.bytes[end] == '@' ? end + 1 : at;
-        end++;
-      }
-      size_t used = aw_http_excerpt(url.bytes, start, out, room);
-      return used +
-             aw_http_excerpt(url.bytes + at, len - at, out + used, room - used);
+  if (body->state == SIZE && (c == ';' || c == '\r')) {
+    return go(body, c == ';' ? EXTENSION : SIZE_ENDS);
+  }
+  if (body->state == SIZE && aw_http_is_blank(c)) {
+    return go(body, BLANK);
+  }
+  return fail(body, AW_E_INVALID, "malformed size of a chunk");
+}
+
+static int take_blank(aw_http_body *body, char c) {
+  if (aw_http_is_blank(c) || c == ';') {
+    return go(body, c == ';' ? EXTENSION : BLANK);
+  }
+  return fail(body, AW_E_INVALID, "malformed size of a chunk");
+}
+
+static int take_extension(aw_http_body *body, char c) {
+  if (c == '\r') {
+    return go(body, SIZE_ENDS);
+  }
+  if (!aw_http_is_text(c)) {
+    return fail(body, AW_E_INVALID, "control character in a chunk's extension");
+  }
+  return ++body->extensions > AW_HTTP_EXTENSIONS_MAX
+             ? fail(body, AW_E_LIMIT, "too many chunk extensions")
+             : AW_OK;
+}
+
+/* The one empty chunk is the last; trailers follow. */
+static int take_size_end(aw_http_body *body, char c) {
+  body->line = 0;
+  return take_end(body, c, '\n', body->left > 0 ? CONTENT : TRAILER_BEGINS);
+}
+
+static int take_trailer_name(aw_http_body *body, char c) {
+  if (c == '\r' && body->state == TRAILER_BEGINS) {
+    return go(body, LAST_ENDS);
+  }
+  if (c == ':' && body->state == TRAILER_NAME) {
+    return go(body, TRAILER_VALUE);
+  }
+  return aw_http_is_token((aw_http_span){&c, 1})
+             ? go(body, TRAILER_NAME)
+             : fail(body, AW_E_INVALID, "malformed trailer");
+}
+
+static int take_trailer_value(aw_http_body *body, char c) {
+  if (c == '\r') {
+    return go(body, TRAILER_ENDS);
+  }
+  return aw_http_is_text(c)
+             ? AW_OK
+             : fail(body, AW_E_INVALID, "control character in a trailer");
+}
+
+static int take_trailer(aw_http_body *body, char c) {
+  if (++body->trailers > AW_HTTP_TRAILERS_MAX) {
+    return fail(body, AW_E_LIMIT, "the trailers are too long");
+  }
+  switch (body->state) {
+  case TRAILER_VALUE:
+    return take_trailer_value(body, c);
+  case TRAILER_ENDS:
+    return take_end(body, c, '\n', TRAILER_BEGINS);
+  case LAST_ENDS:
+    return take_end(body, c, '\n', WHOLE);
+  default:
+    return take_trailer_name(body, c);
+  }
+}
+
+static int take_line(aw_http_body *body, char c) {
+  if (++body->line > AW_HTTP_CHUNK_LINE_MAX) {
+    return fail(body, AW_E_LIMIT, "a chunk's line is too long");
+  }
+  switch (body->state) {
+  case BLANK:
+    return take_blank(body, c);
+  case EXTENSION:
+    return take_extension(body, c);
+  case SIZE_ENDS:
+    return take_size_end(body, c);
+  default:
+    return take_size(body, c);
+  }
+}
+
+/* One byte that is no content. */
+static int take_frame(aw_http_body *body, char c) {
+  switch (body->state) {
+  case CONTENT_ENDS:
+    return take_end(body, c, '\r', CONTENT_ENDED);
+  case CONTENT_ENDED:
+    return take_end(body, c, '\n', SIZE_BEGINS);
+  default:
+    return body->state < CONTENT ? take_line(body, c) : take_trailer(body, c);
+  }
+}
+
+static size_t take_content(aw_http_body *body, const char *bytes, size_t len,
+                           aw_http_span *content) {
+  if (body->framing != AW_HTTP_UNTIL_CLOSED) {
+    len = len < body->left ? len : (size_t)body->left;
+    body->left -= len;
+  }
+  *content = (aw_http_span){bytes, len};
+  return len;
+}
+
+int aw_http_take_body(aw_http_body *body, const char *bytes, size_t len,
+                      size_t *used, aw_http_span *content) {
+  size_t at = 0;
+  *used = 0;
+  *content = (aw_http_span){bytes, 0};
+  if (body->framing != AW_HTTP_CHUNKED) {
+    *used = take_content(body, bytes, len, content);
+    return AW_OK;
+  }
+  while (at < len && body->state != CONTENT && body->state != WHOLE) {
+    int rc = take_frame(body, bytes[at++]);
+    if (rc != AW_OK) {
+      return rc;
     }
   }
-  return aw_http_excerpt(url.bytes, len, out, room);
+  if (at < len && body->state == CONTENT) {
+    at += take_content(body, bytes + at, len - at, content);
+    if (body->left == 0) {
+      body->state = CONTENT_ENDS;
+    }
+  }
+  *used = at;
+  return AW_OK;
 }

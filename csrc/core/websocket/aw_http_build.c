@@ -1,6 +1,9 @@
+#include "aw_bytes.h"
 #include "aw_error.h"
+#include "aw_http_body.h"
 #include "aw_http_text.h"
 #include "aw_sha1.h"
+#include <inttypes.h>
 #include <stdio.h>
 
 #define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* section 1.3 */
@@ -133,13 +136,6 @@ int aw_http_build_request(aw_buf *out, const char *host, const char *target,
   return put_head(out, parts, sizeof parts / sizeof parts[0], true);
 }
 
-static int hex_digit(char c) {
-  c = aw_http_lower(c);
-  return c >= '0' && c <= '9'   ? c - '0'
-         : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                : -1;
-}
-
 /* Undoes percent-encoding. The length, or -1: malformed, or a control
  * character, which neither a name nor a password may hold (RFC 7617). */
 static int decode_user(aw_http_span user, unsigned char *out) {
@@ -147,12 +143,12 @@ static int decode_user(aw_http_span user, unsigned char *out) {
   for (size_t i = 0; i < user.len; i++) {
     char c = user.bytes[i];
     if (c == '%') {
-      if (user.len - i < 3 || hex_digit(user.bytes[i + 1]) < 0 ||
-          hex_digit(user.bytes[i + 2]) < 0) {
+      if (user.len - i < 3 || aw_hex_value(user.bytes[i + 1]) < 0 ||
+          aw_hex_value(user.bytes[i + 2]) < 0) {
         return -1;
       }
-      c = (char)(hex_digit(user.bytes[i + 1]) * 16 +
-                 hex_digit(user.bytes[i + 2]));
+      c = (char)(aw_hex_value(user.bytes[i + 1]) * 16 +
+                 aw_hex_value(user.bytes[i + 2]));
       i += 2;
     }
     if (c == '\t' || !aw_http_is_text(c)) {
@@ -222,24 +218,46 @@ static const char *status_reason(int status) {
   static const struct {
     int status;
     const char *reason;
-  } reasons[] = {{400, "Bad Request"},
+  } reasons[] = {{200, "OK"},
+                 {201, "Created"},
+                 {202, "Accepted"},
+                 {204, "No Content"},
+                 {206, "Partial Content"},
+                 {301, "Moved Permanently"},
+                 {302, "Found"},
+                 {303, "See Other"},
+                 {304, "Not Modified"},
+                 {307, "Temporary Redirect"},
+                 {308, "Permanent Redirect"},
+                 {400, "Bad Request"},
                  {401, "Unauthorized"},
                  {403, "Forbidden"},
                  {404, "Not Found"},
                  {405, "Method Not Allowed"},
+                 {406, "Not Acceptable"},
                  {408, "Request Timeout"},
+                 {409, "Conflict"},
+                 {410, "Gone"},
+                 {411, "Length Required"},
+                 {413, "Content Too Large"},
+                 {415, "Unsupported Media Type"},
+                 {417, "Expectation Failed"},
+                 {422, "Unprocessable Content"},
                  {426, "Upgrade Required"},
                  {429, "Too Many Requests"},
                  {431, "Request Header Fields Too Large"},
                  {500, "Internal Server Error"},
+                 {501, "Not Implemented"},
+                 {502, "Bad Gateway"},
                  {503, "Service Unavailable"},
+                 {504, "Gateway Timeout"},
                  {505, "HTTP Version Not Supported"}};
   for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
     if (reasons[i].status == status) {
       return reasons[i].reason;
     }
   }
-  return "Refused";
+  return status < 400 ? "Other" : "Refused";
 }
 
 /* RFC 9110: 405 names the methods (15.5.6), 426 the protocol, which in turn
@@ -274,4 +292,105 @@ int aw_http_build_refusal(aw_buf *out, int status, const char *why) {
   aw_buf_append(out, head, (size_t)head_len);
   aw_buf_append(out, why, len);
   return aw_buf_append(out, "\n", 1);
+}
+
+/* Days since 1970 to a date: the year begins in March, so that the day that is
+ * sometimes missing is its last one. */
+void aw_http_format_date(int64_t seconds, char text[AW_HTTP_DATE_TEXT]) {
+  static const char days[] = "ThuFriSatSunMonTueWed";
+  static const char months[] = "MarAprMayJunJulAugSepOctNovDecJanFeb";
+  seconds = seconds < 0 || seconds > AW_HTTP_DATE_MAX ? 0 : seconds;
+  unsigned day = (unsigned)(seconds / 86400),
+           rest = (unsigned)(seconds % 86400);
+  unsigned since = day + 719468; /* 0000-03-01 */
+  unsigned era = since / 146097, of_era = since % 146097;
+  unsigned year =
+      (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+  unsigned of_year = of_era - (365 * year + year / 4 - year / 100);
+  unsigned month = (5 * of_year + 2) / 153;
+  (void)snprintf(text, AW_HTTP_DATE_TEXT,
+                 "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT", days + day % 7 * 3,
+                 of_year - (153 * month + 2) / 5 + 1, months + month * 3,
+                 (year + era * 400 + (month >= 10)) % 10000, rest / 3600,
+                 rest / 60 % 60, rest % 60);
+}
+
+/* What frames the response is written once, by us. */
+static bool frames_once(const char *text, size_t len,
+                        const aw_http_response *r) {
+  const struct {
+    const char *name;
+    unsigned count;
+  } ours[] = {{"Date", 1},
+              {"Connection", r->close},
+              {"Content-Length", r->framing == AW_HTTP_COUNTED},
+              {"Transfer-Encoding", r->framing == AW_HTTP_CHUNKED},
+              {"Keep-Alive", 0},
+              {"Trailer", 0},
+              {"Upgrade", 0}};
+  aw_http_head head;
+  size_t used;
+  if (aw_http_parse(&head, text, len, len, false, &used) != AW_OK) {
+    return false;
+  }
+  for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
+    unsigned count = 0;
+    for (unsigned j = 0; j < head.count; j++) {
+      count += aw_http_same(head.headers[j].name, ours[i].name);
+    }
+    if (count != ours[i].count) {
+      return false;
+    }
+  }
+  return true;
+}
+
+int aw_http_build_response(aw_buf *out, const aw_http_response *r) {
+  char line[64], date[AW_HTTP_DATE_TEXT], length[48] = "";
+  if (r->status < 200 || r->status > 599 ||
+      (r->headers != NULL && !lines_whole(r->headers))) {
+    return AW_E_INVALID;
+  }
+  (void)snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\nDate: ", r->status,
+                 status_reason(r->status));
+  aw_http_format_date(r->seconds, date);
+  if (r->framing == AW_HTTP_COUNTED) {
+    (void)snprintf(length, sizeof length, "Content-Length: %" PRIu64 "\r\n",
+                   r->length);
+  } else if (r->framing == AW_HTTP_CHUNKED) {
+    (void)snprintf(length, sizeof length, "Transfer-Encoding: chunked\r\n");
+  }
+  const aw_http_span parts[] = {
+      aw_http_text(line),
+      aw_http_text(date),
+      aw_http_text("\r\n"),
+      aw_http_text(r->headers != NULL ? r->headers : ""),
+      aw_http_text(length),
+      aw_http_text(r->close ? "Connection: close\r\n" : "")};
+  size_t before = aw_buf_len(out);
+  int rc = put_head(out, parts, sizeof parts / sizeof parts[0], false);
+  if (rc != AW_OK) {
+    return rc;
+  }
+  size_t len = aw_buf_len(out) - before;
+  if (!frames_once(aw_buf_bytes(out) + before, len, r)) {
+    out->tail -= len;
+    return AW_E_INVALID;
+  }
+  return AW_OK;
+}
+
+int aw_http_build_chunk(aw_buf *out, const char *bytes, size_t len) {
+  char size[24];
+  int digits = snprintf(size, sizeof size, "%zx\r\n", len);
+  if (aw_buf_reserve(out, len + (size_t)digits + 2) != AW_OK) {
+    return AW_E_NOMEM;
+  }
+  aw_buf_append(out, size, (size_t)digits);
+  aw_buf_append(out, bytes, len);
+  return aw_buf_append(out, "\r\n", 2);
+}
+
+int aw_http_build_last_chunk(aw_buf *out) {
+  return aw_buf_append(out, "0\r\n\r\n", 5);
 }

@@ -1,5 +1,6 @@
 /* What a request asks for, and of whom: RFC 9112 section 3.2, RFC 3986. */
 #include "aw_address.h"
+#include "aw_bytes.h"
 #include "aw_error.h"
 #include "aw_http_text.h"
 
@@ -11,20 +12,14 @@ static bool is_unreserved(char c) {
   return aw_http_is_alnum(c) || holds("-._~", c);
 }
 
-static int hex_value(char c) {
-  c = aw_http_lower(c);
-  return c >= '0' && c <= '9'   ? c - '0'
-         : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                : -1;
-}
-
 /* The byte that stands at `i` as %XX; -1: none does. */
 static int coded_byte(aw_http_span text, size_t i) {
   if (text.len - i < 3 || text.bytes[i] != '%' ||
-      hex_value(text.bytes[i + 1]) < 0 || hex_value(text.bytes[i + 2]) < 0) {
+      aw_hex_value(text.bytes[i + 1]) < 0 ||
+      aw_hex_value(text.bytes[i + 2]) < 0) {
     return -1;
   }
-  return hex_value(text.bytes[i + 1]) * 16 + hex_value(text.bytes[i + 2]);
+  return aw_hex_value(text.bytes[i + 1]) * 16 + aw_hex_value(text.bytes[i + 2]);
 }
 
 /* Characters of `set`, unreserved ones, sub-delims, and whole %XX. */
