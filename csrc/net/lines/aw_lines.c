@@ -23,7 +23,6 @@ static void strip_cr(aw_line *line) {
 static void skip(aw_lines *lines, const char *bytes, size_t len) {
   size_t room = sizeof lines->head - lines->head_len;
   size_t kept = len < room ? len : room;
-
   memcpy(lines->head + lines->head_len, bytes, kept);
   lines->head_len += kept;
   lines->skipped += len;
@@ -108,10 +107,8 @@ int aw_lines_next(aw_lines *lines, char *bytes, size_t len, size_t *used,
                   aw_line *line) {
   size_t at = 0;
   int rc;
-
   for (;;) {
     char *end = at < len ? memchr(bytes + at, '\n', len - at) : NULL;
-
     drop_given(lines);
     if (end == NULL) {
       *used = len;
@@ -128,7 +125,6 @@ int aw_lines_next(aw_lines *lines, char *bytes, size_t len, size_t *used,
 
 int aw_lines_last(aw_lines *lines, aw_line *line) {
   char none;
-
   drop_given(lines);
   return end_line(lines, &none, 0, line);
 }

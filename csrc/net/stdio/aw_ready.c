@@ -17,7 +17,6 @@ const char *aw_ready_line(bool extended) {
 static const aw_json_token *find(const aw_json_tape *tape, const char *text,
                                  const char *key) {
   uint32_t at = aw_json_member(tape->tokens, 0, text, key, strlen(key));
-
   return at != 0 ? &tape->tokens[at] : NULL;
 }
 
@@ -29,7 +28,6 @@ static bool is_string(const aw_json_token *token, const char *text,
 
 static bool is_version_1(const aw_json_token *token, const char *text) {
   int64_t number;
-
   if (token == NULL || token->kind == AW_JSON_NULL) {
     return true;
   }
@@ -41,13 +39,11 @@ static bool is_version_1(const aw_json_token *token, const char *text) {
 
 static bool has_extension(const aw_json_tape *tape, const char *text) {
   const aw_json_token *list = find(tape, text, "extensions");
-  uint32_t at, end;
-
   if (list == NULL || list->kind != AW_JSON_ARRAY) {
     return false;
   }
-  end = list->next;
-  for (at = (uint32_t)(list - tape->tokens) + 1; at < end;
+  uint32_t end = list->next;
+  for (uint32_t at = (uint32_t)(list - tape->tokens) + 1; at < end;
        at = tape->tokens[at].next) {
     if (is_string(&tape->tokens[at], text, EXTENSION)) {
       return true;
@@ -73,11 +69,9 @@ int aw_ready_parse(const aw_mem *mem, const char *bytes, size_t len,
                    bool *extended) {
   aw_json_tape tape;
   aw_json_error error;
-  int rc;
-
   *extended = false;
   aw_json_tape_init(&tape, mem);
-  rc = aw_json_scan(&tape, bytes, len, READY_DEPTH, &error);
+  int rc = aw_json_scan(&tape, bytes, len, READY_DEPTH, &error);
   if (rc == AW_OK) {
     rc = read_ready(&tape, bytes, extended);
   } else if (rc != AW_E_NOMEM) {

@@ -32,7 +32,6 @@ static void wake(memory *m) {
 
 static void copy_reason(char out[REASON_MAX], const char *reason) {
   size_t len = reason != NULL ? strlen(reason) : 0;
-
   len = len < REASON_MAX ? len : REASON_MAX - 1;
   if (len > 0) {
     memcpy(out, reason, len);
@@ -43,7 +42,6 @@ static void copy_reason(char out[REASON_MAX], const char *reason) {
 static int memory_send(aw_transport *t, const char *bytes, size_t len) {
   memory *m = (memory *)t;
   memory *peer = m->peer;
-
   if (t->state != AW_TRANSPORT_OPEN) {
     return AW_E_CLOSED;
   }
@@ -62,7 +60,6 @@ static int memory_send(aw_transport *t, const char *bytes, size_t len) {
 
 static void memory_pause(aw_transport *t, bool paused) {
   memory *m = (memory *)t;
-
   m->paused = paused;
   if (!paused && aw_transport_alive(t)) {
     wake(m);
@@ -71,7 +68,6 @@ static void memory_pause(aw_transport *t, bool paused) {
 
 static void on_timer_closed(uv_handle_t *handle) {
   memory *m = handle->data;
-
   aw_transport_drop(&m->base);
 }
 
@@ -84,7 +80,6 @@ static void stop_linger(memory *m) {
 
 static void on_linger(uv_timer_t *timer) {
   memory *m = timer->data;
-
   m->gave_up = true;
   wake(m);
 }
@@ -99,7 +94,6 @@ static void start_linger(memory *m) {
 
 static void memory_close(aw_transport *t, int code, const char *reason) {
   memory *m = (memory *)t;
-
   if (t->state >= AW_TRANSPORT_CLOSING) {
     return;
   }
@@ -117,7 +111,6 @@ static void memory_close(aw_transport *t, int code, const char *reason) {
 
 static void memory_free(aw_transport *t) {
   memory *m = (memory *)t;
-
   aw_transport_mute(t);
   aw_node_remove(&m->flush.node);
   stop_linger(m);
@@ -131,7 +124,6 @@ static void memory_free(aw_transport *t) {
 
 static void memory_release(aw_transport *t) {
   memory *m = (memory *)t;
-
   aw_buf_fini(&m->now);
   aw_buf_fini(&m->next);
   aw_mem_free(aw_loop_mem(t->loop), m);
@@ -144,7 +136,6 @@ static const aw_transport_ops memory_ops = {memory_send, memory_pause,
 static void deliver_one(memory *m) {
   aw_transport *t = &m->base;
   size_t len;
-
   memcpy(&len, aw_buf_bytes(&m->now), sizeof len);
   aw_buf_consume(&m->now, sizeof len);
   if (t->state == AW_TRANSPORT_OPEN) {
@@ -170,13 +161,11 @@ static void deliver_now(memory *m) {
 
 /* One batch: what is sent meanwhile is for the next turn. */
 static void deliver(memory *m) {
-  aw_buf rest;
-
   deliver_now(m);
   if (!may_deliver(m) || aw_buf_len(&m->next) == 0) {
     return;
   }
-  rest = m->now;
+  aw_buf rest = m->now;
   m->now = m->next;
   m->next = rest;
   if (m->peer != NULL) {
@@ -197,7 +186,6 @@ static bool is_drained(const memory *m) {
 static void end_if_due(memory *m) {
   aw_transport *t = &m->base;
   memory *peer = m->peer;
-
   if (t->state == AW_TRANSPORT_CLOSING) {
     if (peer == NULL || peer->base.state >= AW_TRANSPORT_CLOSING) {
       aw_transport_give_closed(t, AW_OK, m->code, m->reason);
@@ -214,7 +202,6 @@ static void end_if_due(memory *m) {
 
 static void run_memory(aw_flush *flush) {
   memory *m = AW_CONTAINER(flush, memory, flush);
-
   if (!aw_transport_alive(&m->base)) {
     return;
   }
@@ -234,7 +221,6 @@ static void run_memory(aw_flush *flush) {
 static memory *new_end(aw_loop *loop, bool is_server, bool extended) {
   const aw_mem *mem = aw_loop_mem(loop);
   memory *m = aw_mem_zero(mem, 1, sizeof *m);
-
   if (m == NULL) {
     return NULL;
   }
@@ -252,7 +238,6 @@ int aw_memory_pair(aw_loop *loop, bool extended, aw_transport **client,
                    aw_transport **server) {
   memory *near = new_end(loop, false, extended);
   memory *far = new_end(loop, true, extended);
-
   *client = *server = NULL;
   if (near == NULL || far == NULL) {
     aw_transport_free(near != NULL ? &near->base : NULL);

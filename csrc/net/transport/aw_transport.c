@@ -19,7 +19,6 @@ bool aw_transport_is_open(const aw_transport *t) {
 size_t aw_transport_room(aw_transport *t) {
   size_t limit =
       t->choked ? AW_TRANSPORT_HIGH_WATER / 2 : AW_TRANSPORT_HIGH_WATER;
-
   if (t->pending >= limit) {
     t->choked = true;
     return 0;

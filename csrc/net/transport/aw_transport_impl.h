@@ -17,9 +17,7 @@
  * Every give function does nothing once the transport has ended. */
 #ifndef AW_TRANSPORT_IMPL_H
 #define AW_TRANSPORT_IMPL_H
-
 #include "aw_transport.h"
-
 /* A state never goes back. CLOSING: the end is decided, `closed` is owed. */
 enum aw_transport_state {
   AW_TRANSPORT_OPENING,
@@ -27,19 +25,15 @@ enum aw_transport_state {
   AW_TRANSPORT_CLOSING,
   AW_TRANSPORT_ENDED
 };
-
 /* Fills a zeroed base; one reference, state OPENING. */
 void aw_transport_init(aw_transport *t, const aw_transport_ops *ops,
                        aw_loop *loop, const char *kind,
                        void (*release)(aw_transport *t));
-
 void aw_transport_hold(aw_transport *t);
 void aw_transport_drop(aw_transport *t);
-
 /* For `free`: no upcall from now on, state ENDED. Drop the owner's reference
  * after this and after the handles were closed. */
 void aw_transport_mute(aw_transport *t);
-
 /* Neither ended nor freed. */
 static inline bool aw_transport_alive(const aw_transport *t) {
   return t->state != AW_TRANSPORT_ENDED;
