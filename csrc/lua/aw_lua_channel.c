@@ -207,7 +207,7 @@ static int channel_state(lua_State *L) {
     lua_pushliteral(L, "closed");
     return 2;
   }
-  bool over = channel->state == AW_CHANNEL_OVER;
+  bool over = aw_channel_is_over(channel);
   lua_pushstring(L, over ? "over" : "open");
   if (over && channel->error != AW_OK) {
     lua_pushstring(L, aw_error_code(channel->error));

@@ -64,7 +64,7 @@ mutant no_epoch_check aw_mux_resume.c \
 
 # What an older connection still brings is heard.
 mutant no_generation_fencing aw_mux_receive.c \
-  's/return generation != mux->generation || mux->link == AW_LINK_DETACHED;/return mux->link == AW_LINK_DETACHED;/'
+  's/return generation != mux->generation || !mux_is_attached(mux);/return !mux_is_attached(mux);/'
 
 # A flow's limits are added to what is allowed.
 mutant incremental_credit aw_mux_flow.c \
@@ -88,7 +88,7 @@ mutant replay_opens_anew aw_mux_receive.c \
 mutant floats_unacknowledged aw_channel.c \
   's/    channel->consumed = channel->received;/    ;/'
 mutant crossing_ends_unacknowledged aw_mux_receive.c \
-  's/^    channel->ended_here = false;/    ;/'
+  's/^    channel->state = AW_CHANNEL_ENDED_THERE;/    ;/'
 
 # Messages that cannot be taken: they are not consumed, so that they come again;
 # those that end connections are never given up; the last one carried is blamed
@@ -100,6 +100,6 @@ mutant breaker_never_trips aw_mux_blame.c \
 mutant wrong_one_blamed aw_mux_blame.c \
   's/turn < mux->suspect.turn/turn > mux->suspect.turn/'
 mutant given_up_untold aw_mux_scope.c \
-  's/^  channel->given_up = true;/  ;/'
+  's/^  channel->state = AW_CHANNEL_GIVEN_UP;/  channel->state = AW_CHANNEL_CLOSED;/'
 
 exit $missed

@@ -313,7 +313,7 @@ static void end_behind_a_state_arrives(void **state) {
   assert_string_equal(pair_status(&p.down, &mine->id), "snapshot");
   pair_settle(&p);
   kit_consume_all(mine);
-  assert_int_equal(mine->state, AW_CHANNEL_OVER);
+  assert_true(aw_channel_is_over(mine));
   assert_int_equal(mine->error, 0);
   pair_settle(&p);
   assert_int_equal(aw_mux_stats_get(p.server)->log_bytes, 0);

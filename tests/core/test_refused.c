@@ -261,7 +261,7 @@ static void a_terminal_message_that_is_refused_ends(void **state) {
   aw_channel *mine = open_at_both(AW_KIND_AGENT);
   aw_channel *theirs = pair_at_server(&p, mine);
   assert_int_equal(to_server(&mine->id, "end", 2, "{x}"), 0);
-  assert_int_equal(theirs->state, AW_CHANNEL_OVER);
+  assert_true(aw_channel_is_over(theirs));
   assert_int_equal(aw_channel_peek(theirs)->refused, AW_E_JSON_SYNTAX);
 }
 
@@ -370,7 +370,7 @@ static unsigned losses_until_given_up(const aw_channel *culprit, int code) {
     char *welcome = wire_take(&p.down);
     assert_int_equal(kit_hear(p.client, p.client_generation, welcome), 0);
     free(welcome);
-    if (culprit->state == AW_CHANNEL_OVER) {
+    if (aw_channel_is_over(culprit)) {
       return n;
     }
   }

@@ -155,7 +155,7 @@ static void what_is_sent_while_detached_comes_later(void **state) {
   pair_consume(pair_at_server(&p, channel), &last);
   assert_int_equal(last, 32);
   assert_int_equal(pair_at_server(&p, channel)->error, 0);
-  assert_int_equal(pair_at_server(&p, channel)->state, AW_CHANNEL_OVER);
+  assert_true(aw_channel_is_over(pair_at_server(&p, channel)));
 }
 
 static void duplicates_are_dropped_and_gaps_end_the_connection(void **state) {
@@ -437,7 +437,7 @@ static void sender_that_waits_for_two_things_is_woken(void **state) {
   aw_channel *full = open_at_both(AW_KIND_AGENT);
   assert_int_equal(kit_send(full, "note", payload), 0);
   pair_settle(&p);
-  while (aw_mux_log_count(&waiting->log) > AW_MUX_SPARE_MESSAGES) {
+  while (aw_mux_log_count(&waiting->log) > AW_MUX_RESERVE_MESSAGES) {
     kit_consume(pair_at_server(&p, waiting));
     pair_settle(&p);
   }

@@ -658,9 +658,9 @@ static void hello_pages_are_of_one_session(void **state) {
                    0);
   assert_int_equal(hello.count, 2);
   assert_int_equal(hello.scopes[0].received, 1);
-  assert_true(aw_uuid_is_nil(&hello.scopes[0].birth));
+  assert_true(aw_uuid_is_nil(&hello.scopes[0].opening_id));
   assert_int_equal(hello.scopes[1].kind, AW_KIND_TOOL);
-  assert_int_equal(hello.scopes[1].birth.bytes[15], 1);
+  assert_int_equal(hello.scopes[1].opening_id.bytes[15], 1);
   assert_string_equal(hello.epoch, "e");
   assert_int_equal(hello.key[15], 15);
   assert_true(hello.max_inbound_bytes == AW_MUX_INBOUND_BYTES);

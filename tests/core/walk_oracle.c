@@ -243,13 +243,13 @@ static uint64_t most(uint64_t a, uint64_t b) {
  * never more. */
 static void check_credit(world *w, enum side side, const scope *s) {
   const aw_channel *out = s->channel;
-  if (s->life < 0 || out->state == AW_CHANNEL_OVER) {
+  if (s->life < 0 || aw_channel_is_over(out)) {
     return;
   }
   for (unsigned i = 0; i < WORLD_SCOPES; i++) {
     const scope *peer = &w->scopes[other(side)][i];
     if (peer->channel == NULL || peer->life != s->life ||
-        peer->channel->state == AW_CHANNEL_OVER) {
+        aw_channel_is_over(peer->channel)) {
       continue;
     }
     const aw_channel *in = peer->channel;

@@ -117,7 +117,7 @@ static void check_counters(const aw_mux *mux) {
     inbox += channel->in_bytes - channel->consumed_bytes;
     log += channel->log.size;
     open += channel->state == AW_CHANNEL_OPEN;
-    over += channel->state == AW_CHANNEL_OVER;
+    over += aw_channel_is_over(channel);
     demand((aw_channel_peek(channel) == NULL) == (channel->inbox.count == 0));
     check_log(&channel->log);
   }

@@ -15,7 +15,7 @@ static void burden(aw_conn *conn, size_t bytes) {
     char text[SIZE + 20];
     int len = snprintf(text, sizeof text, "{\"t\":\"%0*d\"}", (int)SIZE, 0);
 
-    if (put % (AW_MUX_SPARE_MESSAGES * SIZE) == 0) {
+    if (put % (AW_MUX_RESERVE_MESSAGES * SIZE) == 0) {
       assert_int_equal(
           aw_mux_open(aw_conn_mux(conn), AW_KIND_PROVIDER, NULL, &channel), 0);
     }

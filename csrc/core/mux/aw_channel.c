@@ -20,7 +20,7 @@ void aw_channel_free(aw_channel *channel, const aw_mem *mem) {
   aw_node_remove(&channel->writer_node);
   aw_node_remove(&channel->flow_node);
   aw_node_remove(&channel->tomb_node);
-  aw_node_remove(&channel->hungry_node);
+  aw_node_remove(&channel->session_node);
   aw_mux_inbox_fini(&channel->inbox);
   aw_mux_log_fini(&channel->log);
   aw_mem_free(mem, channel);

@@ -42,39 +42,76 @@ enum aw_channel_event {
   AW_CHANNEL_OPENED = 8    /* the peer opened it */
 };
 
-enum aw_channel_state { AW_CHANNEL_OPEN, AW_CHANNEL_OVER };
+/* Whether the scope goes on, and how it ended: it is over in all states but the
+ * first, and goes from one of these to another only as the words say. */
+enum aw_channel_state {
+  AW_CHANNEL_OPEN,
+  /* By our terminal message. The peer drops its log when it has that. Becomes
+   * ENDED_THERE if the peer's crosses it. */
+  AW_CHANNEL_ENDED_HERE,
+  /* By the peer's, which waits in its log to be acknowledged. */
+  AW_CHANNEL_ENDED_THERE,
+  /* Without one: both ends let go, or there is no session to go on in. */
+  AW_CHANNEL_CLOSED,
+  /* The peer cannot be given our log; from any state before this one. */
+  AW_CHANNEL_GIVEN_UP,
+  /* The peer no longer has it, or must not get it: nothing is said of it. */
+  AW_CHANNEL_LOST
+};
+
+/* What the application does with the scope. */
+enum aw_channel_hold {
+  AW_CHANNEL_HELD,     /* what it consumes is acknowledged */
+  AW_CHANNEL_CONFIRMS, /* ... once it has confirmed it */
+  AW_CHANNEL_RELEASED  /* it has let go: nobody reads or sends any more */
+};
+
+/* What the last welcome said of a scope that is open here. */
+enum aw_channel_there {
+  AW_THERE_OPEN,
+  AW_THERE_OVER,   /* the peer's last messages are to come */
+  AW_THERE_REFUSES /* ... and our log was dropped: nobody takes it there */
+};
 
 struct aw_channel {
   struct aw_mux *mux;
   enum aw_kind kind;
   aw_uuid id;
   enum aw_channel_state state;
-  int error;        /* why it is over: 0 for its terminal message */
+  enum aw_channel_hold hold;
+  enum aw_channel_there there;
+  int error; /* why it is over: 0 for a terminal message */
+
   bool opened_here; /* we sent the opening message */
-  bool ended_here;  /* we sent the terminal one */
-  bool released;    /* the application let go of it; a tombstone at most */
-  bool told;        /* the peer knows that we let go of it */
-  bool peer_gone;   /* the peer let go of it */
-  bool mute;        /* over, and the peer may have opened the id anew */
-  bool given_up;    /* over, because the peer cannot be given our log */
-  bool done_there;  /* over for the peer, whose last messages are to come */
-  bool cut_off;     /* ... and our log was dropped: nobody takes it there */
-  bool parked;      /* in the mux's queue of that name */
-  bool starved;     /* a send was refused; WRITABLE is owed */
-  bool awaiting;    /* told in a hello, not yet answered by a welcome */
-  bool acked;       /* the peer has acknowledged something */
-  bool manual;      /* what is consumed counts once it is confirmed */
-  aw_uuid birth;    /* id of the opening message: tells the id's lives apart */
+  bool seen_there;  /* the peer has received something of it */
+  /* The two ends of letting go. Each is forgotten when the scope is resumed,
+   * because both say it again. */
+  bool told_let_go;  /* the peer knows that we let go of it */
+  bool heard_let_go; /* the peer has let go of it */
+  /* Over, and the peer may have opened the id anew: no flow speaks of this
+   * life. Taken back when the peer shows that it still has this one. */
+  bool silent;
+  /* Client: in the hello, and no welcome has answered yet. Server: in the hello
+   * that is being answered. */
+  bool in_hello;
+  /* Who waits. */
+  bool send_refused;     /* a send was refused; AW_CHANNEL_WRITABLE is owed */
+  bool waits_connection; /* writer_node is in that queue of the mux */
 
-  uint64_t received; /* number accepted last */
-  aw_mux_inbox inbox;
-  uint64_t in_bytes, consumed_bytes; /* cost accepted, cost taken */
-  uint64_t consumed;                 /* sequence taken last */
-  aw_uuid first_in;                  /* message id of inbound sequence 1 */
-  aw_credit confirmed;               /* of the consumed, if manual */
-  aw_credit granted;                 /* what we allowed the peer */
+  /* Ids of the opening message and of inbound number 1: they tell the lives of
+   * an id apart. nil before there is one. */
+  aw_uuid opening_id, first_in;
 
-  aw_mux_log log;
+  uint64_t received;  /* number accepted last */
+  aw_mux_inbox inbox; /* empty if released */
+  /* Cost accepted, cost taken: the difference is in the inbox. */
+  uint64_t in_bytes, consumed_bytes;
+  uint64_t consumed;   /* number taken last; not above `received` while open */
+  aw_credit confirmed; /* of the consumed, if it CONFIRMS */
+  uint64_t flow_acked; /* of these, what the peer was told last */
+  aw_credit granted;   /* what we allowed the peer */
+
+  aw_mux_log log;    /* empty if GIVEN_UP or LOST */
   aw_credit allowed; /* what the peer allows us */
 
   /* Header of the message consumed last, id of the one sent last: kept raw,
@@ -87,11 +124,15 @@ struct aw_channel {
   unsigned losses; /* how many did */
   int verdict;     /* the last close code of theirs that is a verdict, or 0 */
 
-  uint64_t flow_acked; /* consumed, as told to the peer last */
-  unsigned events;     /* aw_channel_event bits not polled yet */
-  aw_node ready_node, writer_node, flow_node, tomb_node, hungry_node;
-  void *user;
+  unsigned events; /* aw_channel_event bits not polled yet; 0 if released */
+  /* In the queues of the mux (aw_mux_impl.h). */
+  aw_node ready_node, writer_node, flow_node, tomb_node, session_node;
+  void *user; /* NULL if released */
 };
+
+static inline bool aw_channel_is_over(const aw_channel *channel) {
+  return channel->state != AW_CHANNEL_OPEN;
+}
 
 /* The oldest message of the inbox, or NULL. It lives until the next call that
  * receives into or pops from this channel. */

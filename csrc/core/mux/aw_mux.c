@@ -43,9 +43,9 @@ static void init_fields(aw_mux *mux) {
   mux->peer = mux_limits_untold;
   aw_queue_init(&mux->ready);
   aw_queue_init(&mux->writers);
-  aw_queue_init(&mux->parked);
+  aw_queue_init(&mux->waits_connection);
   aw_queue_init(&mux->flows);
-  aw_queue_init(&mux->hungry);
+  aw_queue_init(&mux->waits_session);
   aw_queue_init(&mux->tombs);
   aw_mux_inbox_init(&mux->control_in, mem);
   aw_buf_init(&mux->control_scopes, mem);
@@ -109,13 +109,13 @@ void aw_mux_join(aw_mux *mux, aw_pool *pool, void *owner) {
     pool->log_bytes += mux->stats.log_bytes;
     pool->in_bytes += mux->in_bytes;
   } else {
-    mux_wake_hungry(mux);
+    mux_wake_waiting(mux);
   }
 }
 
 int aw_mux_open(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
                 aw_channel **out) {
-  if (mux->abandoned) {
+  if (mux->link == AW_LINK_ABANDONED) {
     return AW_E_CLOSED;
   }
   aw_uuid fresh;
@@ -136,18 +136,18 @@ aw_channel *aw_mux_find(aw_mux *mux, enum aw_kind kind, const aw_uuid *id) {
 
 void aw_mux_release(aw_channel *channel) {
   aw_mux *mux = channel->mux;
-  if (channel->released) {
+  if (channel->hold == AW_CHANNEL_RELEASED) {
     return;
   }
-  channel->released = true;
+  channel->hold = AW_CHANNEL_RELEASED;
   channel->user = NULL;
   channel->events = 0;
   aw_node_remove(&channel->ready_node);
   bool unused = channel->log.last == 0 && channel->received == 0;
   if (mux->link == AW_LINK_BASE || unused) {
-    mux_end_channel(channel, AW_E_CLOSED);
+    mux_end_channel(channel, AW_CHANNEL_CLOSED, AW_E_CLOSED);
   }
-  mux_settle(channel);
+  mux_wind_down(channel);
 }
 
 static void acknowledge(aw_channel *channel) {
@@ -162,7 +162,7 @@ static void acknowledge(aw_channel *channel) {
           channel->granted.sequence ||
       done.bytes + mux->options.window_bytes / 2 >= channel->granted.bytes ||
       done.sequence - channel->flow_acked >= AW_FLOW_MESSAGES;
-  bool waited_for = channel->inbox.count == 0 && mux_is_tight(mux);
+  bool waited_for = channel->inbox.count == 0 && mux_is_peer_short(mux);
   mux_queue_flow(channel, half || waited_for);
 }
 
@@ -173,21 +173,21 @@ void aw_mux_consume(aw_channel *channel) {
   aw_mux *mux = channel->mux;
   mux_drop_message(channel);
   mux_credit_back(mux);
-  if (!channel->manual) {
+  if (channel->hold != AW_CHANNEL_CONFIRMS) {
     acknowledge(channel);
   }
 }
 
 void aw_mux_confirm_manually(aw_channel *channel) {
   channel->confirmed = mux_confirmed(channel);
-  channel->manual = true;
+  channel->hold = AW_CHANNEL_CONFIRMS;
 }
 
 void aw_mux_confirm(aw_channel *channel) {
   aw_credit all = {channel->consumed, channel->consumed_bytes};
   bool news = channel->confirmed.sequence != all.sequence ||
               channel->confirmed.bytes != all.bytes;
-  if (channel->manual && news) {
+  if (channel->hold == AW_CHANNEL_CONFIRMS && news) {
     channel->confirmed = all;
     acknowledge(channel);
   }

@@ -18,8 +18,8 @@
 /* When the connection's credit is used up, or the session's logs are full, a
  * scope whose peer has consumed all but this much may still send small
  * messages: nobody who reads waits for scopes that nobody reads. */
-#define AW_MUX_SPARE_MESSAGES 4
-#define AW_MUX_SPARE_BYTES 1024         /* of each */
+#define AW_MUX_RESERVE_MESSAGES 4
+#define AW_MUX_RESERVE_BYTES 1024       /* of each */
 #define AW_MUX_SESSION_BYTES (8u << 20) /* logs of all scopes together */
 #define AW_MUX_WINDOW_MS 120000         /* how long a detached session lives */
 /* What message_max may be at most: the records of the core count in 32 bits,
@@ -310,12 +310,12 @@ bool aw_mux_has_news(const aw_mux *mux); /* is any of the four not empty? */
 
 /* Becomes a member of the pool of a server's sessions, or of none (NULL): what
  * the mux holds counts there, and the pool's bounds hold for it as well as its
- * own (aw_pool_has_room). `owner` is what aw_mux_wake_hungry gives. */
+ * own (aw_pool_has_room). `owner` is what aw_mux_wake_waiting gives. */
 void aw_mux_join(aw_mux *mux, aw_pool *pool, void *owner);
 
 /* Wakes the senders of the mux that waits longest for the pool's room; its
  * owner has to look for news. NULL: nobody waits. */
-void *aw_mux_wake_hungry(aw_pool *pool);
+void *aw_mux_wake_waiting(aw_pool *pool);
 
 /* Is it that there is nothing in the mux that a resume could go on with? */
 bool aw_mux_is_blank(const aw_mux *mux);

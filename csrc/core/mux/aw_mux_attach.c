@@ -5,21 +5,23 @@
 #include "aw_mux_wake.h"
 
 static void end_all(aw_mux *mux, int error) {
+  enum aw_channel_state state =
+      error == AW_E_LOST ? AW_CHANNEL_LOST : AW_CHANNEL_CLOSED;
   size_t cursor = 0;
   aw_channel *channel = NULL;
   aw_queue released;
   aw_queue_init(&released);
   while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
-    mux_end_channel(channel, error);
+    mux_end_channel(channel, state, error);
     mux_drop_log(channel);
-    if (channel->released) {
+    if (channel->hold == AW_CHANNEL_RELEASED) {
       aw_queue_push(&released, &channel->writer_node);
     }
   }
   /* Settling may remove from the map, so it has to wait for the walk. */
   aw_node *node = NULL;
   while ((node = aw_queue_pop(&released)) != NULL) {
-    mux_settle(AW_CONTAINER(node, aw_channel, writer_node));
+    mux_wind_down(AW_CONTAINER(node, aw_channel, writer_node));
   }
 }
 
@@ -31,20 +33,21 @@ static void end_released(aw_mux *mux) {
   aw_queue written;
   aw_queue_init(&written);
   while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
-    if (channel->released && channel->state == AW_CHANNEL_OPEN) {
-      mux_end_channel(channel, AW_E_CLOSED);
+    if (channel->hold == AW_CHANNEL_RELEASED &&
+        channel->state == AW_CHANNEL_OPEN) {
+      mux_end_channel(channel, AW_CHANNEL_CLOSED, AW_E_CLOSED);
       if (aw_mux_log_is_empty(&channel->log)) {
         aw_queue_push(&written, &channel->writer_node);
       }
     }
   }
   for (aw_node *node = NULL; (node = aw_queue_pop(&written)) != NULL;) {
-    mux_settle(AW_CONTAINER(node, aw_channel, writer_node));
+    mux_wind_down(AW_CONTAINER(node, aw_channel, writer_node));
   }
 }
 
 int aw_mux_attach(aw_mux *mux, bool extended, uint32_t *generation) {
-  if (mux->abandoned) {
+  if (mux->link == AW_LINK_ABANDONED) {
     return AW_E_CLOSED;
   }
   if (!extended && mux->extended) {
@@ -64,7 +67,7 @@ int aw_mux_attach(aw_mux *mux, bool extended, uint32_t *generation) {
 }
 
 void aw_mux_detach(aw_mux *mux, uint32_t generation, int error) {
-  if (generation != mux->generation || mux->link == AW_LINK_DETACHED) {
+  if (generation != mux->generation || !mux_is_attached(mux)) {
     return;
   }
   mux->link = AW_LINK_DETACHED;
@@ -72,19 +75,18 @@ void aw_mux_detach(aw_mux *mux, uint32_t generation, int error) {
   if (!mux->extended) {
     end_all(mux, error);
   }
-  mux_wake_starved(mux); /* a log may take more than the credit did */
+  mux_wake_senders(mux); /* a log may take more than the credit did */
 }
 
 void aw_mux_abandon(aw_mux *mux, int error) {
-  mux->link = AW_LINK_DETACHED;
-  mux->abandoned = true;
+  mux->link = AW_LINK_ABANDONED;
   mux->generation++;
   mux_reset_connection(mux);
   end_all(mux, error);
 }
 
 void aw_mux_lose_scopes(aw_mux *mux) {
-  if (mux->link != AW_LINK_DETACHED || mux->abandoned) {
+  if (mux->link != AW_LINK_DETACHED) {
     return;
   }
   while (aw_queue_pop(&mux->flows) != NULL) {

@@ -5,7 +5,7 @@
 #include "aw_mux_blame.h"
 
 void aw_mux_blame(aw_mux *mux, uint32_t generation, int code) {
-  if (generation == mux->generation && mux->link != AW_LINK_DETACHED) {
+  if (generation == mux->generation && mux_is_attached(mux)) {
     mux->loss_code = code;
   }
 }

@@ -11,7 +11,7 @@ void mux_reset_connection(aw_mux *mux) {
   mux->conn_allowed = AW_MUX_INBOUND_BYTES;
   mux->flow_at = UINT64_MAX;
   mux->flow_now = false;
-  mux_wake_parked(mux);
+  mux_wake_writers(mux);
   aw_buf_reset(&mux->control_out, AW_MUX_KEEP);
 }
 
@@ -47,16 +47,16 @@ void mux_allow(aw_channel *channel, uint64_t sequence, uint64_t bytes) {
 
 /* A peer that has our terminal message drops its log by itself. It may open
  * the id anew at once, and must not take this life's numbers for that one's. */
-static bool is_settled(const aw_channel *channel) {
-  return channel->ended_here && !channel->given_up &&
+static bool is_ended_there_by_ours(const aw_channel *channel) {
+  return channel->state == AW_CHANNEL_ENDED_HERE &&
          aw_mux_log_next(&channel->log) == NULL;
 }
 
-static void drop_settled(aw_mux *mux) {
+static void drop_ended(aw_mux *mux) {
   aw_node *next = NULL;
   for (aw_node *node = aw_queue_first(&mux->flows); node != NULL; node = next) {
     next = aw_queue_next(&mux->flows, node);
-    if (is_settled(AW_CONTAINER(node, aw_channel, flow_node))) {
+    if (is_ended_there_by_ours(AW_CONTAINER(node, aw_channel, flow_node))) {
       aw_node_remove(node);
     }
   }
@@ -65,10 +65,10 @@ static void drop_settled(aw_mux *mux) {
 /* Both ends have let go of a scope that never had a terminal message (a refused
  * opening, an abort of its own): it is over without one. */
 static void end_let_go(aw_channel *channel) {
-  if (channel->told && channel->peer_gone) {
-    mux_end_channel(channel, AW_E_CLOSED);
+  if (channel->told_let_go && channel->heard_let_go) {
+    mux_end_channel(channel, AW_CHANNEL_CLOSED, AW_E_CLOSED);
     mux_drop_log(channel);
-    mux_settle(channel);
+    mux_wind_down(channel);
   }
 }
 
@@ -76,9 +76,9 @@ static void end_let_go(aw_channel *channel) {
  * we would send now it would drop. A terminal message that is on its way goes
  * on, because its acknowledgement is the end that both can know. */
 static void heed_let_go(aw_channel *channel) {
-  if (channel->peer_gone && !channel->released &&
+  if (channel->heard_let_go && channel->hold != AW_CHANNEL_RELEASED &&
       channel->state == AW_CHANNEL_OPEN) {
-    mux_end_channel(channel, AW_E_CLOSED);
+    mux_end_channel(channel, AW_CHANNEL_CLOSED, AW_E_CLOSED);
     mux_drop_log(channel);
   }
   end_let_go(channel);
@@ -124,7 +124,7 @@ static int write_flow_page(aw_mux *mux) {
     aw_node *node = aw_queue_pop(&mux->flows);
     aw_channel *channel = AW_CONTAINER(node, aw_channel, flow_node);
     channel->flow_acked = mux_confirmed(channel).sequence;
-    channel->told = mux_has_let_go(channel);
+    channel->told_let_go = mux_has_let_go(channel);
     end_let_go(channel);
   }
   return AW_OK;
@@ -136,7 +136,7 @@ void mux_write_flow(aw_mux *mux) {
   }
   mux->flow_now = false;
   mux->flow_at = UINT64_MAX;
-  drop_settled(mux);
+  drop_ended(mux);
   /* Each scope once: what it has to say after that waits for the delay, as all
    * does when there is no memory. */
   size_t pages = mux->channels.count / AW_FLOW_PAGE + 1;
@@ -177,13 +177,14 @@ int mux_receive_flow(aw_mux *mux, const mux_link_reader *in) {
       continue; /* of an earlier life, or of a scope forgotten since */
     }
     mux_allow(channel, sequence, bytes);
-    channel->acked = channel->acked || acked > 0;
+    channel->seen_there = channel->seen_there || acked > 0;
     mux_trim(channel, acked);
     if (aw_mux_log_next(&channel->log) != NULL) {
       mux_wake_writer(channel);
     }
-    channel->peer_gone = mux_link_item_number(&list, 5, &let_go) && let_go == 1;
-    mux_settle(channel);
+    channel->heard_let_go =
+        mux_link_item_number(&list, 5, &let_go) && let_go == 1;
+    mux_wind_down(channel);
     heed_let_go(channel);
   }
   if (!mux_link_may_number(in, "connection_limit_bytes", &limit)) {
@@ -191,7 +192,7 @@ int mux_receive_flow(aw_mux *mux, const mux_link_reader *in) {
   }
   if (limit > mux->conn_allowed) {
     mux->conn_allowed = limit;
-    mux_wake_parked(mux);
+    mux_wake_writers(mux);
   }
   return AW_OK;
 }

@@ -7,9 +7,10 @@
  */
 bool aw_mux_may_fold(const aw_channel *channel) {
   const aw_mux *mux = channel->mux;
-  bool away = mux->extended && !mux->options.is_client &&
-              mux->link == AW_LINK_DETACHED && !mux->abandoned;
-  bool known = !channel->opened_here || channel->acked || channel->received > 0;
+  bool away =
+      mux->extended && !mux->options.is_client && mux->link == AW_LINK_DETACHED;
+  bool known =
+      !channel->opened_here || channel->seen_there || channel->received > 0;
   size_t messages = aw_mux_log_count(&channel->log) - (channel->log.folded > 0);
   return away && known && channel->state == AW_CHANNEL_OPEN && messages > 0 &&
          (mux_is_log_full(channel) || (messages >= AW_CHANNEL_FOLD_MESSAGES &&

@@ -54,7 +54,7 @@ int mux_receive_gap(aw_mux *mux, const mux_link_reader *in) {
     return AW_E_REFUSED;
   }
   aw_channel *channel = aw_map_get(&mux->channels, kind, &id);
-  if (channel == NULL || channel->state == AW_CHANNEL_OVER) {
+  if (channel == NULL || aw_channel_is_over(channel)) {
     return AW_OK;
   }
   const char *next = mux_link_string(in, "next", &len);

@@ -78,7 +78,8 @@ static int read_scopes(aw_hello *hello, const mux_link_reader *in) {
     }
     size_t len = 0;
     const char *birth = mux_link_item_string(&list, 7, &len);
-    if (birth != NULL && aw_uuid_parse(&scope.birth, birth, len) != AW_OK) {
+    if (birth != NULL &&
+        aw_uuid_parse(&scope.opening_id, birth, len) != AW_OK) {
       return AW_E_REFUSED;
     }
     int rc = add_scope(hello, &scope);

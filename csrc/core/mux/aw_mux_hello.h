@@ -15,7 +15,7 @@ struct aw_hello_scope {
   uint64_t received;
   aw_credit limit;
   uint64_t sent_first, sent_last;
-  aw_uuid birth; /* id of the opening message; nil when absent */
+  aw_uuid opening_id; /* id of the opening message; nil when absent */
 };
 
 /* What a client says of its session when it connects; collected page by page.

@@ -20,18 +20,24 @@
 #define MUX_FIRST_CREDIT                                                       \
   ((aw_credit){AW_CHANNEL_WINDOW_MESSAGES, AW_CHANNEL_WINDOW_BYTES})
 
-/* How far the current connection has come. */
+/* How far the current connection has come. From AW_LINK_BASE on there is one.
+ */
 enum aw_link_state {
   AW_LINK_DETACHED,
+  AW_LINK_ABANDONED,     /* for good: no next attach */
   AW_LINK_BASE,          /* base protocol: all is allowed at once */
   AW_LINK_AWAIT_WELCOME, /* extended client, resuming: scopes have to wait */
   AW_LINK_EXTENDED
 };
 
+/* Where the peer's limits come from. */
+enum aw_peer_limits {
+  AW_PEER_UNTOLD, /* a client before its first welcome */
+  AW_PEER_TOLD,   /* by the peer, or by the base protocol */
+  AW_PEER_GIVEN   /* by the owner, who knows a base peer's */
+};
+
 #define AW_MUX_NOTICES 4
-#define AW_MUX_TAPE_KEEP                                                       \
-  8192 /* tokens that stay allocated between messages                          \
-        */
 
 /* A message of ours that was carried in vain. */
 typedef struct aw_blame {
@@ -45,60 +51,80 @@ struct aw_mux {
   const aw_mem *mem;
   aw_mux_options options;
   aw_map channels;
-  aw_json_tape tape;
+  aw_json_tape tape; /* of the message that is being received */
   aw_random random;
   uint64_t now_ms;
   int64_t wall_ms;
   enum aw_link_state link;
-  bool extended, abandoned;
+  bool extended; /* what the last connection spoke; false before the first */
 
-  aw_queue ready;   /* channels with events */
-  aw_queue writers; /* channels with unsent entries */
-  aw_queue parked;  /* ... that only the connection's credit holds back */
-  aw_queue hungry;  /* channels whose send the session's log had no room for */
-  aw_queue flows;   /* channels with something to acknowledge */
-  aw_queue tombs;   /* released channels, oldest first */
+  /* Queues of channels; in each a channel is once at most.
+   *
+   * ready: all with events, in the order in which they got the first one.
+   * writers: all that have something to write and may, urgent ones in front;
+   *   one that has nothing to write is passed over.
+   * waits_connection: those that have something to write, and their own credit
+   *   for it, but not the connection's. In place of `writers`, by the same
+   * node. Who lacks credit of its own is in neither: the flow that brings some
+   *   queues it.
+   * waits_session: those whose send was refused while the session's logs, or
+   *   all of the server's, were full; whoever has waited longest in front. All
+   *   in it have `send_refused`; who lacks room of its own has that alone.
+   * flows: those with something to acknowledge, to grant or to let go of. None
+   *   that is silent or LOST.
+   * tombs: those that are RELEASED and over and have an empty log, oldest in
+   *   front; at most options.tombs_max but for what still has to go into a
+   * flow.
+   */
+  aw_queue ready, writers, waits_connection, waits_session, flows, tombs;
   size_t tomb_count;
 
-  aw_mux_inbox control_in; /* unsequenced messages */
-  aw_buf control_scopes;   /* their control_scope records */
-  aw_buf control_out;      /* aw_mux_entry records */
+  /* Unsequenced messages. Each of those in has its scope in control_scopes, in
+   * the same order; those out are aw_mux_entry records, and link messages stand
+   * among them. */
+  aw_mux_inbox control_in;
+  aw_buf control_scopes;
+  aw_buf control_out;
 
   aw_buf refusals; /* aw_refusal records; no memory while there are none */
   unsigned refusal_count;
   enum aw_mux_notice notices[AW_MUX_NOTICES];
   unsigned notice_count;
 
-  /* Credit of the connection, counted from its attach. */
+  /* Credit of the connection in bytes, counted from its attach. conn_granted is
+   * what the peer was told, mux_grantable what it could be told now; the
+   * difference is never negative. */
   uint64_t conn_sent, conn_allowed;     /* ours to send */
   uint64_t conn_received, conn_granted; /* theirs */
-  uint64_t flow_at;                     /* when a flow is due; UINT64_MAX */
+  /* A flow is to be written with the next write (flow_now), or when the clock
+   * has come to flow_at (UINT64_MAX: no). */
   bool flow_now;
+  uint64_t flow_at;
 
   /* The resumable session (aw_mux_resume.c). */
   aw_uuid connection_id;
   char epoch[AW_EPOCH_TEXT + 1]; /* the server's, as known; "" when none */
-  uint32_t generation;           /* of the connection that is attached */
+  uint32_t generation;           /* counts connections; 0 before the first */
   uint64_t attempt;        /* server: of the hello that was accepted last */
-  bool welcomed;           /* client: this session was welcomed once */
   unsigned peer_window_ms; /* client: as the last welcome said */
 
-  /* What the peer takes. Before a client's first welcome that is not known. */
-  aw_limits peer;
-  bool knows_peer, is_peer_given;
+  enum aw_peer_limits peer_limits;
+  aw_limits peer; /* what the peer takes, as far as that is known */
 
-  /* Which message ends connections (aw_mux_blame.c). Entries carry the turn in
-   * which they were written last. */
+  /* Which message ends connections (aw_mux_blame.c). Turns count what was
+   * written; entries carry the one in which they were written last. What a
+   * connection wrote are the turns behind that in which it began. */
   uint32_t turn;          /* of the entry written last */
   uint32_t turn_begun;    /* when this connection began */
-  uint32_t carried_from;  /* of the connection that is being judged */
+  uint32_t carried_from;  /* when the one began that is being judged */
   int loss_code, loss_of; /* how this one ended, how that one did */
   bool carried;           /* is there one to be judged? */
-  aw_blame suspect;       /* found so far */
+  aw_blame suspect;       /* found so far: what that one wrote first of all that
+                             did not arrive */
 
   aw_pool *pool; /* of all sessions of a server, or NULL */
   void *owner;
-  aw_node pool_node; /* in pool->hungry */
+  aw_node pool_node; /* in pool->waiting while senders wait for its room */
   size_t in_bytes;   /* inboxes and scopes, in memory */
 
   aw_mux_stats stats;
@@ -110,6 +136,10 @@ typedef struct control_scope {
   enum aw_kind kind;
   aw_uuid id;
 } control_scope;
+
+static inline bool mux_is_attached(const aw_mux *mux) {
+  return mux->link >= AW_LINK_BASE;
+}
 
 static inline bool mux_resumable(const aw_mux *mux) {
   return mux->link == AW_LINK_EXTENDED;
@@ -157,15 +187,16 @@ static inline uint64_t mux_grantable(const aw_mux *mux) {
 
 /* Has the peer (nearly) used up the connection's credit? Then what its scopes
  * may still send depends on prompt acknowledgements. */
-static inline bool mux_is_tight(const aw_mux *mux) {
+static inline bool mux_is_peer_short(const aw_mux *mux) {
   return mux->extended &&
          mux->conn_received + AW_CHANNEL_URGENT_BYTES >= mux->conn_granted;
 }
 
-/* Has the application let go of a live scope, and has the peer all that was
- * sent in it? */
+/* Has the application let go of the scope, or was it given up, and has the peer
+ * all that it will ever have? */
 static inline bool mux_has_let_go(const aw_channel *channel) {
-  return (channel->released || channel->given_up) &&
+  return (channel->hold == AW_CHANNEL_RELEASED ||
+          channel->state == AW_CHANNEL_GIVEN_UP) &&
          aw_mux_log_is_empty(&channel->log);
 }
 
@@ -173,7 +204,7 @@ static inline bool mux_has_let_go(const aw_channel *channel) {
  * has let go has confirmed everything. */
 static inline aw_credit mux_confirmed(const aw_channel *channel) {
   aw_credit consumed = {channel->consumed, channel->consumed_bytes};
-  return channel->manual && !channel->released ? channel->confirmed : consumed;
+  return channel->hold == AW_CHANNEL_CONFIRMS ? channel->confirmed : consumed;
 }
 
 /* Something was consumed or dropped: the connection's credit may be due. */

@@ -20,21 +20,23 @@ aw_limits aw_mux_limits(const aw_mux *mux) {
 
 static void set_peer(aw_mux *mux, const aw_limits *limits) {
   mux->peer = *limits;
-  mux->knows_peer = true;
+  if (mux->peer_limits == AW_PEER_UNTOLD) {
+    mux->peer_limits = AW_PEER_TOLD;
+  }
 }
 
 void aw_mux_set_peer_limits(aw_mux *mux, const aw_limits *limits) {
   set_peer(mux, limits);
-  mux->is_peer_given = true;
+  mux->peer_limits = AW_PEER_GIVEN;
 }
 
 /* A base peer tells nothing, and only the length of a message is agreed. */
 void mux_limits_of_base(aw_mux *mux) {
   static const aw_limits base = {AW_CHANNEL_MESSAGE_BYTES, UINT64_MAX,
                                  UINT64_MAX};
-  if (!mux->is_peer_given) {
+  if (mux->peer_limits != AW_PEER_GIVEN) {
     set_peer(mux, &base);
-    mux_wake_starved(mux);
+    mux_wake_senders(mux);
   }
 }
 
@@ -68,7 +70,7 @@ bool mux_limits_hold(const aw_mux *mux, aw_draft *draft, size_t len) {
       draft->values + ENVELOPE_VALUES <= mux->peer.values_max) {
     return true;
   }
-  if (mux->knows_peer) {
+  if (mux->peer_limits != AW_PEER_UNTOLD) {
     return find_over(&mux->peer, draft, len) == AW_LIMIT_NONE;
   }
   bool fits = find_over(&floor_limits, draft, len) == AW_LIMIT_NONE;
@@ -106,7 +108,8 @@ static bool has_too_long(const aw_channel *channel, uint64_t most) {
 /* A peer that takes less than it did: what was numbered under its old limits
  * cannot be sent any more. */
 void mux_limits_learn(aw_mux *mux, const aw_limits *limits) {
-  bool less = mux->knows_peer && limits->message_max < mux->peer.message_max;
+  bool less = mux->peer_limits != AW_PEER_UNTOLD &&
+              limits->message_max < mux->peer.message_max;
   set_peer(mux, limits);
   if (!less) {
     return;

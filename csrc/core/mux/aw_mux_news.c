@@ -1,7 +1,7 @@
 #include "aw_mux_news.h"
 
 void mux_raise(aw_channel *channel, unsigned events) {
-  if (channel->released) {
+  if (channel->hold == AW_CHANNEL_RELEASED) {
     return;
   }
   channel->events |= events;

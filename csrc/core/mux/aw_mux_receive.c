@@ -35,18 +35,18 @@ static int accept_message(aw_channel *channel, const aw_envelope *envelope,
   if (envelope->sequence == 1) {
     channel->first_in = envelope->message_id;
     if (!channel->opened_here) {
-      channel->birth = envelope->message_id;
+      channel->opening_id = envelope->message_id;
     }
   }
   if (channel->inbox.count == 1) {
     mux_raise(channel, AW_CHANNEL_READABLE);
   }
   if (ends) {
-    mux_end_channel(channel, AW_OK);
+    mux_end_channel(channel, AW_CHANNEL_ENDED_THERE, AW_OK);
     mux_drop_log(channel);
   }
-  if (channel->released) {
-    mux_settle(channel);
+  if (channel->hold == AW_CHANNEL_RELEASED) {
+    mux_wind_down(channel);
   }
   return AW_OK;
 }
@@ -61,8 +61,8 @@ static bool beyond_credit(const aw_mux *mux, const aw_channel *channel) {
          mux->stats.inbox_bytes >
              (uint64_t)mux->options.inbound_bytes + AW_MUX_SESSION_BYTES +
                  mux->options.message_max +
-                 mux->stats.open_scopes * AW_MUX_SPARE_MESSAGES *
-                     AW_MUX_SPARE_BYTES;
+                 mux->stats.open_scopes * AW_MUX_RESERVE_MESSAGES *
+                     AW_MUX_RESERVE_BYTES;
 }
 
 static int late(aw_mux *mux) {
@@ -85,13 +85,14 @@ static bool opens_anew(const aw_channel *channel, const aw_envelope *envelope,
  * has ours; if ours was not written yet, or was lost after we had dropped it,
  * the peer's has to be acknowledged like one that came first. */
 static void meet_terminal(aw_channel *channel, const aw_envelope *envelope) {
-  if (channel->ended_here && (aw_mux_log_next(&channel->log) != NULL ||
-                              aw_mux_log_is_empty(&channel->log))) {
-    channel->ended_here = false;
+  if (channel->state == AW_CHANNEL_ENDED_HERE &&
+      (aw_mux_log_next(&channel->log) != NULL ||
+       aw_mux_log_is_empty(&channel->log))) {
+    channel->state = AW_CHANNEL_ENDED_THERE;
     channel->consumed = envelope->sequence;
   }
   mux_drop_log(channel);
-  mux_settle(channel);
+  mux_wind_down(channel);
 }
 
 /* An ended scope's late messages. Who tries to open it again must hear that it
@@ -101,7 +102,7 @@ static int deliver_late(aw_channel *channel, const aw_envelope *envelope,
                         unsigned flags) {
   aw_mux *mux = channel->mux;
   if (opens_anew(channel, envelope, flags)) {
-    channel->mute = true;
+    channel->silent = true;
     aw_node_remove(&channel->flow_node);
     mux_refuse_code(mux, envelope, AW_E_EXISTS, true);
     mux_credit_back(mux);
@@ -109,12 +110,13 @@ static int deliver_late(aw_channel *channel, const aw_envelope *envelope,
   }
   if (mux->extended) {
     if (envelope->sequence == 1) {
-      channel->mute = false; /* the peer still has this life */
+      channel->silent = false; /* the peer still has this life */
     }
     if ((flags & AW_TYPE_ENDS) != 0) {
       meet_terminal(channel, envelope); /* or a replay of the one we have */
     }
-    if (channel->given_up && envelope->sequence > channel->consumed) {
+    if (channel->state == AW_CHANNEL_GIVEN_UP &&
+        envelope->sequence > channel->consumed) {
       channel->consumed = envelope->sequence; /* or its log would keep it */
     }
     mux_queue_flow(channel, false);
@@ -147,7 +149,7 @@ static int misnumbered(aw_channel *channel, const aw_envelope *envelope,
 static int deliver(aw_channel *channel, const aw_envelope *envelope,
                    const char *text, size_t len, unsigned flags) {
   aw_mux *mux = channel->mux;
-  if (channel->state == AW_CHANNEL_OVER) {
+  if (aw_channel_is_over(channel)) {
     return deliver_late(channel, envelope, flags);
   }
   int rc = aw_channel_accept(channel, envelope->sequence);
@@ -209,7 +211,7 @@ static int open_inbound(aw_mux *mux, const aw_envelope *envelope,
  * and are consumed at once. */
 static void count_floating(aw_channel *channel, const aw_envelope *envelope,
                            size_t len) {
-  if (channel->state == AW_CHANNEL_OVER ||
+  if (aw_channel_is_over(channel) ||
       aw_channel_accept(channel, envelope->sequence) != AW_OK) {
     return;
   }
@@ -245,13 +247,13 @@ static int receive_scoped(aw_mux *mux, const aw_envelope *envelope,
   if (envelope->sequence == 0 && (flags & AW_TYPE_ZERO) != 0) {
     return mux_receive_control(mux, envelope, text, len);
   }
-  bool restart = channel != NULL && channel->state == AW_CHANNEL_OVER &&
-                 channel->released &&
+  bool restart = channel != NULL && aw_channel_is_over(channel) &&
+                 channel->hold == AW_CHANNEL_RELEASED &&
                  mux->options.types[envelope->kind]->restart &&
                  opens_anew(channel, envelope, flags);
   if (restart) {
     mux_drop_log(channel); /* who starts anew has seen the end */
-    channel->told = channel->peer_gone = true;
+    channel->told_let_go = channel->heard_let_go = true;
   }
   if (channel == NULL || restart) {
     return open_inbound(mux, envelope, text, len, flags);
@@ -301,7 +303,7 @@ static int receive_unreadable(aw_mux *mux, aw_envelope *envelope,
 
 /* Is this what an older connection still brings? */
 static bool is_bygone(const aw_mux *mux, uint32_t generation) {
-  return generation != mux->generation || mux->link == AW_LINK_DETACHED;
+  return generation != mux->generation || !mux_is_attached(mux);
 }
 
 static void count_message(aw_mux *mux, const char *text, size_t len,

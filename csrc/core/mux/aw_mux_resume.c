@@ -30,21 +30,22 @@ static void put_hello_scope(aw_buf *out, aw_channel *channel, int *rc) {
     mux_link_put(out, ",", rc);
     mux_link_put_number(out, numbers[i], rc);
   }
-  if (!aw_uuid_is_nil(&channel->birth)) {
+  if (!aw_uuid_is_nil(&channel->opening_id)) {
     mux_link_put(out, ",", rc);
-    mux_link_put_uuid(out, &channel->birth, rc);
+    mux_link_put_uuid(out, &channel->opening_id, rc);
   }
   mux_link_put(out, "]", rc);
-  channel->awaiting = true;
+  channel->in_hello = true;
 }
 
 /* The peer is through with a scope that is over here, and may use the id anew
  * before a flow comes. */
-static void mute(aw_channel *channel) {
-  channel->mute = true;
+static void silence(aw_channel *channel) {
+  channel->silent = true;
   aw_node_remove(&channel->flow_node);
-  if (channel->given_up) {
-    channel->told = channel->peer_gone = true; /* not named, it is gone there */
+  if (channel->state == AW_CHANNEL_GIVEN_UP) {
+    channel->told_let_go = channel->heard_let_go =
+        true; /* not named, it is gone there */
   }
 }
 
@@ -74,7 +75,7 @@ static int write_hello_page(aw_mux *mux, size_t *cursor, aw_channel **next,
       put_hello_scope(draft.out, *next, &rc);
       n++;
     } else {
-      mute(*next); /* not named, it is acknowledged by that */
+      silence(*next); /* not named, it is acknowledged by that */
     }
     *next = aw_map_next(&mux->channels, cursor);
   }
@@ -116,16 +117,16 @@ static bool resume_channel(aw_channel *channel, uint64_t peer_received,
     channel->mux->stats.replayed += written - from;
   }
   mux_allow(channel, limit->sequence, limit->bytes);
-  channel->acked = channel->acked || peer_received > 0;
-  channel->told = channel->peer_gone = false; /* each says it again */
-  channel->mute = false;
-  channel->awaiting = false;
+  channel->seen_there = channel->seen_there || peer_received > 0;
+  channel->told_let_go = channel->heard_let_go = false; /* each says it again */
+  channel->silent = false;
+  channel->in_hello = false;
   mux_blame_suspect(channel);
   if (aw_mux_log_next(&channel->log) != NULL) {
     mux_wake_writer(channel);
   }
   mux_queue_flow(channel, true); /* acknowledge: the last flow may be lost */
-  mux_settle(channel);
+  mux_wind_down(channel);
   return true;
 }
 
@@ -135,7 +136,8 @@ static bool restart_channel(aw_channel *channel) {
     return false;
   }
   channel->allowed = start; /* the credit of a server that is gone */
-  channel->acked = false;
+  channel->seen_there = false;
+  channel->there = AW_THERE_OPEN;
   return resume_channel(channel, 0, &start);
 }
 
@@ -211,7 +213,7 @@ static void put_welcome_scope(welcome_page *page, enum aw_kind kind,
 static void put_live_scope(welcome_page *page, aw_channel *channel,
                            uint64_t received) {
   uint64_t from = mux_skip_folded(channel, received);
-  const char *status = channel->state == AW_CHANNEL_OVER ? "done" : "live";
+  const char *status = aw_channel_is_over(channel) ? "done" : "live";
   mux_grant(channel);
   put_welcome_scope(page, channel->kind, &channel->id,
                     from > received ? "snapshot" : status, from,
@@ -222,17 +224,18 @@ static void put_live_scope(welcome_page *page, aw_channel *channel,
  * opened anew by either side since. */
 static bool is_same_life(const aw_channel *channel,
                          const aw_hello_scope *scope) {
-  if (aw_uuid_is_nil(&scope->birth)) {
+  if (aw_uuid_is_nil(&scope->opening_id)) {
     return scope->received > 0 || scope->sent_last > 0; /* it does not tell */
   }
-  return aw_uuid_equal(&scope->birth, &channel->birth) ||
-         aw_uuid_equal(&scope->birth, &channel->first_in);
+  return aw_uuid_equal(&scope->opening_id, &channel->opening_id) ||
+         aw_uuid_equal(&scope->opening_id, &channel->first_in);
 }
 
 /* Did we open it, and can the client not have seen it yet? */
 static bool is_unseen(const aw_channel *channel) {
-  return channel->opened_here && !channel->acked && channel->received == 0 &&
-         channel->log.first == 1 && needs_resume(channel);
+  return channel->opened_here && !channel->seen_there &&
+         channel->received == 0 && channel->log.first == 1 &&
+         needs_resume(channel);
 }
 
 static void answer_scope(welcome_page *page, const aw_hello_scope *scope,
@@ -242,11 +245,11 @@ static void answer_scope(welcome_page *page, const aw_hello_scope *scope,
   aw_channel *channel =
       aw_map_get(&page->mux->channels, scope->kind, &scope->id);
   bool same = channel != NULL && trusted && is_same_life(channel, scope);
-  bool lost = same && (channel->error == AW_E_LOST || channel->given_up);
+  bool lost = same && channel->state >= AW_CHANNEL_GIVEN_UP;
   if (same && !lost) {
     /* The control queue is one buffer: resume first writes nothing to it. */
     if (resume_channel(channel, scope->received, &scope->limit)) {
-      channel->awaiting = true; /* named: keep_unnamed passes it over */
+      channel->in_hello = true; /* named: keep_unnamed passes it over */
       put_live_scope(page, channel, scope->received);
       return;
     }
@@ -269,12 +272,12 @@ static void keep_unnamed(welcome_page *page) {
   aw_queue gone;
   aw_queue_init(&gone);
   while ((channel = aw_map_next(&page->mux->channels, &cursor)) != NULL) {
-    if (channel->awaiting) {
-      channel->awaiting = false;
+    if (channel->in_hello) {
+      channel->in_hello = false;
       continue;
     }
-    if (channel->state == AW_CHANNEL_OVER) {
-      mute(channel);
+    if (aw_channel_is_over(channel)) {
+      silence(channel);
     }
     if (is_unseen(channel) && aw_mux_log_rewind(&channel->log, 0)) {
       mux_blame_suspect(channel);
@@ -310,11 +313,11 @@ bool aw_mux_is_stale(const aw_mux *mux, const aw_hello *hello) {
 }
 
 /* Marks of a resume that did not come to its end. */
-static void forget_awaiting(aw_mux *mux) {
+static void forget_hello(aw_mux *mux) {
   size_t cursor = 0;
   aw_channel *channel = NULL;
   while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
-    channel->awaiting = false;
+    channel->in_hello = false;
   }
 }
 
@@ -337,12 +340,12 @@ static void go_on(aw_mux *mux, const aw_limits *limits) {
     mux_give_up_undeliverable(culprit);
   }
   mux_resume_flows(mux);
-  mux_wake_starved(mux);
+  mux_wake_senders(mux);
 }
 
 int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
                   uint32_t *generation) {
-  if (mux->abandoned || aw_mux_is_stale(mux, hello)) {
+  if (mux->link == AW_LINK_ABANDONED || aw_mux_is_stale(mux, hello)) {
     return AW_E_CLOSED;
   }
   if (mux->generation == 0) {
@@ -354,7 +357,7 @@ int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
   bool trusted = page.resumed;
   mux->connection_id = hello->connection_id;
   mux->attempt = hello->attempt;
-  forget_awaiting(mux);
+  forget_hello(mux);
   mux_begin_connection(mux, true);
   mux->conn_allowed = hello->max_inbound_bytes;
   mux->link = AW_LINK_EXTENDED;
@@ -381,6 +384,17 @@ int aw_mux_accept(aw_mux *mux, const aw_hello *hello, const char *epoch,
   return AW_OK;
 }
 
+/* Returns what the peer needs none of any more: `received`, or all. */
+static uint64_t hear_status(aw_channel *channel, const char *status, size_t len,
+                            uint64_t received) {
+  if (channel->there == AW_THERE_REFUSES) {
+    return channel->log.last;
+  }
+  bool over = len == 4 && memcmp(status, "done", 4) == 0;
+  channel->there = over ? AW_THERE_OVER : AW_THERE_OPEN;
+  return received;
+}
+
 static int apply_welcome_scope(aw_mux *mux, const mux_link_list *list) {
   enum aw_kind kind;
   aw_uuid id;
@@ -395,16 +409,15 @@ static int apply_welcome_scope(aw_mux *mux, const mux_link_list *list) {
     return AW_E_REFUSED;
   }
   aw_channel *channel = aw_map_get(&mux->channels, kind, &id);
-  if (channel == NULL || !channel->awaiting) {
+  if (channel == NULL || !channel->in_hello) {
     return AW_OK; /* one of the server's that we have not seen yet */
   }
-  channel->awaiting = false;
+  channel->in_hello = false;
   bool ok = false;
   if (len == 7 && memcmp(status, "unknown", 7) == 0) {
     ok = restart_channel(channel);
   } else if (len != 4 || memcmp(status, "lost", 4) != 0) {
-    channel->done_there = len == 4 && memcmp(status, "done", 4) == 0;
-    received = channel->cut_off ? channel->log.last : received;
+    received = hear_status(channel, status, len, received);
     ok = resume_channel(channel, received, &limit);
   }
   if (!ok) {
@@ -419,8 +432,8 @@ static void lose_unanswered(aw_mux *mux) {
   aw_queue lost;
   aw_queue_init(&lost);
   while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
-    if (channel->awaiting) {
-      channel->awaiting = false;
+    if (channel->in_hello) {
+      channel->in_hello = false;
       aw_node_remove(&channel->writer_node);
       aw_queue_push(&lost, &channel->writer_node);
     }
@@ -464,7 +477,6 @@ int mux_receive_welcome(aw_mux *mux, const mux_link_reader *in) {
   lose_unanswered(mux);
   mux_notice(mux,
              mux_link_true(in, "resumed") ? AW_MUX_RESUMED : AW_MUX_RENEWED);
-  mux->welcomed = true;
   mux->link = AW_LINK_EXTENDED;
   go_on(mux, &limits);
   return AW_OK;

@@ -23,7 +23,7 @@ static inline bool mux_has_window(const aw_mux *mux,
                                   const aw_channel *channel) {
   if (mux_is_log_full(channel) ||
       (mux_is_session_full(mux) &&
-       aw_mux_log_count(&channel->log) >= AW_MUX_SPARE_MESSAGES)) {
+       aw_mux_log_count(&channel->log) >= AW_MUX_RESERVE_MESSAGES)) {
     return false;
   }
   if (mux->link == AW_LINK_EXTENDED) {

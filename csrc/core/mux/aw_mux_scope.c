@@ -7,7 +7,7 @@ void mux_queue_flow(aw_channel *channel, bool now) {
   aw_mux *mux = channel->mux;
   /* A flow names an id, not a life: what is said of this one must not be taken
    * for a newer one that the peer may have. */
-  if (channel->mute || channel->error == AW_E_LOST) {
+  if (channel->silent || channel->state == AW_CHANNEL_LOST) {
     return;
   }
   if (!aw_node_queued(&channel->flow_node)) {
@@ -25,7 +25,7 @@ void mux_bury(aw_channel *channel) {
   if (aw_node_queued(&channel->tomb_node)) {
     mux->tomb_count--;
   }
-  if (channel->state == AW_CHANNEL_OVER) {
+  if (aw_channel_is_over(channel)) {
     mux->stats.ended_scopes--;
   } else {
     mux->stats.open_scopes--;
@@ -85,29 +85,30 @@ static void make_tomb(aw_channel *channel) {
   mux_trim_tombs(mux);
 }
 
-void mux_settle(aw_channel *channel) {
-  if (!channel->released) {
+void mux_wind_down(aw_channel *channel) {
+  if (channel->hold != AW_CHANNEL_RELEASED) {
     return;
   }
   discard_inbox(channel);
-  bool to_tell = !channel->told && mux_has_let_go(channel) &&
-                 (channel->state == AW_CHANNEL_OPEN || channel->peer_gone ||
-                  channel->given_up);
+  bool to_tell = !channel->told_let_go && mux_has_let_go(channel) &&
+                 (channel->state == AW_CHANNEL_OPEN || channel->heard_let_go ||
+                  channel->state == AW_CHANNEL_GIVEN_UP);
   if (mux_resumable(channel->mux) &&
       (to_tell || channel->received > channel->flow_acked)) {
     mux_queue_flow(channel, false);
   }
-  if (channel->state == AW_CHANNEL_OVER && aw_mux_log_is_empty(&channel->log)) {
+  if (aw_channel_is_over(channel) && aw_mux_log_is_empty(&channel->log)) {
     make_tomb(channel);
   }
 }
 
-void mux_end_channel(aw_channel *channel, int error) {
-  if (channel->state == AW_CHANNEL_OVER) {
+void mux_end_channel(aw_channel *channel, enum aw_channel_state state,
+                     int error) {
+  if (aw_channel_is_over(channel)) {
     return;
   }
   aw_mux *mux = channel->mux;
-  channel->state = AW_CHANNEL_OVER;
+  channel->state = state;
   channel->error = error;
   mux->stats.open_scopes--;
   mux->stats.ended_scopes++;
@@ -122,13 +123,13 @@ void mux_drop_log(aw_channel *channel) {
     mux_blame_forget(mux);
   }
   mux_count_log(mux, 0, aw_mux_log_clear(&channel->log));
-  mux_wake_hungry(mux);
+  mux_wake_waiting(mux);
 }
 
 void mux_trim(aw_channel *channel, uint64_t sequence) {
   aw_mux *mux = channel->mux;
   mux_count_log(mux, 0, aw_mux_log_trim(&channel->log, sequence));
-  mux_wake_hungry(mux);
+  mux_wake_waiting(mux);
   mux_wake_sender(channel);
 }
 
@@ -137,11 +138,12 @@ void mux_trim(aw_channel *channel, uint64_t sequence) {
  * life for open, and say of it what would be taken for the new one's. */
 static bool is_done(const aw_channel *channel) {
   bool let_go = channel->mux->extended &&
-                (channel->error == AW_E_CLOSED || channel->given_up) &&
+                (channel->error == AW_E_CLOSED ||
+                 channel->state == AW_CHANNEL_GIVEN_UP) &&
                 (channel->received > 0 || channel->log.last > 0);
-  return channel->released && channel->state == AW_CHANNEL_OVER &&
+  return channel->hold == AW_CHANNEL_RELEASED && aw_channel_is_over(channel) &&
          aw_mux_log_is_empty(&channel->log) &&
-         (!let_go || (channel->told && channel->peer_gone));
+         (!let_go || (channel->told_let_go && channel->heard_let_go));
 }
 
 /* The peer begins with the default credit and knows nothing of our options: a
@@ -190,10 +192,10 @@ int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
 }
 
 void mux_lose(aw_channel *channel) {
-  mux_end_channel(channel, AW_E_LOST);
+  mux_end_channel(channel, AW_CHANNEL_LOST, AW_E_LOST);
   mux_drop_log(channel);
   aw_node_remove(&channel->flow_node); /* the peer may have a newer life */
-  mux_settle(channel);
+  mux_wind_down(channel);
 }
 
 void aw_mux_give_up(aw_channel *channel) {
@@ -203,20 +205,25 @@ void aw_mux_give_up(aw_channel *channel) {
 }
 
 void mux_give_up_log(aw_channel *channel, int error) {
-  mux_end_channel(channel, error);
-  channel->given_up = true;
-  channel->manual = false;
-  channel->told = false;
+  if (channel->state >= AW_CHANNEL_GIVEN_UP) {
+    return;
+  }
+  mux_end_channel(channel, AW_CHANNEL_GIVEN_UP, error);
+  channel->state = AW_CHANNEL_GIVEN_UP;
+  if (channel->hold == AW_CHANNEL_CONFIRMS) {
+    channel->hold = AW_CHANNEL_HELD; /* what comes is late, and acknowledged */
+  }
+  channel->told_let_go = false;
   mux_drop_log(channel);
   mux_queue_flow(channel, true);
-  mux_settle(channel);
+  mux_wind_down(channel);
 }
 
 void mux_give_up_undeliverable(aw_channel *channel) {
-  if (channel->done_there) {
-    channel->cut_off = true; /* what it has for us is still to come */
+  if (channel->there != AW_THERE_OPEN) {
+    channel->there = AW_THERE_REFUSES; /* what it has for us is to come */
     mux_drop_log(channel);
-  } else if (!channel->given_up) {
+  } else if (channel->state < AW_CHANNEL_GIVEN_UP) {
     channel->mux->stats.undeliverable++;
     mux_give_up_log(channel, AW_E_UNDELIVERABLE);
   }

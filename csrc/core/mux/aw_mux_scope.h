@@ -10,7 +10,8 @@ int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
                     aw_channel **out);
 
 /* Nothing when it is over already. */
-void mux_end_channel(aw_channel *channel, int error);
+void mux_end_channel(aw_channel *channel, enum aw_channel_state state,
+                     int error);
 
 /* The peer does not have it any more, or must not get it. */
 void mux_lose(aw_channel *channel);
@@ -24,7 +25,7 @@ void mux_give_up_log(aw_channel *channel, int error);
 void mux_give_up_undeliverable(aw_channel *channel);
 
 /* Frees what a released scope needs not; a tombstone when nothing is left. */
-void mux_settle(aw_channel *channel);
+void mux_wind_down(aw_channel *channel);
 void mux_trim_tombs(aw_mux *mux);
 void mux_bury(aw_channel *channel); /* removes and frees it */
 

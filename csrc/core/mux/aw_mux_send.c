@@ -6,15 +6,14 @@
 #include "aw_mux_wake.h"
 
 static int check_open(const aw_channel *channel) {
-  if (channel->mux->abandoned) {
+  if (channel->mux->link == AW_LINK_ABANDONED) {
     return AW_E_CLOSED;
   }
-  if (channel->state == AW_CHANNEL_OVER) {
+  if (aw_channel_is_over(channel)) {
     if (channel->error == AW_OK) {
       return AW_E_ENDED;
     }
-    bool named = channel->error == AW_E_LOST || channel->given_up;
-    return named ? channel->error : AW_E_CLOSED;
+    return channel->state >= AW_CHANNEL_GIVEN_UP ? channel->error : AW_E_CLOSED;
   }
   return AW_OK;
 }
@@ -27,7 +26,7 @@ static int check_sendable(aw_mux *mux, aw_channel *channel, bool urgent) {
   if (!mux_has_window(mux, channel)) {
     /* A cap of their own, so that no log can be too full for an abort. */
     if (!urgent || channel->log.urgent >= AW_CHANNEL_URGENT_BYTES) {
-      return mux_starve(channel);
+      return mux_refuse_send(channel);
     }
   }
   return AW_OK;
@@ -115,7 +114,7 @@ static bool is_control_full(const aw_mux *mux) {
 }
 
 static int begin_header(aw_mux *mux, aw_header *header, aw_draft *draft) {
-  if (mux->abandoned || mux->link == AW_LINK_DETACHED) {
+  if (!mux_is_attached(mux)) {
     return AW_E_CLOSED;
   }
   int rc = begin_unnumbered(mux, draft);
@@ -131,7 +130,7 @@ static int begin_header(aw_mux *mux, aw_header *header, aw_draft *draft) {
 int aw_mux_begin_control(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
                          const char *type, size_t type_len,
                          const aw_uuid *in_reply_to, aw_draft *draft) {
-  if (mux->link != AW_LINK_DETACHED && is_control_full(mux)) {
+  if (mux_is_attached(mux) && is_control_full(mux)) {
     return AW_E_AGAIN;
   }
   aw_header header = {.kind = kind,
@@ -166,15 +165,15 @@ static int commit_scope(aw_draft *draft) {
   aw_mux_log *log = &channel->log;
   size_t before = log->size, len = aw_mux_log_drafted(log);
   if (!mux_limits_hold(mux, draft, len)) {
-    return draft->over != AW_LIMIT_NONE ? AW_E_LIMIT : mux_starve(channel);
+    return draft->over != AW_LIMIT_NONE ? AW_E_LIMIT : mux_refuse_send(channel);
   }
   if (draft->folds) {
     if (!mux_has_fold_room(draft)) {
       return AW_E_LIMIT;
     }
   } else if (mux_is_session_full(mux) && !draft->urgent &&
-             len > AW_MUX_SPARE_BYTES) {
-    return mux_starve(channel);
+             len > AW_MUX_RESERVE_BYTES) {
+    return mux_refuse_send(channel);
   }
   int rc = aw_mux_log_finish(log, draft->urgent);
   if (rc != AW_OK) {
@@ -182,17 +181,16 @@ static int commit_scope(aw_draft *draft) {
   }
   channel->last_sent_id = draft->message_id;
   if (channel->opened_here && log->last == 1) {
-    channel->birth = draft->message_id;
+    channel->opening_id = draft->message_id;
   }
   mux_count_log(mux, log->size - before, 0);
   if (draft->folds) {
     mux_fold(channel);
-    mux_wake_hungry(mux);
+    mux_wake_waiting(mux);
   }
   mux_wake_writer(channel);
   if ((draft->flags & AW_TYPE_ENDS) != 0) {
-    channel->ended_here = true;
-    mux_end_channel(channel, AW_OK);
+    mux_end_channel(channel, AW_CHANNEL_ENDED_HERE, AW_OK);
   }
   return AW_OK;
 }
@@ -218,7 +216,7 @@ int mux_end_link(aw_draft *draft, int rc) {
 
 int aw_mux_send_error(aw_mux *mux, const char *code, const char *message,
                       size_t message_len) {
-  if (mux->link == AW_LINK_DETACHED) {
+  if (!mux_is_attached(mux)) {
     return AW_E_CLOSED;
   }
   if (is_control_full(mux)) {

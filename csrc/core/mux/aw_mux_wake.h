@@ -6,14 +6,14 @@
 
 /* The scope has something to write. */
 void mux_wake_writer(aw_channel *channel);
-void mux_wake_parked(aw_mux *mux); /* the connection's credit has grown */
+void mux_wake_writers(aw_mux *mux); /* the connection's credit has grown */
 
 /* The sender has to wait: for this scope's own room, or for the session's.
  * AW_E_AGAIN, which is what it hears. */
-int mux_starve(aw_channel *channel);
+int mux_refuse_send(aw_channel *channel);
 
 void mux_wake_sender(aw_channel *channel); /* its log or credit has changed */
-void mux_wake_starved(aw_mux *mux);        /* everybody's has */
-void mux_wake_hungry(aw_mux *mux);         /* the session's log is smaller */
+void mux_wake_senders(aw_mux *mux);        /* everybody's has */
+void mux_wake_waiting(aw_mux *mux);        /* the session's log is smaller */
 
 #endif

@@ -43,10 +43,10 @@ static bool has_credit(const aw_channel *channel) {
 
 /* May the scope's next entry go out although the connection's credit is used
  * up? Little is on its way to a peer that has consumed the rest. */
-static bool is_spare(const aw_channel *channel) {
+static bool is_in_reserve(const aw_channel *channel) {
   const aw_mux_entry *entry = aw_mux_log_next(&channel->log);
-  return entry != NULL && entry->len <= AW_MUX_SPARE_BYTES &&
-         channel->log.next - channel->log.first < AW_MUX_SPARE_MESSAGES;
+  return entry != NULL && entry->len <= AW_MUX_RESERVE_BYTES &&
+         channel->log.next - channel->log.first < AW_MUX_RESERVE_MESSAGES;
 }
 
 static bool may_write(const aw_mux *mux, const aw_channel *channel) {
@@ -54,7 +54,7 @@ static bool may_write(const aw_mux *mux, const aw_channel *channel) {
     return true;
   }
   return has_credit(channel) &&
-         (mux->conn_sent < mux->conn_allowed || is_spare(channel));
+         (mux->conn_sent < mux->conn_allowed || is_in_reserve(channel));
 }
 
 static int write_turn(aw_mux *mux, aw_channel *channel, const aw_mux_sink *sink,
@@ -72,7 +72,7 @@ static int write_turn(aw_mux *mux, aw_channel *channel, const aw_mux_sink *sink,
   }
   if (mux->link == AW_LINK_BASE) {
     mux_trim(channel, channel->log.next - 1);
-    mux_settle(channel);
+    mux_wind_down(channel);
   }
   return AW_OK;
 }
@@ -95,15 +95,15 @@ static int write_scopes(aw_mux *mux, const aw_mux_sink *sink, size_t room,
     if (rc != AW_OK || may_write(mux, channel)) {
       mux_wake_writer(channel);
     } else if (has_credit(channel)) {
-      channel->parked = true;
-      aw_queue_push(&mux->parked, node);
+      channel->waits_connection = true;
+      aw_queue_push(&mux->waits_connection, node);
     }
   }
   return rc;
 }
 
 int aw_mux_write(aw_mux *mux, const aw_mux_sink *sink, size_t room) {
-  if (mux->link == AW_LINK_DETACHED) {
+  if (!mux_is_attached(mux)) {
     return AW_OK;
   }
   size_t given = 0;
@@ -118,7 +118,7 @@ int aw_mux_write(aw_mux *mux, const aw_mux_sink *sink, size_t room) {
 }
 
 bool aw_mux_writable(const aw_mux *mux) {
-  if (mux->link == AW_LINK_DETACHED) {
+  if (!mux_is_attached(mux)) {
     return false;
   }
   if (aw_buf_len(&mux->control_out) > 0 ||

@@ -9,7 +9,7 @@ aw_pool *aw_pool_new(const aw_mem *mem, size_t log_max, size_t in_max) {
   pool->refs = 1;
   pool->log_max = log_max;
   pool->in_max = in_max;
-  aw_queue_init(&pool->hungry);
+  aw_queue_init(&pool->waiting);
   aw_queue_init(&pool->unfinished);
   return pool;
 }

@@ -19,7 +19,7 @@ struct aw_pool {
   size_t members;            /* muxes */
   size_t log_bytes, log_max; /* outbound logs */
   size_t in_bytes, in_max;   /* inboxes, scopes, unfinished messages */
-  aw_queue hungry;           /* muxes that wait for room in the logs */
+  aw_queue waiting;          /* muxes that wait for room in the logs */
   aw_queue unfinished;       /* transports that hold part of a message, the
                                 one that began first in front */
 };
@@ -40,7 +40,7 @@ static inline bool aw_pool_has_room(size_t used, size_t max, size_t members,
 
 /* Have senders that waited for the pool's room any now? */
 static inline bool aw_pool_is_due(const aw_pool *pool) {
-  return pool != NULL && !aw_queue_empty(&pool->hungry) &&
+  return pool != NULL && !aw_queue_empty(&pool->waiting) &&
          pool->log_bytes <= pool->log_max / 2;
 }
 

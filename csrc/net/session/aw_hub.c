@@ -148,10 +148,10 @@ static void enforce_in_cap(aw_hub *hub) {
 }
 
 /* Senders that waited for the logs of others. */
-static void wake_hungry(aw_hub *hub) {
+static void wake_waiting(aw_hub *hub) {
   aw_conn *conn = NULL;
   while (aw_pool_is_due(hub->pool) &&
-         (conn = aw_mux_wake_hungry(hub->pool)) != NULL) {
+         (conn = aw_mux_wake_waiting(hub->pool)) != NULL) {
     aw_source_raise(aw_conn_source(conn), AW_CONN_NEWS);
   }
 }
@@ -161,7 +161,7 @@ static void run_hub(aw_flush *flush) {
   look_at_changes(hub);
   enforce_log_cap(hub);
   enforce_in_cap(hub);
-  wake_hungry(hub);
+  wake_waiting(hub);
   arm_timer(hub);
 }
 
