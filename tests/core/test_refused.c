@@ -534,6 +534,36 @@ static void what_was_released_is_given_up_as_well(void **state) {
   assert_int_equal(aw_mux_stats_get(p.client)->log_bytes, 0);
 }
 
+/* The server is through with the scope and takes nothing of it; its last
+ * messages are acknowledged all the same, also when the client has ended it. */
+static void an_end_that_nobody_takes_does_not_hold_up_the_peers(void **state) {
+  (void)state;
+  pair_connect(&p);
+  aw_channel *mine = open_at_both(AW_KIND_AGENT);
+  aw_channel *theirs = pair_at_server(&p, mine);
+  kit_sends(mine, "note", 1);
+  for (unsigned n = 0; n < 2; n++) {
+    kit_write(p.client, &p.up, SIZE_MAX);
+    aw_mux_blame(p.client, p.client_generation, 1009);
+    pair_cut(&p);
+    if (n == 0) {
+      kit_sends(theirs, "note", 1);
+      kit_sends(theirs, "end", 1);
+    }
+    pair_greet(&p);
+    char *welcome = wire_take(&p.down);
+    assert_int_equal(kit_hear(p.client, p.client_generation, welcome), 0);
+    free(welcome);
+  }
+  assert_int_equal(mine->state, AW_CHANNEL_OPEN);
+  assert_true(aw_mux_log_is_empty(&mine->log));
+  kit_sends(mine, "end", 1);
+  pair_cut(&p);
+  pair_connect(&p);
+  assert_true(aw_mux_log_is_empty(&theirs->log));
+  assert_true(aw_mux_log_is_empty(&mine->log));
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
@@ -556,6 +586,7 @@ int main(void) {
       TEST(connections_that_carried_nothing_do_not_count),
       TEST(an_opening_message_can_be_given_up),
       TEST(what_was_released_is_given_up_as_well),
+      TEST(an_end_that_nobody_takes_does_not_hold_up_the_peers),
   };
 
   return cmocka_run_group_tests_name("refused", tests, NULL, NULL);

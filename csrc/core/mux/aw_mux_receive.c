@@ -81,13 +81,20 @@ static bool opens_anew(const aw_channel *channel, const aw_envelope *envelope,
   return (flags & AW_TYPE_OPENS) != 0 && envelope->sequence == 1 && !replayed;
 }
 
+/* Will the peer, which has not heard of our end yet, hear of it? Not when our
+ * terminal message was not written yet, was lost after we had dropped it, or is
+ * one that the peer takes nothing of. */
+static bool is_end_on_its_way(const aw_channel *channel) {
+  return aw_mux_log_next(&channel->log) == NULL &&
+         !aw_mux_log_is_empty(&channel->log) &&
+         channel->there != AW_THERE_REFUSES;
+}
+
 /* Both ends have sent their terminal message. The peer drops its log when it
- * has ours; if ours was not written yet, or was lost after we had dropped it,
- * the peer's has to be acknowledged like one that came first. */
+ * has ours; where it will not have it, the peer's has to be acknowledged like
+ * one that came first. */
 static void meet_terminal(aw_channel *channel, const aw_envelope *envelope) {
-  if (channel->state == AW_CHANNEL_ENDED_HERE &&
-      (aw_mux_log_next(&channel->log) != NULL ||
-       aw_mux_log_is_empty(&channel->log))) {
+  if (channel->state == AW_CHANNEL_ENDED_HERE && !is_end_on_its_way(channel)) {
     channel->state = AW_CHANNEL_ENDED_THERE;
     channel->consumed = envelope->sequence;
   }
