@@ -223,6 +223,29 @@ describe("the documentation", function()
     assert.same({}, broken)
   end)
 
+  it("has a glossary of words that their files have", function()
+    local text, count = read_file("DESIGN.md"):match("\n## %d+%. Glossary\n(.*)$"), 0
+    for term, path in text:gmatch("\n| (%l+) |[^\n]- `([^`]+)` |%f[\n]") do
+      assert.truthy(exists(path), path)
+      assert.truthy(read_file(path):lower():find(term, 1, true),
+        path .. " does not speak of " .. term)
+      count = count + 1
+    end
+    local _, rows = text:gsub("\n| ", "")
+    assert.equal(rows - 1, count) -- but for the head of the table
+  end)
+
+  it("says of files that are there where things are added", function()
+    local count = 0
+    for path in read_file("docs/where.md"):gmatch("`([%l_]+/[%w_/.]+%.%l+)`") do
+      if not path:find("NAME", 1, true) then -- what is to be made
+        assert.truthy(exists(path) or exists("lua/agentwire/" .. path), path)
+        count = count + 1
+      end
+    end
+    assert.truthy(count > 15)
+  end)
+
   it("gives the types of each protocol in wire.md", function()
     local text, missing = read_file("docs/wire.md"), {}
     local protocols = require("agentwire.protocols")
