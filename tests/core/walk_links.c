@@ -113,7 +113,9 @@ static void deliver_down(world *w, link *l, const char *text) {
 /* Something between the ends does not let this message through, and ends the
  * connection with its code, for both. */
 static void poisoned(world *w, link *l) {
-  w->unclear |= l->client_on != l->server_on;
+  w->unclear |= l->client_on != l->server_on ||
+                (w->poisoned_in != 0 && w->poisoned_in != w->process);
+  w->poisoned_in = w->process;
   if (l->client_on) {
     aw_mux_blame(w->mux[CLIENT], l->client_generation, w->poison);
     aw_mux_detach(w->mux[CLIENT], l->client_generation, AW_E_IO);

@@ -72,14 +72,17 @@ typedef struct world {
   unsigned life_count;
   scope scopes[2][WORLD_SCOPES];
   size_t inbox_before[2];
-  bool has_bad;       /* messages that cannot be taken are sent */
-  int poison;         /* the close code with which something between the ends
-                         answers certain messages; 0: nothing does */
-  enum side poisoner; /* who sends them */
-  bool poisoned;      /* one was sent, by whatever process */
-  bool unclear;       /* one ended a link that only one end believed in: what
-                         was lost on it came from nowhere near */
-  bool shrank;        /* a new process takes less than the one before */
+  bool has_bad;         /* messages that cannot be taken are sent */
+  int poison;           /* the close code with which something between the ends
+                           answers certain messages; 0: nothing does */
+  enum side poisoner;   /* who sends them */
+  bool poisoned;        /* one was sent, by whatever process */
+  unsigned poisoned_in; /* process in which one ended a connection last */
+  bool unclear;         /* one ended a link that only one end believed in: what
+                           was lost on it came from nowhere near; or they ended
+                           some in two processes of the server, of which each
+                           says that nothing has arrived */
+  bool shrank;          /* a new process takes less than the one before */
   unsigned fresh_ids;
   char trace[WORLD_TRACE][96];
   unsigned traced;
