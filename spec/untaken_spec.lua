@@ -213,6 +213,58 @@ for what, case in pairs(BAD) do
   end
 end
 
+describe("answers to what was not taken", function()
+  -- Whoever reads nothing has a window of 64 messages; what is answered beyond
+  -- waits, up to 64 of them.
+  it("wait for room in a scope that nobody reads, in bounded number", function()
+    link.run(function()
+      local theirs
+      local server = assert(aw.listen("ws://127.0.0.1:0", function(conn)
+        conn:serve("tool", function(channel)
+          theirs = channel
+          while channel:receive() do
+          end
+        end)
+      end))
+      local client = assert(aw.connect(server.url))
+      local channel = assert(client:open("tool"))
+      channel:confirm_manually()
+      assert(channel:send("tool_list", {}))
+      assert(client:ping(5000)) -- it is out
+      local sequence = 1
+      local function flood(count)
+        for _ = 1, count do
+          sequence = sequence + 1
+          client._core:inject(envelope("tool_execute", "server_id", channel.id,
+            sequence, BAD["a payload that is none"][1]))
+        end
+        for _ = 1, 3 do
+          assert(client:ping(5000))
+        end
+      end
+      local function take(count)
+        for _ = 1, count do
+          assert.equal("tool_error", assert(channel:receive(5000)).type)
+          channel:confirm()
+        end
+        assert.is_nil((channel:receive(50)))
+      end
+      flood(64 + 64 + 10)
+      assert.equal(64, theirs._answers)
+      take(64 + 64)
+      assert.equal(0, theirs._answers)
+      for _ = 1, 3 do -- none of their places is lost
+        flood(64 + 10)
+        take(64 + 10)
+      end
+      channel:close()
+      client:close()
+      client:wait_closed(1000)
+      server:close()
+    end)
+  end)
+end)
+
 describe("what a peer sends although we cannot take it", function()
   --- A server that answers each stream with these raw texts.
   local function hostile(texts, body)

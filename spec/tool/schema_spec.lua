@@ -6,7 +6,25 @@ local function check(rule, value)
   return ok and "ok" or why
 end
 
+-- Schemas inside of schemas, `depth` of them on the way to one value.
+local function nested(depth)
+  local rule = { type = "string" }
+  for _ = 2, depth do
+    rule = { allOf = json.array { rule } }
+  end
+  return rule
+end
+
 describe("tool.schema", function()
+  it("goes 400 schemas deep on the way to a value", function()
+    assert.equal("ok", check(nested(400), "x"))
+    for depth = 401, 411 do
+      assert.matches("schemas nested deeper than 400",
+        check(nested(depth), "x"), 1, true)
+    end
+    assert.equal("ok", check(nested(400), "x"))
+  end)
+
   local null, array = json.null, json.array
   local object = {
     type = "object",

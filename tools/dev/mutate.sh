@@ -44,7 +44,7 @@ c_tests() {
 
 specs() {
   (cd "$copy" && find spec -name '*_spec.lua' ! -path 'spec/chain/*' \
-    ! -path 'spec/faults/*' ! -path 'spec/schema/*' | sort)
+    ! -path 'spec/faults/*' ! -name suite_spec.lua | sort)
 }
 
 # cover TEST SOURCE: which lines it runs, in a file of its own; and how long it
@@ -105,29 +105,35 @@ who_knows() {
     awk -v more=$MUTANT_SECONDS '{ print $3, int($2 / 200) + more }'
 }
 
-# needs TEST: builds what it is run with. 2: the mutant does not compile.
-needs() {
+# build_for TEST: what it is run with. The first test of C is built alone, for it
+# most often knows, then all others. Fails when the mutant does not compile.
+build_for() {
   case $1 in
-    spec/*) set -- release all ;;
-    *) set -- c "$1" ;;
+    spec/*) flavour=release targets=all ;;
+    *) flavour=c targets=$1 ;;
   esac
-  [ "$1" != release ] || [ "$module_is_built" = no ] || return 0
-  in_copy 600 cmake --build "build/$1" -j "$JOBS" --target "$2" || return 2
-  [ "$1" != release ] || module_is_built=yes
+  case " $built " in
+    *" $flavour:others "*) return 0 ;;
+    *" $flavour "*)
+      targets=$(awk '$1 !~ /^spec/ { print $1 }' "$copy.tests")
+      built="$built $flavour:others" ;;
+    *) built="$built $flavour" ;;
+  esac
+  [ $flavour = c ] || built="$built $flavour:others"
+  in_copy 900 cmake --build "build/$flavour" -j "$JOBS" --target $targets
 }
 
 # judge: caught by whom, survived, unseen or stillborn (it does not compile).
 judge() {
   : >"$copy/mutant.log"
-  module_is_built=no
-  case $file in *.lua) module_is_built=yes ;; esac
+  built=
+  case $file in *.lua) built=release:others ;; esac
   verdict=unseen
   who_knows "$file" "$line" >"$copy.tests"
   while read -r each seconds; do
     verdict=survived
-    needs "$each" || { echo stillborn && return; }
-    case $each in spec/*) built=release ;; *) built=c ;; esac
-    run_one "$each" $built "$seconds" || { echo "caught $each" && return; }
+    build_for "$each" || { echo stillborn && return; }
+    run_one "$each" $flavour "$seconds" || { echo "caught $each" && return; }
   done <"$copy.tests"
   echo $verdict
 }

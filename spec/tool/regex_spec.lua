@@ -60,6 +60,16 @@ describe("the regular expressions of schemas", function()
     end)
   end
 
+  it("have programs of 4000 steps at most", function()
+    assert(regex.compile("(a{99}){40}"))
+    for count = 41, 51 do
+      local made, why = regex.compile(("(a{99}){%d}"):format(count))
+      assert.is_nil(made)
+      assert.matches("larger than 4000 steps", why, 1, true)
+    end
+    assert(regex.compile("(a{99}){40}")) -- nothing of those is left
+  end)
+
   it("count a step for each character and state", function()
     local steps = 0
     local budget = { spend = function(_, count)
