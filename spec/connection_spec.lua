@@ -157,3 +157,40 @@ describe("a connection", function()
     end)
   end)
 end)
+
+describe("a question that is asked again", function()
+  local questions = require("agentwire._questions")
+  local task = require("agentwire.task")
+  local wait = require("agentwire._wait")
+
+  it("fails at once if it cannot be, and others go on", function()
+    link.run(function()
+      local self = setmetatable({ _questions = {}, _state = "open" },
+        { __index = questions })
+      local asked = { hopeless = 0, well = 0 }
+      local function begin(name, later, code)
+        local latch = wait.latch()
+        return task.spawn(function()
+          return self:_ask({ latch = latch, ask = function()
+            asked[name] = asked[name] + 1
+            if asked[name] == 2 then
+              return later, "no room", code
+            end
+            return true
+          end }, 5000)
+        end), latch
+      end
+      local hopeless = begin("hopeless", nil, "would_block")
+      local well, latch = begin("well", true)
+      task.yield()
+      self:_ask_again()
+      local answer, why, code = hopeless:join(1000)
+      assert.is_nil(answer)
+      assert.same({ "no room", "would_block" }, { why, code })
+      latch:set("yes")
+      assert.equal("yes", (well:join(1000)))
+      assert.same({ hopeless = 2, well = 2 }, asked)
+      assert.same({}, self._questions)
+    end)
+  end)
+end)

@@ -85,3 +85,34 @@ describe("misuse", function()
     end)
   end
 end)
+
+-- Each line is noted once, so that what is asked often costs nothing; a program
+-- that makes its code as it goes would have them noted without end.
+local MANY_LINES = [[
+  local task = require("agentwire").task
+  local function ask(line)
+    return pcall(load(("\n"):rep(line) .. "local t = ...\n"
+      .. "return t.nothing and t.nothing()"), task)
+  end
+  local function call(line)
+    return select(2, pcall(load(("\n"):rep(line)
+      .. "local t = ...\nreturn t.nothing()"), task))
+  end
+  assert(call(5000):find("aw.task has no nothing", 1, true), call(5000))
+  for line = 1, 1010 do
+    assert(ask(line))
+  end
+  assert(not call(5001):find("aw.task has no", 1, true))
+  assert(ask(5002))
+  print("done")
+]]
+
+describe("a member that is not there", function()
+  after_each(process.stop_all)
+
+  it("is looked for in a thousand lines, and no longer", function()
+    local child = process.run_text(MANY_LINES)
+    assert.equal("done", child:line(), child:errors())
+    child:wait()
+  end)
+end)

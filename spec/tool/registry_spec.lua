@@ -81,9 +81,22 @@ describe("tool.registry", function()
       "option version: expected a string, got the number 1" },
     { "a schema that is no JSON",
       { name = "x", handler = echo, parameters = "{" }, "parameters" },
+    { "a schema that holds itself", (function()
+      local schema = { type = "object", properties = {} }
+      schema.properties.child = schema
+      return { name = "x", handler = echo, parameters = schema }
+    end)(), "nested deeper than 128 (a cycle?)" },
+    { "multiples of nothing", { name = "x", handler = echo,
+      parameters = { properties = { n = { multipleOf = 0 } } } },
+      "properties.n.multipleOf: expected a number above 0" },
     { "a name that is taken", { name = "echo", handler = echo },
       "there already" },
   }
+  it("takes multiples of less than one", function()
+    new_tools():add { name = "x", handler = echo,
+      parameters = { properties = { n = { multipleOf = 0.25 } } } }
+  end)
+
   for _, case in ipairs(misuses) do
     it("raises for a tool with " .. case[1], function()
       local ok, why = pcall(function()
