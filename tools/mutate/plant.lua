@@ -8,7 +8,7 @@
 ---       puts TEXT in the place of the line; FILE is changed
 ---
 --- A rule is a pattern of code and what it becomes. Comments, declarations and
---- what only says something to people are left alone.
+--- what only says something to people are left alone, and so are texts.
 local FOLDERS = { "csrc/core", "csrc/net", "lua/agentwire" }
 
 -- Rules of both languages, then of each: name, pattern, replacement.
@@ -86,6 +86,11 @@ local function is_code(line, is_c)
     or line:match("misuse%.raise"))
 end
 
+local function is_in_text(line, at)
+  local _, quotes = line:sub(1, at - 1):gsub('\\"', ""):gsub('"', "")
+  return quotes % 2 == 1
+end
+
 -- The rules' work on one line: at most one place each, drawn by chance.
 local function mutate(line, rule, random)
   local places, from = {}, 1
@@ -94,7 +99,9 @@ local function mutate(line, rule, random)
     if not first then
       break
     end
-    places[#places + 1] = first
+    if not is_in_text(line, first) then
+      places[#places + 1] = first
+    end
     from = rule[2]:sub(1, 1) == "^" and #line + 2 or last + 1
   end
   if #places == 0 then
