@@ -155,7 +155,7 @@ static void touch(aw_mux *mux, char letter) {
   aw_channel *channel = NULL;
 
   while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL &&
-         channel->released) {
+         channel->hold == AW_CHANNEL_RELEASED) {
   }
   if (channel == NULL) {
     return;
