@@ -108,7 +108,9 @@ local function answer_refusal(self, refusal)
     return
   end
   local channel = refusal.known and self:_find(refusal.kind, refusal.id)
-  if channel then
+  -- A scope that is over gives no more numbers; who opened it anew is told in
+  -- the scope that it meant, which is not there.
+  if channel and not channel:why_over() then
     local _, _, code = channel:try_send(type, payload, refusal.message_id)
     if code == "would_block" and refusal.consumed then
       answer_later(self, channel, type, payload, refusal.message_id)

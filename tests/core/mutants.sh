@@ -68,7 +68,7 @@ mutant no_generation_fencing aw_mux_receive.c \
 
 # A flow's limits are added to what is allowed.
 mutant incremental_credit aw_mux_flow.c \
-  's/    mux_allow(channel, sequence, bytes);/    mux_allow(channel, channel->allowed.sequence + sequence - acked, bytes);/'
+  's/mux_allow(channel, row->sequence, row->bytes);/mux_allow(channel, channel->allowed.sequence + row->sequence - row->acked, row->bytes);/'
 
 # After a reconnect the log goes on where it was, not where the peer is.
 mutant silent_gap aw_mux_resume.c \
@@ -89,6 +89,10 @@ mutant floats_unacknowledged aw_channel.c \
   's/    channel->consumed = channel->received;/    ;/'
 mutant crossing_ends_unacknowledged aw_mux_receive.c \
   's/^    channel->state = AW_CHANNEL_ENDED_THERE;/    ;/'
+
+# An opening message that was refused stays in its sender's log.
+mutant refused_opening_kept aw_mux_refuse.c \
+  's/  if (out->opens) {/  if (false) {/'
 
 # Messages that cannot be taken: they are not consumed, so that they come again;
 # those that end connections are never given up; the last one carried is blamed

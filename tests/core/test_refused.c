@@ -564,6 +564,91 @@ static void an_end_that_nobody_takes_does_not_hold_up_the_peers(void **state) {
   assert_true(aw_mux_log_is_empty(&mine->log));
 }
 
+/* A server that has no room for another scope. */
+static aw_channel *open_beyond_the_limit(void) {
+  pair_anew(&p);
+  p.server_options.scopes_max = 1;
+  pair_make(&p);
+  pair_connect(&p);
+  (void)open_at_both(AW_KIND_AGENT);
+  aw_channel *refused = kit_open(p.client, AW_KIND_PROVIDER, NULL);
+  kit_sends(refused, "note", 2);
+  pair_settle(&p);
+  assert_null(pair_at_server(&p, refused));
+  return refused;
+}
+
+static void answer(int code) {
+  aw_refusal refusal;
+  assert_true(aw_mux_refusal(p.server, &refusal));
+  assert_int_equal(refusal.code, code);
+  assert_true(refusal.opens);
+}
+
+static void an_opening_that_is_refused_is_let_go_of(void **state) {
+  (void)state;
+  for (unsigned released = 0; released < 2; released++) {
+    aw_channel *mine = open_beyond_the_limit();
+    assert_int_equal(aw_mux_log_count(&mine->log), 3); /* not answered yet */
+    aw_uuid id = mine->id;
+    if (released) {
+      aw_mux_release(mine);
+    }
+    answer(AW_E_LIMIT);
+    pair_settle(&p);
+    assert_int_equal(aw_mux_stats_get(p.client)->log_bytes, 0);
+    mine = aw_mux_find(p.client, AW_KIND_PROVIDER, &id);
+    assert_int_equal(mine->error, AW_E_CLOSED);
+    assert_int_equal(aw_mux_stats_get(p.client)->open_scopes, 1);
+    pair_cut(&p); /* and it does not come again */
+    pair_connect(&p);
+    assert_null(aw_mux_find(p.server, AW_KIND_PROVIDER, &id));
+    assert_int_equal(aw_mux_stats_get(p.server)->refused[AW_REFUSED_LIMIT], 1);
+  }
+}
+
+/* Without an answer, because too many wait for one, it is let go of at once. */
+static void openings_beyond_the_answers_are_let_go_of(void **state) {
+  (void)state;
+  (void)open_beyond_the_limit();
+  for (unsigned n = 0; n < AW_MUX_REFUSALS_MAX; n++) {
+    (void)kit_open(p.client, AW_KIND_PROVIDER, NULL);
+  }
+  pair_settle(&p);
+  assert_int_equal(aw_mux_stats_get(p.server)->unanswered, 1);
+  assert_int_equal(aw_mux_stats_get(p.client)->open_scopes,
+                   1 + AW_MUX_REFUSALS_MAX);
+  for (unsigned n = 0; n < AW_MUX_REFUSALS_MAX; n++) {
+    answer(AW_E_LIMIT);
+  }
+  pair_settle(&p);
+  assert_int_equal(aw_mux_stats_get(p.client)->open_scopes, 1);
+  assert_int_equal(aw_mux_stats_get(p.client)->log_bytes, 0);
+}
+
+/* The flow that lets go names the life, because the id may have another. */
+static void a_refused_opening_is_known_by_its_message(void **state) {
+  static const char nobody[] = "00000000-0000-4000-8000-000000000001";
+  char row[200], id[AW_UUID_TEXT + 1] = {0};
+
+  (void)state;
+  pair_connect(&p);
+  aw_channel *mine = kit_open(p.client, AW_KIND_AGENT, NULL);
+  aw_uuid_format(&mine->id, id);
+  for (unsigned own = 0; own < 2; own++) {
+    char opening[AW_UUID_TEXT + 1] = {0};
+    aw_uuid_format(&mine->opening_id, opening);
+    snprintf(row, sizeof row,
+             "{\"scopes\":[[\"agent\",\"%s\",1,64,262144,1,\"%s\"]]}", id,
+             own ? opening : nobody);
+    kit_say(&p.down, "connection_id", aw_mux_connection_id(p.client), "flow", 0,
+            row);
+    assert_int_equal(kit_deliver(p.client, p.client_generation, &p.down), 0);
+    assert_int_equal(aw_channel_is_over(mine), own);
+    assert_int_equal(aw_mux_log_is_empty(&mine->log), own);
+  }
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
@@ -586,6 +671,9 @@ int main(void) {
       TEST(connections_that_carried_nothing_do_not_count),
       TEST(an_opening_message_can_be_given_up),
       TEST(what_was_released_is_given_up_as_well),
+      TEST(an_opening_that_is_refused_is_let_go_of),
+      TEST(openings_beyond_the_answers_are_let_go_of),
+      TEST(a_refused_opening_is_known_by_its_message),
       TEST(an_end_that_nobody_takes_does_not_hold_up_the_peers),
   };
 

@@ -256,9 +256,18 @@ static void opener_of_an_id_that_is_not_released_is_refused(void **state) {
   /* What is said of the old life must not be taken for the new one's. */
   assert_int_equal(kit_consume_all(theirs), 1);
   aw_mux_release(theirs);
-  pair_settle(&p);
+  kit_write(p.server, &p.down, SIZE_MAX);
+  assert_int_equal(kit_deliver(p.client, p.client_generation, &p.down), 0);
   assert_int_equal(aw_mux_log_count(&second->log), 1);
   assert_int_equal(second->state, AW_CHANNEL_OPEN);
+  /* Then the new one is let go of, by the name of its opening message. */
+  pair_settle(&p);
+  assert_int_equal(aw_mux_log_count(&second->log), 0);
+  assert_int_equal(second->error, AW_E_CLOSED);
+  aw_mux_release(second);
+  aw_channel *third = kit_open(p.client, AW_KIND_AGENT, &id);
+  pair_settle(&p);
+  assert_int_equal(pair_at_server(&p, third)->received, 1);
 }
 
 /* The terminal goes at once, the acknowledgement 50 ms later: it must not

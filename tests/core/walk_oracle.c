@@ -193,6 +193,7 @@ void oracle_ended(world *w, enum side side, scope *s) {
                side == CLIENT ? "client" : "server", s->life);
     world_demand(w,
                  s->life < 0 || w->lives[s->life].released[other(side)] ||
+                     w->lives[s->life].refused ||
                      w->lives[s->life].undelivered ||
                      is_undeliverable_there(w, side, s),
                  "a scope was closed without a cause");
@@ -344,7 +345,7 @@ static void check_counts(world *w, enum side side, const scope *s) {
 
 static bool is_clean(const world *w) {
   for (unsigned i = 0; i < w->life_count; i++) {
-    if (w->lives[i].refused || w->lives[i].undelivered) {
+    if (w->lives[i].undelivered) {
       return false;
     }
   }

@@ -51,6 +51,7 @@ static void init_fields(aw_mux *mux) {
   aw_buf_init(&mux->control_scopes, mem);
   aw_buf_init(&mux->control_out, mem);
   aw_buf_init(&mux->refusals, mem);
+  aw_buf_init(&mux->refused_openings, mem);
   aw_uuid_make(&mux->connection_id, &mux->random);
   mux->flow_at = UINT64_MAX;
 }
@@ -85,6 +86,7 @@ void aw_mux_free(aw_mux *mux) {
   aw_buf_fini(&mux->control_scopes);
   aw_buf_fini(&mux->control_out);
   aw_buf_fini(&mux->refusals);
+  aw_buf_fini(&mux->refused_openings);
   aw_mem_free(mux->mem, mux);
 }
 

@@ -113,7 +113,9 @@ enum aw_refusal_class {
 };
 const char *aw_refusal_class_name(enum aw_refusal_class which);
 
-/* An envelope that was refused; it changed no state. The owner answers it.
+/* An envelope that was refused; it changed no state. The owner answers it at
+ * once: what was to open a scope (`opens`) is let go of when it was taken, and
+ * the peer hears of that behind the answer.
  * `consumed`: it took its number all the same, and its scope's inbox has a
  * record in its place (aw_message.refused). */
 struct aw_refusal {
@@ -121,7 +123,8 @@ struct aw_refusal {
   enum aw_kind kind;
   aw_uuid id, message_id;
   bool has_scope, has_message_id;
-  bool known; /* the scope is open here */
+  bool known; /* the scope is open here, or another life of it */
+  bool opens; /* a scope was to begin with it */
   bool consumed;
   uint64_t sequence;
   size_t offset;     /* of a JSON error */

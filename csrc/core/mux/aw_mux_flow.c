@@ -12,6 +12,7 @@ void mux_reset_connection(aw_mux *mux) {
   mux->flow_at = UINT64_MAX;
   mux->flow_now = false;
   mux_wake_writers(mux);
+  aw_buf_reset(&mux->refused_openings, 0);
   aw_buf_reset(&mux->control_out, AW_MUX_KEEP);
 }
 
@@ -96,6 +97,57 @@ static void put_flow_scope(aw_buf *out, aw_channel *channel, int *rc) {
   mux_link_put(out, mux_has_let_go(channel) ? ",1]" : "]", rc);
 }
 
+/* One that is in nobody's scope: acknowledged, and let go of by its own id. */
+static void put_refused_opening(aw_buf *out, const refused_opening *record,
+                                int *rc) {
+  mux_link_put_scope(out, record->kind, &record->id, rc);
+  mux_link_put(out, ",1,", rc);
+  mux_link_put_number(out, MUX_FIRST_CREDIT.sequence, rc);
+  mux_link_put(out, ",", rc);
+  mux_link_put_number(out, MUX_FIRST_CREDIT.bytes, rc);
+  mux_link_put(out, ",1,", rc);
+  mux_link_put_uuid(out, &record->opening_id, rc);
+  mux_link_put(out, "]", rc);
+}
+
+/* The rows of one page: so many scopes, so many openings that were refused. */
+typedef struct flow_page {
+  unsigned scopes, refused;
+} flow_page;
+
+static void put_rows(aw_mux *mux, aw_buf *out, flow_page *page, int *rc) {
+  for (aw_node *node = aw_queue_first(&mux->flows);
+       node != NULL && page->scopes < AW_FLOW_PAGE && *rc == AW_OK;
+       node = aw_queue_next(&mux->flows, node)) {
+    mux_link_put(out, page->scopes++ > 0 ? "," : "", rc);
+    put_flow_scope(out, AW_CONTAINER(node, aw_channel, flow_node), rc);
+  }
+  refused_opening record;
+  size_t waiting = aw_buf_len(&mux->refused_openings) / sizeof record;
+  while (page->refused < waiting && *rc == AW_OK &&
+         page->scopes + page->refused < AW_FLOW_PAGE) {
+    memcpy(&record,
+           aw_buf_bytes(&mux->refused_openings) + page->refused * sizeof record,
+           sizeof record);
+    mux_link_put(out, page->scopes + page->refused++ > 0 ? "," : "", rc);
+    put_refused_opening(out, &record, rc);
+  }
+}
+
+static void leave_queues(aw_mux *mux, const flow_page *page) {
+  for (unsigned n = 0; n < page->scopes; n++) {
+    aw_node *node = aw_queue_pop(&mux->flows);
+    aw_channel *channel = AW_CONTAINER(node, aw_channel, flow_node);
+    channel->flow_acked = mux_confirmed(channel).sequence;
+    channel->told_let_go = mux_has_let_go(channel);
+    end_let_go(channel);
+  }
+  if (page->refused > 0) {
+    aw_buf_consume(&mux->refused_openings,
+                   page->refused * sizeof(refused_opening));
+  }
+}
+
 /* The scopes leave the queue only when their page is whole. */
 static int write_flow_page(aw_mux *mux) {
   aw_draft draft;
@@ -103,31 +155,26 @@ static int write_flow_page(aw_mux *mux) {
   if (rc != AW_OK) {
     return rc;
   }
+  flow_page page = {0, 0};
   mux_link_put(draft.out, "{\"scopes\":[", &rc);
-  unsigned count = 0;
-  for (aw_node *node = aw_queue_first(&mux->flows);
-       node != NULL && count < AW_FLOW_PAGE && rc == AW_OK;
-       node = aw_queue_next(&mux->flows, node)) {
-    mux_link_put(draft.out, count++ > 0 ? "," : "", &rc);
-    put_flow_scope(draft.out, AW_CONTAINER(node, aw_channel, flow_node), &rc);
-  }
+  put_rows(mux, draft.out, &page, &rc);
   uint64_t limit = mux_grantable(mux);
   mux_link_put(draft.out, "],\"connection_limit_bytes\":", &rc);
   mux_link_put_number(draft.out, limit, &rc);
   mux_link_put(draft.out, "}", &rc);
   rc = mux_end_link(&draft, rc);
-  if (rc != AW_OK) {
-    return rc;
+  if (rc == AW_OK) {
+    mux->conn_granted = limit;
+    leave_queues(mux, &page);
   }
-  mux->conn_granted = limit;
-  while (count-- > 0) {
-    aw_node *node = aw_queue_pop(&mux->flows);
-    aw_channel *channel = AW_CONTAINER(node, aw_channel, flow_node);
-    channel->flow_acked = mux_confirmed(channel).sequence;
-    channel->told_let_go = mux_has_let_go(channel);
-    end_let_go(channel);
-  }
-  return AW_OK;
+  return rc;
+}
+
+static bool has_flow(const aw_mux *mux) {
+  return !aw_queue_empty(&mux->flows) ||
+         aw_buf_len(&mux->refused_openings) > 0 ||
+         mux_grantable(mux) - mux->conn_granted >=
+             mux->options.inbound_bytes / 2;
 }
 
 void mux_write_flow(aw_mux *mux) {
@@ -139,11 +186,9 @@ void mux_write_flow(aw_mux *mux) {
   drop_ended(mux);
   /* Each scope once: what it has to say after that waits for the delay, as all
    * does when there is no memory. */
-  size_t pages = mux->channels.count / AW_FLOW_PAGE + 1;
-  while (!aw_queue_empty(&mux->flows) ||
-         mux_grantable(mux) - mux->conn_granted >=
-             mux->options.inbound_bytes / 2) {
-    if (pages-- == 0 || write_flow_page(mux) != AW_OK) {
+  size_t rows = mux->channels.count + AW_MUX_REFUSALS_MAX;
+  for (size_t pages = rows / AW_FLOW_PAGE + 1; has_flow(mux); pages--) {
+    if (pages == 0 || write_flow_page(mux) != AW_OK) {
       mux->flow_at = mux->now_ms + AW_FLOW_DELAY_MS;
       return;
     }
@@ -156,36 +201,66 @@ void mux_resume_flows(aw_mux *mux) {
   mux->flow_now = mux->flow_now || !aw_queue_empty(&mux->flows);
 }
 
+/* One scope's row in a flow. */
+typedef struct flow_row {
+  enum aw_kind kind;
+  aw_uuid id;
+  uint64_t acked, sequence, bytes;
+  bool let_go;
+  aw_uuid opening_id; /* of a life that was refused; else nil */
+} flow_row;
+
+static bool read_row(const mux_link_list *list, flow_row *row) {
+  uint64_t let_go = 0;
+  size_t len = 0;
+  if (!mux_link_item_scope(list, &row->kind, &row->id) ||
+      !mux_link_item_number(list, 2, &row->acked) ||
+      !mux_link_item_number(list, 3, &row->sequence) ||
+      !mux_link_item_number(list, 4, &row->bytes)) {
+    return false;
+  }
+  row->let_go = mux_link_item_number(list, 5, &let_go) && let_go == 1;
+  const char *opening = mux_link_item_string(list, 6, &len);
+  row->opening_id = (aw_uuid){{0}};
+  return opening == NULL ||
+         aw_uuid_parse(&row->opening_id, opening, len) == AW_OK;
+}
+
+static void apply_row(aw_mux *mux, const flow_row *row) {
+  aw_channel *channel = aw_map_get(&mux->channels, row->kind, &row->id);
+  if (channel == NULL || row->acked > channel->log.last) {
+    return; /* of an earlier life, or of a scope forgotten since */
+  }
+  if (!aw_uuid_is_nil(&row->opening_id)) {
+    if (channel->opened_here &&
+        aw_uuid_equal(&channel->opening_id, &row->opening_id)) {
+      mux_dismiss(channel);
+    }
+    return;
+  }
+  mux_allow(channel, row->sequence, row->bytes);
+  channel->seen_there = channel->seen_there || row->acked > 0;
+  mux_trim(channel, row->acked);
+  if (aw_mux_log_next(&channel->log) != NULL) {
+    mux_wake_writer(channel);
+  }
+  channel->heard_let_go = row->let_go;
+  mux_wind_down(channel);
+  heed_let_go(channel);
+}
+
 int mux_receive_flow(aw_mux *mux, const mux_link_reader *in) {
   mux_link_list list;
   uint64_t limit = 0;
   if (!mux_link_list_open(in, "scopes", &list)) {
     return AW_E_REFUSED;
   }
-  for (unsigned row = 0; mux_link_list_next(&list); row++) {
-    enum aw_kind kind;
-    aw_uuid id;
-    uint64_t acked = 0, sequence = 0, bytes = 0, let_go = 0;
-    if (row == AW_FLOW_PAGE || !mux_link_item_scope(&list, &kind, &id) ||
-        !mux_link_item_number(&list, 2, &acked) ||
-        !mux_link_item_number(&list, 3, &sequence) ||
-        !mux_link_item_number(&list, 4, &bytes)) {
+  for (unsigned count = 0; mux_link_list_next(&list); count++) {
+    flow_row row;
+    if (count == AW_FLOW_PAGE || !read_row(&list, &row)) {
       return AW_E_REFUSED;
     }
-    aw_channel *channel = aw_map_get(&mux->channels, kind, &id);
-    if (channel == NULL || acked > channel->log.last) {
-      continue; /* of an earlier life, or of a scope forgotten since */
-    }
-    mux_allow(channel, sequence, bytes);
-    channel->seen_there = channel->seen_there || acked > 0;
-    mux_trim(channel, acked);
-    if (aw_mux_log_next(&channel->log) != NULL) {
-      mux_wake_writer(channel);
-    }
-    channel->heard_let_go =
-        mux_link_item_number(&list, 5, &let_go) && let_go == 1;
-    mux_wind_down(channel);
-    heed_let_go(channel);
+    apply_row(mux, &row);
   }
   if (!mux_link_may_number(in, "connection_limit_bytes", &limit)) {
     return AW_E_REFUSED;

@@ -88,6 +88,9 @@ struct aw_mux {
 
   aw_buf refusals; /* aw_refusal records; no memory while there are none */
   unsigned refusal_count;
+  /* refused_opening records of this connection that are to be let go of by the
+   * next flow; AW_MUX_REFUSALS_MAX at most. */
+  aw_buf refused_openings;
   enum aw_mux_notice notices[AW_MUX_NOTICES];
   unsigned notice_count;
 
@@ -131,6 +134,11 @@ struct aw_mux {
   void (*trace)(void *user, const aw_trace *trace);
   void *trace_user;
 };
+
+typedef struct refused_opening {
+  enum aw_kind kind;
+  aw_uuid id, opening_id;
+} refused_opening;
 
 typedef struct control_scope {
   enum aw_kind kind;
@@ -205,6 +213,13 @@ static inline bool mux_has_let_go(const aw_channel *channel) {
 static inline aw_credit mux_confirmed(const aw_channel *channel) {
   aw_credit consumed = {channel->consumed, channel->consumed_bytes};
   return channel->hold == AW_CHANNEL_CONFIRMS ? channel->confirmed : consumed;
+}
+
+/* A flow is due, but not at once. */
+static inline void mux_flow_soon(aw_mux *mux) {
+  if (mux->flow_at == UINT64_MAX) {
+    mux->flow_at = mux->now_ms + AW_FLOW_DELAY_MS;
+  }
 }
 
 /* Something was consumed or dropped: the connection's credit may be due. */

@@ -109,9 +109,8 @@ static int deliver_late(aw_channel *channel, const aw_envelope *envelope,
                         unsigned flags) {
   aw_mux *mux = channel->mux;
   if (opens_anew(channel, envelope, flags)) {
-    channel->silent = true;
-    aw_node_remove(&channel->flow_node);
-    mux_refuse_code(mux, envelope, AW_E_EXISTS, true);
+    mux_silence(channel);
+    mux_refuse_opening(mux, envelope, AW_E_EXISTS, true);
     mux_credit_back(mux);
     return AW_OK;
   }
@@ -200,7 +199,7 @@ static int open_inbound(aw_mux *mux, const aw_envelope *envelope,
                ? mux_add_channel(mux, envelope->kind, &envelope->id, &channel)
                : AW_E_LIMIT;
   if (rc == AW_E_LIMIT || rc == AW_E_EXISTS) {
-    mux_refuse_code(mux, envelope, rc, rc == AW_E_EXISTS);
+    mux_refuse_opening(mux, envelope, rc, rc == AW_E_EXISTS);
     return AW_OK;
   }
   if (rc != AW_OK) {

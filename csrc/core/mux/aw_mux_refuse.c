@@ -30,46 +30,80 @@ static enum aw_refusal_class classify(int code) {
   }
 }
 
-/* Queues a refusal for the owner to answer. A flood is counted, not queued:
- * the answers would only help whoever sends it. */
-void mux_refuse(aw_mux *mux, const aw_envelope *envelope,
-                const aw_envelope_error *error, bool known) {
-  mux->stats.refused[classify(error->code)]++;
-  mux->stats.uncredited++;
-  if (mux->refusal_count == AW_MUX_REFUSALS_MAX) {
-    mux->stats.unanswered++;
-    return;
+/* A flood beyond the bound comes again with the next resume. */
+static void let_go(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
+                   const aw_uuid *opening_id) {
+  refused_opening record = {kind, *id, *opening_id};
+  size_t most = AW_MUX_REFUSALS_MAX * sizeof record;
+  if (mux_resumable(mux) && aw_buf_len(&mux->refused_openings) < most &&
+      aw_buf_append(&mux->refused_openings, &record, sizeof record) == AW_OK) {
+    mux_flow_soon(mux);
   }
-  aw_refusal refusal = (aw_refusal){.code = error->code,
-                                    .kind = envelope->kind,
-                                    .id = envelope->id,
-                                    .message_id = envelope->message_id,
-                                    .has_scope = envelope->has_scope,
-                                    .has_message_id = envelope->has_message_id,
-                                    .known = known,
-                                    .consumed = envelope->refused != NULL,
-                                    .sequence = envelope->sequence,
-                                    .offset = error->offset,
-                                    .field = error->field,
-                                    .what = error->what};
+}
+
+static aw_refusal make_refusal(const aw_envelope *envelope,
+                               const aw_envelope_error *error, bool known) {
+  aw_refusal refusal = {.code = error->code,
+                        .kind = envelope->kind,
+                        .id = envelope->id,
+                        .message_id = envelope->message_id,
+                        .has_scope = envelope->has_scope,
+                        .has_message_id = envelope->has_message_id,
+                        .known = known,
+                        .consumed = envelope->refused != NULL,
+                        .sequence = envelope->sequence,
+                        .offset = error->offset,
+                        .field = error->field,
+                        .what = error->what};
   if (envelope->type != NULL) {
     refusal.type_len = (unsigned)envelope->type_len;
     memcpy(refusal.type, envelope->type, envelope->type_len);
   }
-  if (aw_buf_append(&mux->refusals, &refusal, sizeof refusal) != AW_OK) {
-    mux->stats.unanswered++;
-    return;
-  }
-  mux->refusal_count++;
+  return refusal;
 }
 
-void mux_refuse_code(aw_mux *mux, const aw_envelope *envelope, int code,
-                     bool known) {
+/* A flood is counted, not queued: the answers would only help whoever sends it.
+ */
+static void queue(aw_mux *mux, const aw_refusal *refusal) {
+  mux->stats.refused[classify(refusal->code)]++;
+  mux->stats.uncredited++;
+  if (mux->refusal_count < AW_MUX_REFUSALS_MAX &&
+      aw_buf_append(&mux->refusals, refusal, sizeof *refusal) == AW_OK) {
+    mux->refusal_count++;
+    return;
+  }
+  mux->stats.unanswered++;
+  if (refusal->opens) {
+    let_go(mux, refusal->kind, &refusal->id, &refusal->message_id);
+  }
+}
+
+void mux_refuse(aw_mux *mux, const aw_envelope *envelope,
+                const aw_envelope_error *error, bool known) {
+  aw_refusal refusal = make_refusal(envelope, error, known);
+  queue(mux, &refusal);
+}
+
+static aw_envelope_error error_of(int code) {
   aw_envelope_error error = {.code = code, .what = aw_error_text(code)};
   if (classify(code) == AW_REFUSED_SEQUENCE) {
     error.field = "sequence";
   }
+  return error;
+}
+
+void mux_refuse_code(aw_mux *mux, const aw_envelope *envelope, int code,
+                     bool known) {
+  aw_envelope_error error = error_of(code);
   mux_refuse(mux, envelope, &error, known);
+}
+
+void mux_refuse_opening(aw_mux *mux, const aw_envelope *envelope, int code,
+                        bool known) {
+  aw_envelope_error error = error_of(code);
+  aw_refusal refusal = make_refusal(envelope, &error, known);
+  refusal.opens = true;
+  queue(mux, &refusal);
 }
 
 bool mux_is_json_error(int code) {
@@ -85,6 +119,9 @@ bool aw_mux_refusal(aw_mux *mux, aw_refusal *out) {
   mux->refusal_count--;
   if (mux->refusal_count == 0) {
     aw_buf_reset(&mux->refusals, 0);
+  }
+  if (out->opens) {
+    let_go(mux, out->kind, &out->id, &out->message_id);
   }
   return true;
 }

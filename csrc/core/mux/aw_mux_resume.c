@@ -41,8 +41,7 @@ static void put_hello_scope(aw_buf *out, aw_channel *channel, int *rc) {
 /* The peer is through with a scope that is over here, and may use the id anew
  * before a flow comes. */
 static void silence(aw_channel *channel) {
-  channel->silent = true;
-  aw_node_remove(&channel->flow_node);
+  mux_silence(channel);
   if (channel->state == AW_CHANNEL_GIVEN_UP) {
     channel->told_let_go = channel->heard_let_go =
         true; /* not named, it is gone there */

@@ -15,8 +15,8 @@ void mux_queue_flow(aw_channel *channel, bool now) {
   }
   if (now) {
     mux->flow_now = true;
-  } else if (mux->flow_at == UINT64_MAX) {
-    mux->flow_at = mux->now_ms + AW_FLOW_DELAY_MS;
+  } else {
+    mux_flow_soon(mux);
   }
 }
 
@@ -217,6 +217,19 @@ void mux_give_up_log(aw_channel *channel, int error) {
   mux_drop_log(channel);
   mux_queue_flow(channel, true);
   mux_wind_down(channel);
+}
+
+void mux_dismiss(aw_channel *channel) {
+  mux_end_channel(channel, AW_CHANNEL_CLOSED, AW_E_CLOSED);
+  channel->told_let_go = channel->heard_let_go = true;
+  mux_silence(channel);
+  mux_drop_log(channel);
+  mux_wind_down(channel);
+}
+
+void mux_silence(aw_channel *channel) {
+  channel->silent = true;
+  aw_node_remove(&channel->flow_node);
 }
 
 void mux_give_up_undeliverable(aw_channel *channel) {

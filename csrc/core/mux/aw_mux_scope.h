@@ -24,6 +24,12 @@ void mux_give_up_log(aw_channel *channel, int error);
 /* The same for one whose next message ends each connection. */
 void mux_give_up_undeliverable(aw_channel *channel);
 
+/* Its opening message was refused: the peer keeps nothing of it. */
+void mux_dismiss(aw_channel *channel);
+
+/* Over, and the peer may have opened the id anew: no flow speaks of it. */
+void mux_silence(aw_channel *channel);
+
 /* Frees what a released scope needs not; a tombstone when nothing is left. */
 void mux_wind_down(aw_channel *channel);
 void mux_trim_tombs(aw_mux *mux);
