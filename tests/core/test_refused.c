@@ -517,6 +517,37 @@ static void an_opening_message_can_be_given_up(void **state) {
   assert_int_equal(pair_at_server(&p, again)->received, 1);
 }
 
+/* Whoever has given up says that it has all, numbered pings as well: a peer
+ * that has let go waits for that. */
+static void
+what_comes_for_a_scope_that_was_given_up_is_acknowledged(void **state) {
+  (void)state;
+  pair_connect(&p);
+  aw_channel *mine = open_at_both(AW_KIND_AGENT);
+  aw_channel *theirs = pair_at_server(&p, mine);
+  kit_sends(mine, "note", 1);
+  kit_write(p.client, &p.up, SIZE_MAX);
+  lose(1009);
+  kit_sends(theirs, "note", 1);
+  kit_sends(theirs, "ping", 1);
+  aw_mux_release(theirs);
+  for (unsigned n = 0; n < 2; n++) {
+    pair_greet(&p);
+    char *welcome = wire_take(&p.down);
+    assert_int_equal(kit_hear(p.client, p.client_generation, welcome), 0);
+    free(welcome);
+    if (n == 0) {
+      kit_write(p.client, &p.up, SIZE_MAX);
+      aw_mux_blame(p.client, p.client_generation, 1009);
+      pair_cut(&p);
+    }
+  }
+  assert_int_equal(mine->error, AW_E_UNDELIVERABLE);
+  pair_settle(&p);
+  assert_int_equal(aw_mux_stats_get(p.server)->log_bytes, 0);
+  assert_int_equal(aw_mux_stats_get(p.server)->open_scopes, 0);
+}
+
 static void what_was_released_is_given_up_as_well(void **state) {
   (void)state;
   pair_connect(&p);
@@ -670,6 +701,7 @@ int main(void) {
       TEST(progress_acquits),
       TEST(connections_that_carried_nothing_do_not_count),
       TEST(an_opening_message_can_be_given_up),
+      TEST(what_comes_for_a_scope_that_was_given_up_is_acknowledged),
       TEST(what_was_released_is_given_up_as_well),
       TEST(an_opening_that_is_refused_is_let_go_of),
       TEST(openings_beyond_the_answers_are_let_go_of),

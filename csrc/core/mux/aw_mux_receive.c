@@ -102,6 +102,16 @@ static void meet_terminal(aw_channel *channel, const aw_envelope *envelope) {
   mux_wind_down(channel);
 }
 
+/* What is given up takes nothing any more, but the peer's log would keep what
+ * is never acknowledged. */
+static void acknowledge_late(aw_channel *channel, const aw_envelope *envelope) {
+  if (channel->state == AW_CHANNEL_GIVEN_UP &&
+      envelope->sequence > channel->consumed) {
+    channel->consumed = envelope->sequence;
+  }
+  mux_queue_flow(channel, false);
+}
+
 /* An ended scope's late messages. Who tries to open it again must hear that it
  * is not let go of yet; who replays what we have must hear that we have it; and
  * who ended it as well needs nothing of ours any more. */
@@ -121,11 +131,7 @@ static int deliver_late(aw_channel *channel, const aw_envelope *envelope,
     if ((flags & AW_TYPE_ENDS) != 0) {
       meet_terminal(channel, envelope); /* or a replay of the one we have */
     }
-    if (channel->state == AW_CHANNEL_GIVEN_UP &&
-        envelope->sequence > channel->consumed) {
-      channel->consumed = envelope->sequence; /* or its log would keep it */
-    }
-    mux_queue_flow(channel, false);
+    acknowledge_late(channel, envelope);
   }
   return late(mux);
 }
@@ -217,6 +223,9 @@ static int open_inbound(aw_mux *mux, const aw_envelope *envelope,
  * and are consumed at once. */
 static void count_floating(aw_channel *channel, const aw_envelope *envelope,
                            size_t len) {
+  if (channel->state == AW_CHANNEL_GIVEN_UP) {
+    acknowledge_late(channel, envelope);
+  }
   if (aw_channel_is_over(channel) ||
       aw_channel_accept(channel, envelope->sequence) != AW_OK) {
     return;
