@@ -30,7 +30,7 @@ walk() {
   "$work/walks" >"$work/log" 2>&1
 }
 
-compile "$work"/core/*.c "$here"/walk_*.c "$here/mux_kit.c" \
+compile "$work"/core/*.c "$here"/walk_*.c "$here/mux_kit.c" "$here/mux_check.c" \
   "$here/test_resume_walks.c"
 if ! walk; then
   cat "$work/log"

@@ -1,3 +1,4 @@
+#include "mux_check.h"
 #include "walk_world.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -303,6 +304,10 @@ static void check_counters(world *w, enum side side) {
 
 void oracle_check(world *w) {
   for (int side = CLIENT; side <= SERVER; side++) {
+    const char *flaw = mux_find_flaw(w->mux[side]);
+    if (flaw != NULL) {
+      world_fail(w, flaw);
+    }
     for (unsigned i = 0; i < WORLD_SCOPES; i++) {
       if (w->scopes[side][i].channel != NULL) {
         check_credit(w, (enum side)side, &w->scopes[side][i]);

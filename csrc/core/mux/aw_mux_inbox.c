@@ -98,6 +98,13 @@ int aw_mux_inbox_put(aw_mux_inbox *inbox, const aw_envelope *envelope,
   return put_record(inbox, envelope, &whole, len, ends);
 }
 
+const aw_message *aw_mux_inbox_after(const aw_mux_inbox *inbox,
+                                     const aw_message *message) {
+  const char *next = (const char *)message + message->size;
+  bool is_last = next == inbox->bytes.data + inbox->bytes.tail;
+  return is_last ? NULL : (const aw_message *)(const void *)next;
+}
+
 void aw_mux_inbox_drop(aw_mux_inbox *inbox) {
   aw_buf_consume(&inbox->bytes, aw_mux_inbox_first(inbox)->size);
   inbox->count--;

@@ -49,6 +49,10 @@ static inline const aw_message *aw_mux_inbox_first(const aw_mux_inbox *inbox) {
              : (const aw_message *)(const void *)aw_buf_bytes(&inbox->bytes);
 }
 
+/* The one behind another; NULL at the end. */
+const aw_message *aw_mux_inbox_after(const aw_mux_inbox *inbox,
+                                     const aw_message *message);
+
 /* Drops the oldest message; there has to be one. */
 void aw_mux_inbox_drop(aw_mux_inbox *inbox);
 

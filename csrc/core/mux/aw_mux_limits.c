@@ -120,7 +120,7 @@ void mux_limits_learn(aw_mux *mux, const aw_limits *limits) {
   aw_queue_init(&over);
   while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
     if (has_too_long(channel, limits->message_max)) {
-      aw_node_remove(&channel->writer_node);
+      mux_stop_writer(channel);
       aw_queue_push(&over, &channel->writer_node);
     }
   }

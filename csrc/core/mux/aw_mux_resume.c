@@ -284,7 +284,7 @@ static void keep_unnamed(welcome_page *page) {
       mux_wake_writer(channel);
       put_live_scope(page, channel, 0);
     } else if (needs_resume(channel)) {
-      aw_node_remove(&channel->writer_node);
+      mux_stop_writer(channel);
       aw_queue_push(&gone, &channel->writer_node);
     }
   }
@@ -433,7 +433,7 @@ static void lose_unanswered(aw_mux *mux) {
   while ((channel = aw_map_next(&mux->channels, &cursor)) != NULL) {
     if (channel->in_hello) {
       channel->in_hello = false;
-      aw_node_remove(&channel->writer_node);
+      mux_stop_writer(channel);
       aw_queue_push(&lost, &channel->writer_node);
     }
   }

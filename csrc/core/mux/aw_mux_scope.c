@@ -118,7 +118,7 @@ void mux_end_channel(aw_channel *channel, enum aw_channel_state state,
 
 void mux_drop_log(aw_channel *channel) {
   aw_mux *mux = channel->mux;
-  aw_node_remove(&channel->writer_node);
+  mux_stop_writer(channel);
   if (!aw_mux_log_is_empty(&channel->log)) {
     mux_blame_forget(mux);
   }

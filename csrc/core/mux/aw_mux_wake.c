@@ -3,12 +3,16 @@
 #include "aw_mux_news.h"
 #include "aw_mux_room.h"
 
+void mux_stop_writer(aw_channel *channel) {
+  channel->waits_connection = false;
+  aw_node_remove(&channel->writer_node);
+}
+
 /* Urgent scopes stand before all others: when the connection's credit is used
  * up, a look at the first tells whether there is anything to write. */
 void mux_wake_writer(aw_channel *channel) {
   if (channel->waits_connection) {
-    channel->waits_connection = false;
-    aw_node_remove(&channel->writer_node);
+    mux_stop_writer(channel);
   }
   if (aw_mux_log_is_urgent(&channel->log)) {
     aw_node_remove(&channel->writer_node);
@@ -43,6 +47,7 @@ void mux_wake_sender(aw_channel *channel) {
   }
   if (mux_has_window(channel->mux, channel) || aw_mux_may_fold(channel)) {
     channel->send_refused = false;
+    aw_node_remove(&channel->session_node);
     mux_raise(channel, AW_CHANNEL_WRITABLE);
   } else {
     (void)mux_refuse_send(channel); /* perhaps for another reason now */

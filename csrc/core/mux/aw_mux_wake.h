@@ -4,8 +4,9 @@
 
 #include "aw_mux_impl.h"
 
-/* The scope has something to write. */
+/* The scope has something to write, or nothing any more. */
 void mux_wake_writer(aw_channel *channel);
+void mux_stop_writer(aw_channel *channel);
 void mux_wake_writers(aw_mux *mux); /* the connection's credit has grown */
 
 /* The sender has to wait: for this scope's own room, or for the session's.
