@@ -80,6 +80,18 @@ mutant gap_untold aw_mux_resume.c \
 mutant gap_without_bytes aw_mux_gap.c \
   's/channel->log.numbered - channel->log.unwritten,$/0,/'
 
+# A log is taken for folded after its state was acknowledged.
+mutant fold_outlives_its_state aw_mux_log.c \
+  's/^  log->folded = 0;/  ;/'
+
+# A mux that is loaded has not all that was saved.
+mutant credit_not_saved aw_mux_save_scope.c \
+  's/^  code_credit(c, &channel->allowed);/  ;/'
+mutant opening_not_saved aw_mux_save_scope.c \
+  's/^  aw_mux_codec_uuid(c, &channel->first_in);/  ;/'
+mutant acknowledgement_not_saved aw_mux_save_scope.c \
+  's/^  if (has_flow) {/  if (false) {/'
+
 # Further rules, each of which was broken once.
 mutant stale_hello_accepted aw_mux_resume.c \
   's/return hello->attempt != 0 \&\& hello->attempt <= mux->attempt;/return false;/'

@@ -1,7 +1,9 @@
 /* The promise of agentwire.v1, tried by random walks: whatever happens to the
  * connections, what each application takes is what the other one sent, in
  * order, without a gap, once; or the scope is announced as lost, and only when
- * the server has lost its logs. AW_WALKS=n walks more, AW_SEED=n one of them.
+ * the server has lost its logs. Now and then, in some walks after each step, an
+ * end is saved and goes on as it is loaded.
+ * AW_WALKS=n walks more, AW_SEED=n one of them.
  */
 #include "walk_world.h"
 #include <stdio.h>
@@ -85,6 +87,14 @@ static void carry(world *w) {
   link_deliver(w, index, world_dice(w, 2) == 0, 1 + world_dice(w, 30));
 }
 
+static void reload(world *w) {
+  for (int side = CLIENT; side <= SERVER; side++) {
+    if (world_dice(w, w->reload_each) == 0) {
+      world_reload(w, (enum side)side);
+    }
+  }
+}
+
 static void step(world *w) {
   unsigned dice = world_dice(w, 100);
   if (dice < 45) {
@@ -98,6 +108,7 @@ static void step(world *w) {
   } else {
     disturb(w);
   }
+  reload(w);
   app_listen(w, CLIENT);
   app_listen(w, SERVER);
   oracle_check(w);
@@ -110,6 +121,7 @@ static bool settle_once(world *w) {
   moved |= link_deliver(w, 0, true, UINT32_MAX);
   link_write(w, 1000000);
   moved |= link_deliver(w, 0, false, UINT32_MAX);
+  reload(w);
   moved |= app_take_all(w);
   app_listen(w, CLIENT);
   app_listen(w, SERVER);

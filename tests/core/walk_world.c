@@ -44,6 +44,7 @@ static void choose_options(world *w) {
   w->has_bad = world_dice(w, 2) == 0;
   w->poison = world_dice(w, 3) == 0 ? codes[world_dice(w, 5)] : 0;
   w->poisoner = world_dice(w, 2) == 0 ? CLIENT : SERVER;
+  w->reload_each = world_dice(w, 8) == 0 ? 1 : 40;
 }
 
 void world_begin(world *w, uint64_t seed) {

@@ -83,6 +83,8 @@ typedef struct world {
                            some in two processes of the server, of which each
                            says that nothing has arrived */
   bool shrank;          /* a new process takes less than the one before */
+  unsigned reload_each; /* an end is saved and loaded so seldom */
+  unsigned reloads;
   unsigned fresh_ids;
   char trace[WORLD_TRACE][96];
   unsigned traced;
@@ -99,6 +101,10 @@ void world_note(world *w, const char *format, ...);
   } while (0)
 
 unsigned world_dice(world *w, unsigned sides); /* 0 .. sides-1 */
+
+/* The end is saved, freed and loaded, as if it went on in another process
+ * (walk_reload.c). */
+void world_reload(world *w, enum side side);
 
 void world_begin(world *w, uint64_t seed);
 void world_end(world *w);

@@ -136,6 +136,14 @@ aw_channel *aw_mux_find(aw_mux *mux, enum aw_kind kind, const aw_uuid *id) {
   return aw_map_get(&mux->channels, kind, id);
 }
 
+aw_channel *aw_mux_next(const aw_mux *mux, size_t *cursor) {
+  aw_channel *channel = NULL;
+  do {
+    channel = aw_map_next(&mux->channels, cursor);
+  } while (channel != NULL && channel->hold == AW_CHANNEL_RELEASED);
+  return channel;
+}
+
 void aw_mux_release(aw_channel *channel) {
   aw_mux *mux = channel->mux;
   if (channel->hold == AW_CHANNEL_RELEASED) {

@@ -151,6 +151,42 @@ enum aw_mux_notice {
 int aw_mux_new(aw_mux **out, const aw_mem *mem, const aw_mux_options *options);
 void aw_mux_free(aw_mux *mux);
 
+/* Appends all that the session is to `out`: ids, numbers, credit both ways,
+ * logs, inboxes, what the owner was not told yet and the peer neither, what is
+ * known of the peer, which message ends connections, statistics; and how far
+ * the connection is, if there is one. Not between begin and commit of a draft.
+ * AW_E_NOMEM appends nothing.
+ *
+ * Not in it are: the options, a client's key among them; clocks, trace, pool
+ * and the users of channels; the order in which scopes take turns; and the
+ * sentences of refusals, which become those of their codes.
+ *
+ * Only the last word is of use: what the mux numbers or accepts afterwards is
+ * unknown to the one that is loaded, which would give the same numbers to other
+ * messages, and the peer could not tell. So who moves a session saves it when
+ * nothing more is given to it, and frees it. The bytes hold what was said, and
+ * are neither secret nor signed: who can change them can say anything to the
+ * peer and to the application. */
+int aw_mux_save(aw_mux *mux, aw_buf *out);
+
+/* A mux as it was when it was saved, with options of the same end and with
+ * entropy of its own. A connection that it had it has again, by *generation:
+ * who does not hold that detaches it. Channels come without users, and are
+ * found with aw_mux_next. A flow that was due is due at once, and a sender that
+ * waits may be woken earlier than by the saved one.
+ *
+ * AW_E_INVALID: damaged, or what no mux can be; AW_E_UNSUPPORTED: saved by
+ * another version; AW_E_LIMIT: more scopes than options->scopes_max;
+ * AW_E_NOMEM. *why is then a static sentence. Nothing of `bytes` is borrowed.
+ */
+int aw_mux_load(aw_mux **out, const aw_mem *mem, const aw_mux_options *options,
+                const void *bytes, size_t len, uint32_t *generation,
+                const char **why);
+
+/* Walks the scopes that the application holds: start with *cursor = 0; NULL at
+ * the end. None may be opened or released during the walk. */
+aw_channel *aw_mux_next(const aw_mux *mux, size_t *cursor);
+
 /* Both clocks, once a loop turn: monotonic for deadlines, wall for stamps. */
 void aw_mux_clock(aw_mux *mux, uint64_t now_ms, int64_t wall_ms);
 

@@ -2,7 +2,7 @@
  * are. Nobody else includes this. Each part calls only those above which it
  * stands:
  *
- *   write  receive  attach              what the owner calls
+ *   write  receive  attach  save        what the owner calls
  *   resume                              hello and welcome
  *   flow  gap                           link messages
  *   send  limits                        drafts

@@ -129,3 +129,25 @@ size_t aw_mux_log_clear(aw_mux_log *log) {
   log->folded = log->urgent = 0;
   return freed;
 }
+
+void aw_mux_log_place(aw_mux_log *log, uint64_t first) {
+  log->first = log->next = first;
+  log->last = first - 1;
+}
+
+void aw_mux_log_stamp(aw_mux_log *log, uint32_t turn) {
+  aw_mux_entry_at(&log->bytes, log->last_at)->turn = turn & AW_MUX_TURN_MASK;
+}
+
+bool aw_mux_log_restore(aw_mux_log *log, const aw_mux_log_rest *rest) {
+  if (rest->next < log->first || !aw_mux_log_rewind(log, rest->next - 1) ||
+      rest->numbered < log->numbered || rest->urgent_last > log->last ||
+      (rest->folded && aw_mux_log_is_empty(log))) {
+    return false;
+  }
+  log->numbered = rest->numbered;
+  log->urgent_last = rest->urgent_last;
+  log->folded =
+      rest->folded ? aw_mux_entry_size(aw_mux_entry_at(&log->bytes, 0)) : 0;
+  return true;
+}

@@ -86,4 +86,19 @@ bool aw_mux_log_rewind(aw_mux_log *log, uint64_t received);
 /* Drops all entries; numbers go on. Returns the bytes freed. */
 size_t aw_mux_log_clear(aw_mux_log *log);
 
+/* For who loads a log: of a new one, the number that the first entry gets. Then
+ * entries are appended as ever, and stamped with the turn in which they were
+ * written last. */
+void aw_mux_log_place(aw_mux_log *log, uint64_t first);
+void aw_mux_log_stamp(aw_mux_log *log, uint32_t turn); /* the newest */
+
+/* What entries do not tell. */
+typedef struct aw_mux_log_rest {
+  uint64_t next, numbered, urgent_last;
+  bool folded;
+} aw_mux_log_rest;
+
+/* False: it does not fit the entries. */
+bool aw_mux_log_restore(aw_mux_log *log, const aw_mux_log_rest *rest);
+
 #endif
