@@ -124,10 +124,10 @@ static int deliver_late(aw_channel *channel, const aw_envelope *envelope,
     mux_credit_back(mux);
     return AW_OK;
   }
-  if (mux->extended) {
-    if (envelope->sequence == 1) {
-      channel->silent = false; /* the peer still has this life */
-    }
+  if (mux->extended && envelope->sequence == 1) {
+    channel->silent = false; /* the peer still has this life */
+  }
+  if (mux->extended && !channel->silent) { /* else it is of another life */
     if ((flags & AW_TYPE_ENDS) != 0) {
       meet_terminal(channel, envelope); /* or a replay of the one we have */
     }
