@@ -397,6 +397,61 @@ static void finished_child_answers_to_the_end(void **state) {
   free_both();
 }
 
+/* It takes longer than a child that is being ended has. */
+static void finished_child_has_its_time(void **state) {
+  (void)state;
+  near = start_shell("cat > /dev/null; sleep 0.4; echo late", 0);
+  aw_line_inbox_finish(near);
+  until_over(near);
+  assert_string_equal(take(near), "late");
+  assert_int_equal(aw_line_inbox_end(near)->cause, AW_LINE_EXITED);
+  free_both();
+}
+
+static void child_that_closes_its_output_is_ended(void **state) {
+  (void)state;
+  near = start_shell("echo one; exec >&-; exec sleep 1000", 0);
+  until_over(near);
+  assert_string_equal(take(near), "one");
+  assert_int_equal(aw_line_inbox_end(near)->cause, AW_LINE_TERMINATED);
+  free_both();
+}
+
+/* Not for each few bytes that the system takes. */
+static void sender_waits_until_half_has_gone(void **state) {
+  char line[LINE_MAX_BYTES];
+  int in[2], out[2];
+  aw_line_pipe *lines;
+  (void)state;
+  memset(line, 'x', sizeof line);
+  aw_line_inbox_options large = {.outbox_bytes = 100000};
+  assert_int_equal(pipe(in), 0);
+  assert_int_equal(pipe(out), 0);
+  assert_int_equal(aw_line_pipe_new(&lines, line_loop, in[0], out[1], NULL, 0),
+                   AW_OK);
+  near = new_inbox(lines, &large);
+  for (int i = 0; i < 3; i++) { /* the pipe is full, and so is the outbox */
+    for (int j = 0; j < 1000 && send_bytes(near, line, sizeof line) == AW_OK;
+         j++) {
+    }
+    line_turn(0);
+  }
+  assert_int_equal(send_bytes(near, line, sizeof line), AW_E_AGAIN);
+  size_t before = stats_of(near).outbox_bytes;
+  while (before > 50000) {
+    char taken[4096];
+    assert_int_equal(send_bytes(near, line, sizeof line), AW_E_AGAIN);
+    assert_true(read(out[0], taken, sizeof taken) > 0);
+    line_turn(0);
+    before = stats_of(near).outbox_bytes;
+  }
+  assert_int_equal(events_of(near), AW_LINE_WRITABLE);
+  assert_int_equal(send_bytes(near, line, sizeof line), AW_OK);
+  close(in[1]);
+  close(out[0]);
+  free_both();
+}
+
 static aw_line_inbox *new_or_null(aw_line_pipe *lines) {
   aw_line_inbox *inbox = NULL;
   int rc = aw_line_inbox_new(&inbox, line_loop, lines, &limits, NULL);
@@ -469,6 +524,9 @@ int main(void) {
       WITH_LINES(child_that_never_reads_refuses_the_sender),
       WITH_LINES(sender_is_woken_when_nobody_reads_any_more),
       WITH_LINES(finished_child_answers_to_the_end),
+      WITH_LINES(finished_child_has_its_time),
+      WITH_LINES(child_that_closes_its_output_is_ended),
+      WITH_LINES(sender_waits_until_half_has_gone),
       WITH_LINES(each_allocation_may_fail),
   };
   signal(SIGPIPE, SIG_DFL); /* the deadly one */

@@ -276,6 +276,38 @@ static void line_that_is_too_long_is_garbage_once(void **state) {
   assert_int_equal(end->closed_error, AW_OK);
 }
 
+static void toll(suite_end *end, char *bytes, size_t len) {
+  (void)bytes;
+  (void)len;
+  aw_transport_toll(end->t);
+}
+
+#define FLOOD 20000
+
+/* Who floods is read in sips, a turn each, until nothing is left. */
+static void flood_has_its_share_of_the_loop(void **state) {
+  static char text[2 * FLOOD];
+  suite_end *end = start(true, true, 0);
+
+  (void)state;
+  for (size_t i = 0; i < sizeof text; i += 2) {
+    text[i] = 'x';
+    text[i + 1] = '\n';
+  }
+  suite_until(&pair, anyone_open_or_closed);
+  end->on_message = toll;
+  assert_int_equal(write(to_end, text, 100), 100);
+  suite_turn(&pair, 100);
+  assert_int_equal(end->messages, 50);
+  assert_int_equal(write(to_end, text, sizeof text), sizeof text);
+  suite_turn(&pair, 100);
+  assert_int_equal(end->messages, 50 + AW_TRANSPORT_SIP / 2);
+  while (end->messages < 50 + FLOOD) {
+    suite_turn(&pair, 100);
+  }
+  assert_int_equal(end->closes, 0);
+}
+
 static suite_end *start_server_on(int in_fd, int out_fd) {
   start_end(&pair.server, in_fd, out_fd);
   return &pair.server;
@@ -505,6 +537,7 @@ int main(void) {
       CASE(end_of_input_before_ready_is_an_error),
       CASE(lines_may_come_byte_by_byte),
       CASE(line_that_is_too_long_is_garbage_once),
+      CASE(flood_has_its_share_of_the_loop),
       CASE(regular_file_is_read_to_its_end),
       CASE(pausing_stops_the_reading_of_a_file),
       CASE(output_may_be_a_regular_file),
