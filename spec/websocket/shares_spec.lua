@@ -364,10 +364,12 @@ describe("a share", function()
       aw.agent.attach(far, aw.agent.service {
         provider = aw.provider.loopback(model), model = "m/m",
       })
-      for _ = 1, 70 do
-        assert(near:agent():start {})
+      local held = {}
+      for i = 1, 70 do
+        held[i] = assert(near:agent():start {})
       end
       near:close()
+      assert.equal(70, #held)
     end)
   end)
 
