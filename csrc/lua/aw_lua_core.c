@@ -6,7 +6,10 @@
 #include "aw_lua_json.h"
 #include "aw_os_clock.h"
 #include "aw_os_file.h"
+#include "aw_os_terminal.h"
 #include <lauxlib.h>
+#include <openssl/crypto.h>
+#include <openssl/x509.h>
 
 __attribute__((visibility("default"))) int luaopen_agentwire_core(lua_State *L);
 
@@ -25,6 +28,32 @@ static int monotonic_us(lua_State *L) {
 /* is_terminal(fd) -> boolean */
 static int is_terminal(lua_State *L) {
   lua_pushboolean(L, aw_os_is_terminal((int)luaL_checkinteger(L, 1)));
+  return 1;
+}
+
+/* terminal_columns(fd) -> how wide the terminal is, nil where nobody knows */
+static int terminal_columns(lua_State *L) {
+  int columns = aw_os_terminal_columns((int)luaL_checkinteger(L, 1));
+  if (columns == 0) {
+    return 0;
+  }
+  lua_pushinteger(L, columns);
+  return 1;
+}
+
+static void set_text(lua_State *L, const char *key, const char *text) {
+  lua_pushstring(L, text);
+  lua_setfield(L, -2, key);
+}
+
+/* libraries() -> of what runs here: libuv and openssl, their versions, and
+ * where OpenSSL looks for the certificates of authorities */
+static int libraries(lua_State *L) {
+  lua_createtable(L, 0, 4);
+  set_text(L, "libuv", uv_version_string());
+  set_text(L, "openssl", OpenSSL_version(OPENSSL_VERSION));
+  set_text(L, "cert_file", X509_get_default_cert_file());
+  set_text(L, "cert_dir", X509_get_default_cert_dir());
   return 1;
 }
 
@@ -148,6 +177,10 @@ int luaopen_agentwire_core(lua_State *L) {
   lua_setfield(L, -2, "random");
   lua_pushcfunction(L, is_terminal);
   lua_setfield(L, -2, "is_terminal");
+  lua_pushcfunction(L, terminal_columns);
+  lua_setfield(L, -2, "terminal_columns");
+  lua_pushcfunction(L, libraries);
+  lua_setfield(L, -2, "libraries");
   lua_pushcfunction(L, clear_stack);
   lua_setfield(L, -2, "clear_stack");
   set_names(L);
