@@ -19,8 +19,10 @@ external_dependencies = {
   LIBUV = { header = "uv.h" },
   OPENSSL = { header = "openssl/ssl.h" },
 }
+deploy = { wrap_bin_scripts = false } -- it finds its interpreter itself
 build = {
   type = "cmake",
+  install = { bin = { "bin/agentwire" } },
   variables = {
     CMAKE_BUILD_TYPE = "Release",
     AW_LUA_INCDIR = "$(LUA_INCDIR)",

@@ -46,9 +46,9 @@ is_hardened() {
 # A copy: the builds of LuaRocks stay out of the tree.
 rm -rf "$work"
 mkdir -p "$work/source"
-cp -r CMakeLists.txt ./*.rockspec csrc lua "$work/source" || exit 1
+cp -r CMakeLists.txt ./*.rockspec bin csrc lua "$work/source" || exit 1
 
-echo 1..9
+echo 1..10
 cmake --install "$build/release" --prefix "$work/cmake" >"$work/log" 2>&1
 report $? "cmake installs" "$work/log"
 for version in 5.4 5.1; do
@@ -78,6 +78,17 @@ for tree in cmake rocks; do
   done
 done
 report $status "all of them are hardened" "$work/log"
+
+# It finds the module beside itself, and an interpreter that has it.
+status=0
+: >"$work/log"
+for tree in cmake rocks; do
+  (cd / && env -u LUA_INIT -u LUA_PATH -u LUA_CPATH -u LUA_PATH_5_4 \
+    -u LUA_CPATH_5_4 "$work/$tree/bin/agentwire" version) >>"$work/log" 2>&1 ||
+    status=1
+done
+[ "$(sort -u "$work/log" | grep -c '^agentwire [0-9]')" -eq 1 ] || status=1
+report $status "the command runs from both" "$work/log"
 
 # Its ABI is LuaJIT's, but no wait of ours crosses its pcall.
 loads_from "$work/rocks" 5.1 lua5.1 >"$work/log" 2>&1
