@@ -43,6 +43,13 @@ describe("chat in a pipe", function()
       out = "You said: hello\n" }, outcome)
   end)
 
+  it("fails for a line that is too long to be read", function()
+    local outcome = command.run({ "chat", url }, { input = "hello\n"
+      .. ("x"):rep(1200000) .. "\nhello\n" })
+    assert.same({ status = 1, out = "You said: hello\n",
+      err = "agentwire: chat: stdin: a line is longer than 1048576 bytes\n" }, outcome)
+  end)
+
   it("gives each event as JSON", function()
     local outcome = command.run({ "chat", url, "--json" },
       { input = "use a tool\nbreak\n" })

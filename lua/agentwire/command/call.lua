@@ -26,7 +26,7 @@ local function read_all()
     local bytes, message, code = stdin:read()
     if not bytes then
       if code ~= "closed" then
-        return nil, "stdin: " .. message, code
+        return nil, "stdin: " .. message, "failed"
       end
       return table.concat(parts)
     end

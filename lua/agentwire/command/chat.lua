@@ -186,9 +186,20 @@ local function greet(self, given)
     "Ctrl-C stops an answer, Ctrl-D leaves."))
 end
 
+--- Every line of stdin; one that cannot be read is the last, and a failure.
+local function questions(self)
+  return function()
+    local line, message, code = aw.stdin:line()
+    if not line and code ~= "closed" then
+      fail(self, "stdin: " .. message, "failed")
+    end
+    return line
+  end
+end
+
 local function talk(self)
   prompt(self)
-  for question in aw.stdin:lines() do
+  for question in questions(self) do
     self._warned = false
     self._screen:line_was_entered()
     if question:find("%S") then
@@ -200,7 +211,7 @@ local function talk(self)
     prompt(self)
   end
   self._screen:print()
-  return exits.OK
+  return exits.OK -- a person has seen what failed
 end
 
 --- At a terminal.
@@ -225,7 +236,7 @@ end
 ---@return integer status
 function Chat:in_pipe()
   local streamed = self._screen.out_terminal
-  for question in aw.stdin:lines() do
+  for question in questions(self) do
     if question:find("%S") then
       self:ask(question, streamed)
       if self.session:is_ended() then
