@@ -91,3 +91,37 @@ describe("a documented default is the one that holds:", function()
     end)
   end
 end)
+
+describe("a limit of the core", function()
+  local limits = require("agentwire.core").limits
+
+  for name, limit in pairs(limits) do
+    it("is documented with its default: " .. name, function()
+      assert.equal(documented("Limits", name), limit.default)
+    end)
+
+    it("is taken up to its most, and no further: " .. name, function()
+      link.run(function()
+        local near, far = aw.pair { [name] = limit.most }
+        near:close()
+        far:close()
+        assert.error_matches(function()
+          aw.pair { [name] = limit.most + 1 }
+        end, name .. ": expected an integer from 0 to")
+      end)
+    end)
+  end
+
+  it("is there for each that is documented", function()
+    local file = assert(io.open("docs/api.md"))
+    local text = file:read("*a")
+    file:close()
+    local section = text:match("\n## agentwire%.Limits\n(.-)\n## ")
+    local count = 0
+    for name in section:gmatch("\n%- `([%w_]+)`") do
+      assert.truthy(limits[name], name)
+      count = count + 1
+    end
+    assert.truthy(count > 10)
+  end)
+end)

@@ -146,6 +146,28 @@ static void set_errors(lua_State *L) {
   lua_setfield(L, -2, "errors");
 }
 
+/* core.limits: of each limit of a mux its default, and the most it may be. */
+static void set_limits(lua_State *L) {
+  static const struct {
+    const char *name;
+    uint64_t otherwise, most;
+  } limits[] = {
+#define LIMIT_ROW(type, name, otherwise, most) {#name, otherwise, most},
+      AW_MUX_LIMIT_LIST(LIMIT_ROW)
+#undef LIMIT_ROW
+  };
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+    lua_createtable(L, 0, 2);
+    lua_pushinteger(L, (lua_Integer)limits[i].otherwise);
+    lua_setfield(L, -2, "default");
+    lua_pushinteger(L, (lua_Integer)limits[i].most);
+    lua_setfield(L, -2, "most");
+    lua_setfield(L, -2, limits[i].name);
+  }
+  lua_setfield(L, -2, "limits");
+}
+
 /* Slots that the deepest wait takes of a stack, several times over. */
 enum { CLEARED_SLOTS = 128 };
 
@@ -185,5 +207,6 @@ int luaopen_agentwire_core(lua_State *L) {
   lua_setfield(L, -2, "clear_stack");
   set_names(L);
   set_errors(L);
+  set_limits(L);
   return 1;
 }
