@@ -2,7 +2,6 @@
 local aw = require("agentwire")
 local limit = require("spec.support.limit")
 local link = require("spec.support.link")
-local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
 local TOKENS = { a = "alice", b = "bob", c = { name = "carol",
@@ -139,6 +138,18 @@ local function end_all(ends)
   link.settle()
 end
 
+--- Waits until nothing is kept any more of what was sent, or came.
+local function acknowledged(server)
+  link.eventually(function()
+    for conn in server:connections() do
+      if conn:_held_bytes() > 0 then
+        return false
+      end
+    end
+    return true
+  end)
+end
+
 describe("a share", function()
   for what, begin in pairs(BEGIN) do
     it("of " .. what .. " is a connection's: another one still has its own",
@@ -268,7 +279,7 @@ describe("a share", function()
       refused(BEGIN.sessions, one, "shares.per_connection.bytes")
       end_all(fill(BEGIN.sessions, two, 1))
       light()
-      task.sleep(100) -- until it is acknowledged
+      acknowledged(env.server)
       local first, second = burden(one, 15000), burden(two, 16000)
       link.eventually(function()
         return not BEGIN.sessions(one)
@@ -277,7 +288,7 @@ describe("a share", function()
       refused(BEGIN.sessions, two, "shares.per_identity.bytes")
       first()
       second()
-      task.sleep(100) -- until it is acknowledged
+      acknowledged(env.server)
       end_all(fill(BEGIN.sessions, one, 1))
     end)
   end)
@@ -295,7 +306,7 @@ describe("a share", function()
         if code == "rate_limited" then
           return why
         end
-        task.sleep(100) -- until its events are acknowledged
+        acknowledged(env.server)
       end
       local sessions = {}
       for i = 1, 3 do
@@ -315,7 +326,10 @@ describe("a share", function()
       for i = 1, 3 do
         sessions[i]:stop()
       end
-      task.sleep(100)
+      link.eventually(function()
+        return env.server._shares:stats().alice.sessions == 1
+      end)
+      acknowledged(env.server)
       assert.is_nil((prompt(other)))
       end_all(fill(BEGIN.sessions, one, 1))
       other:stop()
