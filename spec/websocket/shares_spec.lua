@@ -12,7 +12,8 @@ local function with_server(options, body)
   link.run(function()
     local env = { gate = wait.latch("the spec"), conns = {} }
     local model = { name = "script", api = "script" }
-    function model.stream()
+    function model.stream(_, _, emit)
+      emit { type = "start" }
       if not env.gate:is_set() then
         env.gate:wait()
       end
@@ -20,7 +21,8 @@ local function with_server(options, body)
         content = { { type = "text", text = "ok" } } }
     end
     local tools = aw.tool.registry()
-    tools:add { name = "wait", description = "", handler = function()
+    tools:add { name = "wait", description = "", handler = function(_, call)
+      call:progress(0, "begun")
       env.gate:wait()
     end }
     options.listen = "ws://127.0.0.1:0"
@@ -60,7 +62,11 @@ local function with_server(options, body)
   end)
 end
 
---- What is begun, by kind: returns what ends it, or nil, message, code.
+-- Bounds what comes at once.
+local PATIENCE_MS = 5000
+
+--- What is begun, by kind: returns what ends it, or nil, message, code. What is
+--- under way there has said so when this returns.
 local BEGIN = {}
 
 function BEGIN.sessions(conn)
@@ -74,12 +80,8 @@ function BEGIN.streams(conn)
   local stream, why, code = conn:provider():start_stream {
     model = "script/tiny", messages = { { role = "user", content = "x" } },
   }
-  if stream then
-    local result
-    result, why, code = stream:result(30)
-    if not result and code ~= "timeout" then
-      return nil, why, code
-    end
+  if stream and not stream:next(PATIENCE_MS) then
+    return nil, select(2, stream:result(PATIENCE_MS))
   end
   return stream and function()
     stream:abort()
@@ -89,12 +91,8 @@ end
 
 function BEGIN.executions(conn)
   local execution, why, code = conn:tool():start { name = "wait" }
-  if execution then
-    local result
-    result, why, code = execution:result(30)
-    if not result and code ~= "timeout" then
-      return nil, why, code
-    end
+  if execution and not execution:next_update() then
+    return nil, select(2, execution:result(PATIENCE_MS))
   end
   return execution and function()
     execution:cancel()
