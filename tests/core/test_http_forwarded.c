@@ -99,6 +99,11 @@ static void the_first_that_is_no_proxy_of_ours_asked(void **state) {
       {"10.0.0.1", "X-Forwarded-For: 1.2.3.4,\r\n", NULL},
       {"10.0.0.1", "X-Forwarded-For: junk, 10.2.2.2\r\n", NULL},
       {"10.0.0.1", "X-Forwarded-For: 127.1\r\n", NULL},
+      {"10.0.0.1", "X-Forwarded-For: [2001:db8::7\r\n", NULL},
+      {"10.0.0.1", "X-Forwarded-For: [2001:db8::7]99\r\n", NULL},
+      {"10.0.0.1", "X-Forwarded-For: [\r\n", NULL},
+      {"10.0.0.1", "X-Forwarded-For: 1.2.3.4:x\r\n", NULL},
+      {"10.0.0.1", "X-Forwarded-For: 1.2.3.4:5:6\r\n", NULL},
       {"10.0.0.1", "X-Forwarded-For: 1.2.3.4 5.6.7.8\r\n", NULL},
       {"10.0.0.1", "X-Real-IP: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\n", ""},
   };

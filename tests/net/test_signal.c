@@ -66,10 +66,23 @@ static void each_watch_is_told(void **state) {
   aw_loop_free(loop);
 }
 
+static void freed_watch_is_told_nothing_more(void **state) {
+  unsigned events;
+  (void)state;
+  assert_int_equal(aw_loop_new(&loop, aw_mem_default()), AW_OK);
+  assert_true(watch(0));
+  raise(SIGUSR2);
+  aw_loop_wait(loop, 1000); /* told, and not heard yet */
+  end_watch(0);
+  assert_null(aw_loop_ready(loop, &events));
+  aw_loop_free(loop);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(watches_are_limited_and_give_the_signal_back),
       cmocka_unit_test(each_watch_is_told),
+      cmocka_unit_test(freed_watch_is_told_nothing_more),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
