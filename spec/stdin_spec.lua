@@ -13,6 +13,28 @@ end
 describe("standard input", function()
   after_each(process.stop_all)
 
+  it("is left as it was by readers that are cancelled", function()
+    local child = start([[
+      aw.run(function()
+        local counters = require("spec.support.counters")
+        aw.stdin:line(1) -- what is made once
+        local before = counters.take {}
+        for _, how in ipairs { "line", "read", "key" } do
+          local reader = aw.spawn(aw.stdin[how], aw.stdin)
+          aw.task.yield()
+          assert(not reader:is_done(), how)
+          reader:cancel()
+          assert(select(3, reader:join()) == "cancelled", how)
+        end
+        print("left: " .. counters.settled(before, {}, 1000))
+        io.stdout:flush()
+        print(aw.stdin:line())
+      end)]])
+    child:expect("^left: $")
+    assert.equal("on", child:ask("on"))
+    assert.equal(0, child:wait())
+  end)
+
   it("gives lines while other tasks run", function()
     local child = start([[
       aw.run(function()

@@ -65,8 +65,9 @@ local function scan(path)
       if alias then
         file.requires[alias] = module
       end
-      local class, title = line:match('class%.seal%((%w+), "([^"]+)"[,)]')
-      if class then
+      local how, class, title =
+        line:match('class%.(%a+)%((%w+), "([^"]+)"[,)]')
+      if how == "seal" or how == "public" then
         file.seals[class] = title
       end
       local last

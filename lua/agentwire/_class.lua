@@ -136,6 +136,22 @@ function M.seal(class, name, hot)
   end })
 end
 
+--- A closed copy of a class that the library itself uses as it is, for the
+--- instances that users make: what they get wrong is told, and what runs for
+--- each message costs no check.
+---@generic T
+---@param class T its own __index
+---@param name string as users call an instance of it: "latch"
+---@return T public to be the metatable of such an instance
+function M.public(class, name)
+  local copy = {}
+  for member, value in pairs(class) do
+    copy[member] = value
+  end
+  copy.__index = copy
+  return M.seal(copy, name)
+end
+
 --- The same for a table of functions: calling one that is not there names those
 --- that are. Other members are loaded by name when they are asked for.
 ---@param module table

@@ -5,7 +5,7 @@ local wait = require("agentwire._wait")
 
 local await, outcome = task.await, task.outcome
 local check_function, on_raise = task.check_function, task.on_raise
-local spawn, waiting_task = task.spawn, wait.waiting_task
+local is_task, spawn, waiting_task = task.is_task, task.spawn, wait.waiting_task
 
 local M = {}
 
@@ -72,6 +72,19 @@ local function remainder(t, timeout_ms, start)
   return nil
 end
 
+local function check_tasks(title, list)
+  if type(list) ~= "table" then
+    misuse.raise("%s: expected a list of tasks, got %s", title,
+      misuse.describe(list))
+  end
+  for index, each in ipairs(list) do
+    if not is_task(each) then
+      misuse.raise("%s: expected a list of tasks; number %d is %s", title,
+        index, misuse.describe(each))
+    end
+  end
+end
+
 --- Joins each task in turn.
 ---@async
 ---@param tasks agentwire.Task[]
@@ -79,10 +92,7 @@ end
 ---@return any[]? results the first result of each, string? message, string? code
 function M.all(tasks, timeout_ms)
   local t = waiting_task()
-  if type(tasks) ~= "table" then
-    misuse.raise("all: expected a list of tasks, got %s",
-      misuse.describe(tasks))
-  end
+  check_tasks("all", tasks)
   timeout_ms = wait.check_timeout(timeout_ms)
   local start = timeout_ms and t._scheduler.host:now()
   local results = {}
@@ -131,8 +141,9 @@ end
 ---@return agentwire.Task? done, string? message, string? code "timeout"
 function M.first(tasks, timeout_ms)
   waiting_task()
-  if type(tasks) ~= "table" or #tasks == 0 then
-    misuse.raise("a list of tasks is expected")
+  check_tasks("first", tasks)
+  if #tasks == 0 then
+    misuse.raise("first: expected a list of tasks, got an empty one")
   end
   local done, why, code = first_done(tasks), nil, nil
   if not done then

@@ -120,8 +120,13 @@ local function merge(target, given)
     misuse.raise("connect: options: expected a table, got %s",
       misuse.describe(given))
   end
-  return tables.over(given, type(target) == "table" and target
-    or { url = target })
+  if type(target) == "table" then
+    return tables.over(given, target)
+  elseif given and given.url ~= nil then
+    misuse.raise("connect: option url: expected none beside the URL before it, "
+      .. "got %s", misuse.describe(given.url))
+  end
+  return tables.over(given, { url = target })
 end
 
 local function read_options(target, given)

@@ -1,4 +1,5 @@
 --- What happens once, for all who wait for it.
+local class = require("agentwire._class")
 local scheduler = require("agentwire._scheduler")
 local signal = require("agentwire._signal")
 
@@ -24,6 +25,7 @@ function M.new(name)
   }, Latch)
 end
 
+--- Sets it for good, with up to three values.
 ---@return boolean first false if it was set before: nothing changes then
 function Latch:set(first, second, third)
   if self._set then
@@ -40,6 +42,7 @@ function Latch:is_set()
   return self._set
 end
 
+--- Waits until it is set, or returns at once when it is.
 ---@async
 ---@param timeout_ms number?
 ---@return any ... what `set` was given, or nil, message, "timeout"
@@ -54,5 +57,7 @@ function Latch:wait(timeout_ms)
   end
   return self._first, self._second, self._third
 end
+
+M.public = class.public(Latch, "latch")
 
 return M

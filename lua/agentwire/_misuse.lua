@@ -1,5 +1,7 @@
 --- Misuse of the API: raised at the line of whoever called it, with what is
 --- wrong, where, and what was probably meant.
+local null = require("agentwire.core").json.null
+
 local M = {}
 
 -- Where this library's own files are, as debug.getinfo names them.
@@ -90,6 +92,8 @@ function M.describe(value)
   local kind = type(value)
   if value == nil then
     return "nothing"
+  elseif value == null then
+    return "null"
   elseif kind == "number" then
     return ("the number %s"):format(tostring(value))
   elseif kind == "boolean" then

@@ -4,7 +4,6 @@
 ---
 --- A kind is `{ name = "a string", accepts = function(value) -> boolean }`; a
 --- spec is a kind too, so options tables nest.
-local json = require("agentwire.json")
 local misuse = require("agentwire._misuse")
 
 local M = {}
@@ -251,8 +250,8 @@ local function unknown(self, name)
 end
 
 local function wrong(name, expected, value)
-  local got = value == json.null and "null" or misuse.describe(value)
-  return ("option %s: expected %s, got %s"):format(name, expected.name, got)
+  return ("option %s: expected %s, got %s"):format(name, expected.name,
+    misuse.describe(value))
 end
 
 local function passes(self, name)

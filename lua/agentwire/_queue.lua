@@ -1,4 +1,5 @@
 --- Values that are handed from task to task.
+local class = require("agentwire._class")
 local misuse = require("agentwire._misuse")
 local scheduler = require("agentwire._scheduler")
 local signal = require("agentwire._signal")
@@ -62,6 +63,7 @@ local function push_now(self, value)
   return true
 end
 
+--- Puts a value in, if there is room.
 ---@param value any not nil
 ---@return true? pushed, string? message, string? code "closed" or "full"
 function Queue:try_push(value)
@@ -69,7 +71,7 @@ function Queue:try_push(value)
   return push_now(self, value)
 end
 
---- Waits for room.
+--- Puts a value in; waits for room.
 ---@async
 ---@param value any not nil
 ---@param timeout_ms number?
@@ -112,6 +114,7 @@ local function pop_now(self)
   return value
 end
 
+--- Takes the oldest value, if there is one.
 ---@return any value, string? message, string? code "closed" or "empty"
 function Queue:try_pop()
   local value = pop_now(self)
@@ -153,9 +156,12 @@ function Queue:close()
   self._writers:wake_all()
 end
 
+--- How many values it holds.
 ---@return integer
 function Queue:length()
   return self._count
 end
+
+M.public = class.public(Queue, "queue")
 
 return M

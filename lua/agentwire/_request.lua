@@ -29,9 +29,11 @@ end
 ---@param given table `headers`: name -> value, or a list of {name, value}
 function M.check(title, given)
   M.check_tls(title, given.url, given.tls)
-  if type(given.headers) == "string" then
+  local kind = type(given.headers)
+  if kind ~= "nil" and kind ~= "table" and kind ~= "function" then
     misuse.raise("%s: option headers: expected a table of names and values, "
-      .. 'such as { ["X-Team"] = "blue" }, got a string', title)
+      .. 'such as { ["X-Team"] = "blue" }, got %s', title,
+      misuse.describe(given.headers))
   end
   local problem = core.header_problem {
     host = given.host,

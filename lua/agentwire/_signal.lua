@@ -1,4 +1,5 @@
 --- A line in which tasks wait.
+local class = require("agentwire._class")
 local scheduler = require("agentwire._scheduler")
 
 local check_timeout = scheduler.check_timeout
@@ -62,6 +63,7 @@ function Signal:_park(t, timeout_ms)
   return cause
 end
 
+--- Waits until it is woken.
 ---@async
 ---@param timeout_ms number?
 ---@return true? woken, string? message, string? code "timeout"
@@ -90,9 +92,12 @@ function Signal:wake_one()
   return nil
 end
 
+--- Wakes all that wait now.
 function Signal:wake_all()
   while self:wake_one() do
   end
 end
+
+M.public = class.public(Signal, "signal")
 
 return M

@@ -366,6 +366,10 @@ local function spawn_child(scheduler, parent, fn, ...)
   return t
 end
 
+local function is_task(value)
+  return getmetatable(value) == Task
+end
+
 local function check_function(fn)
   if type(fn) ~= "function" then
     misuse.raise("expected a function, got %s", misuse.describe(fn))
@@ -385,6 +389,7 @@ class.seal(Task, "task")
 
 return {
   new = new_task,
+  is_task = is_task,
   spawn = spawn_child,
   running = running_task,
   check_function = check_function,

@@ -1,13 +1,22 @@
 --- Waiting, in one place: what a task can wait for, and what those who build
 --- such things need of the scheduler.
+local latches = require("agentwire._latch")
+local queues = require("agentwire._queue")
 local scheduler = require("agentwire._scheduler")
+local signals = require("agentwire._signal")
+local waiters = require("agentwire._waiter")
 
 return {
   -- what is waited for
-  waiter = require("agentwire._waiter").new,
-  signal = require("agentwire._signal").new,
-  latch = require("agentwire._latch").new,
-  queue = require("agentwire._queue").new,
+  waiter = waiters.new,
+  signal = signals.new,
+  latch = latches.new,
+  queue = queues.new,
+  -- the classes of those that users make
+  public = {
+    waiter = waiters.public, signal = signals.public, latch = latches.public,
+    queue = queues.public,
+  },
   -- the current task, and how its waits begin and end
   current = scheduler.current,
   waiting_task = scheduler.waiting_task,

@@ -1,4 +1,5 @@
 --- A slot in which one task waits.
+local class = require("agentwire._class")
 local compat = require("agentwire._compat")
 local misuse = require("agentwire._misuse")
 local scheduler = require("agentwire._scheduler")
@@ -101,5 +102,7 @@ end
 function Waiter:is_waiting()
   return self._task ~= nil and self._task._parked == self
 end
+
+M.public = class.public(Waiter, "waiter")
 
 return M

@@ -26,12 +26,17 @@ local function least()
   return RANK[state.level or (state.hook or is_terminal()) and "info" or "error"]
 end
 
+local function rank_of(title, level)
+  return RANK[level] or misuse.raise("log.%s: expected one of %s", title,
+    table.concat(LEVELS, ", "))
+end
+
 --- Whether an entry of this level would reach anybody; for callers whose entry
 --- is dear to make.
 ---@param level "debug"|"info"|"warn"|"error"
 ---@return boolean
 function M.wants(level)
-  return RANK[level] >= least()
+  return rank_of("wants", level) >= least()
 end
 
 local function write_line(entry)
@@ -44,7 +49,7 @@ end
 ---@param message string one line for people
 ---@param fields table? further members of the entry; becomes the entry
 function M.write(level, event, message, fields)
-  if RANK[level] < least() then
+  if rank_of("write", level) < least() then
     return
   end
   local entry = fields or {}
@@ -73,9 +78,8 @@ end
 --- Sets the lowest level that is told; nil is the default of the page.
 ---@param level "debug"|"info"|"warn"|"error"|"off"|nil
 function M.set_level(level)
-  if level ~= nil and not RANK[level] then
-    misuse.raise("log.set_level: expected one of %s",
-      table.concat(LEVELS, ", "))
+  if level ~= nil then
+    rank_of("set_level", level)
   end
   state.level = level
 end

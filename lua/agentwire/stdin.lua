@@ -3,6 +3,7 @@
 ---
 --- `io.read` is left alone, and stops the whole loop; what one of the two has
 --- buffered the other does not see.
+local class = require("agentwire._class")
 local core = require("agentwire.core")
 local host = require("agentwire.host")
 local misuse = require("agentwire._misuse")
@@ -216,5 +217,7 @@ end
 function Stdin:is_terminal() -- luacheck: no self
   return core.is_terminal(0)
 end
+
+class.seal(Stdin, "stdin")
 
 return stdin

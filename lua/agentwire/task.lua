@@ -91,7 +91,7 @@ end
 ---@return agentwire.Waiter
 function task.waiter(name)
   options.optional("waiter", "name", options.string, name)
-  return wait.waiter(name)
+  return setmetatable(wait.waiter(name), wait.public.waiter)
 end
 
 --- A line in which any number of tasks wait; it does not remember a wake.
@@ -99,7 +99,7 @@ end
 ---@return agentwire.Signal
 function task.signal(name)
   options.optional("signal", "name", options.string, name)
-  return wait.signal(name or "a signal")
+  return setmetatable(wait.signal(name or "a signal"), wait.public.signal)
 end
 
 --- What is set once and for all: whoever waits then or later has the values.
@@ -107,7 +107,7 @@ end
 ---@return agentwire.Latch
 function task.latch(name)
   options.optional("latch", "name", options.string, name)
-  return wait.latch(name)
+  return setmetatable(wait.latch(name), wait.public.latch)
 end
 
 --- A queue of values between tasks. A full one makes those who push wait.
@@ -116,7 +116,7 @@ end
 ---@return agentwire.Queue
 function task.queue(limit, name)
   options.optional("queue", "name", options.string, name)
-  return wait.queue(limit, name)
+  return setmetatable(wait.queue(limit, name), wait.public.queue)
 end
 
 return class.module(task, "aw.task")

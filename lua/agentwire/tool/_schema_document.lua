@@ -196,8 +196,7 @@ local function check_keyword(self, node, name, where)
   if keyword[2](value) then
     return true
   end
-  local got = value == json.null and "null"
-    or type(value) == "string" and json.encode(value)
+  local got = type(value) == "string" and json.encode(value)
     or misuse.describe(value)
   note(self.problems, below(where, name),
     ("expected %s, got %s"):format(keyword[1], got or "a string"))
@@ -231,8 +230,8 @@ end
 function scan(self, node, base, where)
   if type(node) ~= "table" then
     if type(node) ~= "boolean" then
-      note(self.problems, where, "expected a schema, got "
-        .. (node == json.null and "null" or misuse.describe(node)))
+      note(self.problems, where,
+        "expected a schema, got " .. misuse.describe(node))
     end
     return
   elseif self._bases[node] then
