@@ -401,9 +401,9 @@ static void only_small_frames_are_counted(void **state) {
       {16384, 1024, 0},
       {16385, 1024, AW_E_WS_TOO_BIG},
       {4100, 4096, AW_E_WS_TOO_BIG},
-      {131072, AW_WS_FRAGMENT_SMALL, 0},
-      {4096, AW_WS_FRAGMENT_SMALL - 1, 0},
-      {4097, AW_WS_FRAGMENT_SMALL - 1, AW_E_WS_POLICY},
+      {131072, 128, 0},
+      {4096, 127, 0},
+      {4097, 127, AW_E_WS_POLICY},
       {4096, 0, 0},
       {4097, 0, AW_E_WS_POLICY},
   };

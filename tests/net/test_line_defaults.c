@@ -93,7 +93,7 @@ static void outbox_has_1_mib(void **state) {
 static void child_has_2_s_to_end_by_itself(void **state) {
   line_end end = {0};
   (void)state;
-  line_shell(&end, "trap '' TERM; sleep 60", &(aw_child_options){0});
+  line_shell(&end, "trap '' TERM; exec sleep 60", &(aw_child_options){0});
   line_turn(10);
   aw_line_pipe_close(end.pipe, AW_LINE_CLOSED, AW_OK, "test");
   assert_due_in(2000);

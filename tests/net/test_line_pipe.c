@@ -263,7 +263,7 @@ static void who_writes_for_ever_is_not_heard_for_ever(void **state) {
     line_turn(100);
     line_hurry();
   }
-  assert_int_equal(rounds, AW_LINE_LINGER_ROUNDS);
+  assert_int_equal(rounds, 30);
   close(to_pipe);
   line_free(&near);
 }

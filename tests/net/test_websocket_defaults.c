@@ -115,6 +115,31 @@ static void request_has_8_kib(void **state) {
   raw_free(&longer);
 }
 
+/* A request with so many headers. */
+static void ask_with(raw_peer *raw, test_stage *stage, unsigned headers) {
+  raw_dial(raw, stage->loop, stage->port);
+  raw_say(raw, "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+               "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+               "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
+  for (unsigned i = 5; i < headers; i++) {
+    raw_say(raw, "X: y\r\n");
+  }
+  raw_say(raw, "\r\n");
+}
+
+static void request_has_64_headers(void **state) {
+  test_stage *stage = *state;
+  raw_peer fits, more;
+  stage_listen(stage);
+  ask_with(&fits, stage, 64);
+  assert_int_not_equal(raw_head(&fits), 0);
+  assert_memory_equal(fits.in, "HTTP/1.1 101", 12);
+  ask_with(&more, stage, 65);
+  assert_refused(&more, "HTTP/1.1 4");
+  raw_free(&fits);
+  raw_free(&more);
+}
+
 /* Seats are as good as connections, and need no descriptors. */
 static void ten_thousand_are_connected(void **state) {
   enum { MOST = 10000 };
@@ -307,6 +332,7 @@ int main(void) {
       STAGED(pong_has_15_s_to_come),
       STAGED(closing_lingers_for_2_s),
       STAGED(request_has_8_kib),
+      STAGED(request_has_64_headers),
       STAGED(ten_thousand_are_connected),
       STAGED(message_has_16_mib),
       HOUSED(who_was_upgraded_has_10_s_to_say_hello),

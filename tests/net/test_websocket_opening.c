@@ -171,6 +171,26 @@ static void a_body_is_not_waited_for_for_long(void **state) {
   close(listener);
 }
 
+static void of_a_body_160_bytes_are_told(void **state) {
+  test_stage *stage = *state;
+  int listener = raw_listen(&stage->port);
+  char body[201] = "";
+  raw_peer raw;
+
+  memset(body, 'x', 160);
+  memset(body + 160, 'y', 40);
+  stage_connect(stage);
+  raw_accept(&raw, stage->loop, listener);
+  raw_head(&raw);
+  raw_say(&raw, "HTTP/1.1 500 Oh\r\nContent-Length: 200\r\n\r\n");
+  raw_say(&raw, body);
+  stage_until(stage, &stage->client, end_is_closed);
+  assert_non_null(strchr(stage->client.reason, 'x'));
+  assert_null(strchr(stage->client.reason, 'y'));
+  raw_free(&raw);
+  close(listener);
+}
+
 static void a_server_that_just_closes_is_named_as_such(void **state) {
   test_stage *stage = *state;
   int listener = raw_listen(&stage->port);
@@ -231,6 +251,7 @@ int main(void) {
       STAGED(a_server_of_no_protocol_is_told_at_once),
       STAGED(interim_answers_end),
       STAGED(a_body_is_not_waited_for_for_long),
+      STAGED(of_a_body_160_bytes_are_told),
       STAGED(a_server_that_just_closes_is_named_as_such),
       STAGED(every_path_is_served_when_that_is_wanted),
       STAGED(a_proxy_may_open_more_than_one_address_may),

@@ -294,7 +294,7 @@ static void connection_above_the_address_maximum_gets_429(void **state) {
 
 static void refusals_above_their_maximum_are_just_closed(void **state) {
   test_stage *stage = *state;
-  raw_peer first, crowd[AW_LISTENER_REFUSALS_MAX + 4];
+  raw_peer first, crowd[64 + 4];
   size_t count = sizeof crowd / sizeof crowd[0];
 
   stage_listen_with(stage, (aw_listener_options){.connections_max = 1}, false);
