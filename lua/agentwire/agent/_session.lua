@@ -205,8 +205,13 @@ local function run_of(session, reply_to)
 end
 
 function HANDLERS.agent_result(session, event, reply_to)
+  local run = run_of(session, reply_to)
+  if not run and session._current then
+    session.unknown = session.unknown + 1 -- of none that there is
+    return
+  end
+  run = run or begin_run(session, reply_to)
   local result = json.decode(event.result_json)
-  local run = run_of(session, reply_to) or begin_run(session, reply_to)
   if type(result) == "table" then
     finish_run(session, run, result)
   else
