@@ -10,6 +10,8 @@
 #include "aw_pool.h"
 #include "aw_types.h"
 
+#pragma GCC visibility push(hidden)
+
 #define AW_MUX_SCOPES_MAX 10000
 #define AW_MUX_TOMBS_MAX 1024            /* ended scopes that are remembered */
 #define AW_MUX_REFUSALS_MAX 256          /* refusals waiting for their answer */
@@ -379,5 +381,7 @@ typedef struct aw_trace {
 } aw_trace;
 void aw_mux_set_trace(aw_mux *mux, void (*trace)(void *user, const aw_trace *),
                       void *user);
+
+#pragma GCC visibility pop
 
 #endif
