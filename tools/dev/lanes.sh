@@ -119,6 +119,7 @@ lane_lint() {
   fi
   run_tests tree lua5.4 tools/check_tree.lua
   run_tests api lua5.4 tools/api.lua check
+  run_tests rockspec lua5.4 tools/rockspec.lua check
 }
 
 build_c() {
@@ -213,7 +214,7 @@ lane_soak() {
 }
 
 lane_install() {
-  heading install "cmake --install and luarocks make give the same"
+  heading install "CMake, LuaRocks and packed rocks give the same, and it runs"
   need_packages $INSTALL_PACKAGES && need_specs || return 1
   run_tests install $BOUNDED sh tools/check_install.sh "$BUILD"
 }
