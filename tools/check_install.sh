@@ -61,11 +61,12 @@ fails_with() {
   grep -q "$text" fails.log
 }
 
-# As LuaRocks is told where another libuv is: that one is what is taken.
+# Where LuaRocks is told that another libuv is, there it is looked for: a
+# compiler that fails at once leaves its command to be read.
 other_libuv() {
-  mkdir -p other/include && echo '#error "the other libuv"' >other/include/uv.h
-  cd checkout-source && fails_with "the other libuv" \
-    rocks --tree ../none make LIBUV_INCDIR="$PWD/../other/include"
+  mkdir -p other/include && touch other/include/uv.h
+  cd checkout-source && fails_with "^false .* -I$PWD/../other/include" \
+    rocks --tree ../none make LIBUV_INCDIR="$PWD/../other/include" CC=false
 }
 
 missing_libuv() {

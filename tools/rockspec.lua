@@ -29,9 +29,11 @@ strictly ordered, cancellable, and resumed after a dropped connection.]],
 supported_platforms = { "unix" }
 -- Of 5.1 LuaJIT alone, which cannot be said here: `require` says it.
 dependencies = { "lua >= 5.1, < 5.5, ~= 5.2, ~= 5.3" }
+-- Headers alone: without a compiler LuaRocks does not know where Debian has its
+-- libraries, and would refuse a packed rock beside them.
 external_dependencies = {
-  LIBUV = { header = "uv.h", library = "uv" },
-  OPENSSL = { header = "openssl/ssl.h", library = "ssl" },
+  LIBUV = { header = "uv.h" },
+  OPENSSL = { header = "openssl/ssl.h" },
 }
 build = {
   type = "builtin",

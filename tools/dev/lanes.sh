@@ -219,6 +219,16 @@ lane_install() {
   run_tests install $BOUNDED sh tools/check_install.sh "$BUILD"
 }
 
+# Not one of the lanes: it needs root, and minutes of the network.
+run_bare() {
+  mkdir -p "$BUILD/log"
+  need_packages debootstrap && run_lane install && [ "$failed" -eq 0 ] || return 1
+  heading bare "the packed rock in a Debian with nothing on it"
+  run_tests bare sh tools/check_bare.sh "$BUILD" "$@"
+  grep '^# ' "$BUILD/log/bare.log"
+  [ "$failed" -eq 0 ]
+}
+
 # They measure time, or only watch processes that valgrind does not see.
 TIMED_SPECS='foreign_loop_spec\|waits_spec\|turn_spec\|signal_spec\|stdin_spec'
 VALGRIND_SECONDS=1500
