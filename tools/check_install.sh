@@ -220,6 +220,15 @@ else
   echo "# there is no nvim: its example is left out"
 fi
 
+# The example of embedding, in Lua's own library.
+embedded() {
+  cc -o "$work/embed" "$here/examples/embed.c" -Wl,-E \
+    $(pkg-config --cflags --libs lua5.4) &&
+    runs_example 5.4 "$work/embed" "$example"
+}
+embedded >"$work/log" 2>&1
+report $? "a program in C with a loop of its own runs it" "$work/log"
+
 each_module exports_one_name $TREES >"$work/log" 2>&1
 report $? "none of the modules has another dynamic symbol than its entry" "$work/log"
 each_module is_hardened cmake source packed >"$work/log" 2>&1

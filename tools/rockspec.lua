@@ -139,6 +139,17 @@ local function newest_release()
   return read("CHANGELOG.md"):match("\n## %[(%d[^%]]*)%]")
 end
 
+local function is_later(a, b)
+  local next_a, next_b = a:gmatch("%d+"), b:gmatch("%d+")
+  for part in next_a do
+    local other = tonumber(next_b() or 0)
+    if tonumber(part) ~= other then
+      return tonumber(part) > other
+    end
+  end
+  return false
+end
+
 local function release_rockspec(url, tag)
   local version = tree_version()
   assert(url and url:find("^[%w+]+://"), "release needs the URL of the sources")
@@ -162,10 +173,11 @@ local CHECKS = {
     local version = read("lua/agentwire/init.lua"):match('_VERSION = "([^"]*)"')
     return version == tree_version()
   end },
-  { "CHANGELOG.md names that version first, or has only what is unreleased "
-    .. "above an older one", function()
+  { "CHANGELOG.md has no release later than that, and it or what is unreleased "
+    .. "first", function()
     local first = read("CHANGELOG.md"):match("\n## %[([^%]]*)%]")
-    return first == "Unreleased" or first == tree_version()
+    return (first == "Unreleased" or first == tree_version())
+      and not is_later(newest_release() or "0", tree_version())
   end },
 }
 

@@ -113,9 +113,10 @@ lane_lint() {
   run_check shellcheck shellcheck -x -S warning dev tools/*.sh tools/dev/*.sh .ci/run \
     $(find bench tests -name '*.sh')
   if (need_packages $MUSL_PACKAGES); then
+    run_check plain-posix compile_plain_posix
     run_check musl build_musl
   else
-    echo "   musl                         left out: no musl-tools are to be had"
+    echo "   plain-posix, musl            left out: no musl-tools are to be had"
   fi
   run_tests tree lua5.4 tools/check_tree.lua
   run_tests api lua5.4 tools/api.lua check
