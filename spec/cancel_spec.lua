@@ -18,7 +18,33 @@ local function turns(fn)
   until ended or n > TURNS_MAX
 end
 
+-- What docs/api.md says that waits, and is not in the list of calls.
+local function uncovered()
+  local function read(path)
+    local file = assert(io.open(path))
+    local text = file:read("*a")
+    file:close()
+    return text
+  end
+  local done, missing, count = read("spec/support/calls.lua"), {}, 0
+  for name in read("docs/api.md"):gmatch("\n%- `([%w_.:]+)%b()` %(waits%)") do
+    count = count + 1
+    local quoted = name:gsub("%p", "%%%0")
+    -- Called, or given to one that calls it.
+    if not done:find("%f[%w_.]" .. quoted .. "[(%s,{]") then
+      missing[#missing + 1] = name
+    end
+  end
+  return missing, count
+end
+
 describe("a call that is cancelled", function()
+  it("is every one that waits", function()
+    local missing, count = uncovered()
+    assert.same({}, missing)
+    assert.truthy(count > 50)
+  end)
+
   for name, call in pairs(calls.calls) do
     it("leaves nothing: " .. name, function()
       link.run(function()

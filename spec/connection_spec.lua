@@ -187,11 +187,13 @@ describe("a question that is asked again", function()
     link.run(function()
       local self = setmetatable({ _questions = {}, _state = "open" },
         { __index = questions })
-      local asked = { hopeless = 0, well = 0 }
+      local asked, over = { hopeless = 0, well = 0 }, {}
       local function begin(name, later, code)
         local latch = wait.latch()
         return task.spawn(function()
-          return self:_ask({ latch = latch, ask = function()
+          return self:_ask({ latch = latch, over = function()
+            over[name] = (over[name] or 0) + 1
+          end, ask = function()
             asked[name] = asked[name] + 1
             if asked[name] == 2 then
               return later, "no room", code
@@ -210,6 +212,7 @@ describe("a question that is asked again", function()
       latch:set("yes")
       assert.equal("yes", (well:join(1000)))
       assert.same({ hopeless = 2, well = 2 }, asked)
+      assert.same({ hopeless = 1, well = 1 }, over)
       assert.same({}, self._questions)
     end)
   end)

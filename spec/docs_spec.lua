@@ -4,6 +4,7 @@
 -- A block that begins with ```lua run is a whole program; its comments of the
 -- form --> TEXT are its output, line by line. Any other ```lua block has to
 -- compile, unless it holds an ellipsis, which says that it is a sketch.
+local compat = require("agentwire._compat")
 local host = require("agentwire.host")
 local standalone = require("agentwire.host.standalone")
 
@@ -98,6 +99,53 @@ local function expected_output(block)
     lines[#lines + 1] = line
   end
   return lines
+end
+
+-- Every file of the tree by its name, with and without what follows the dot, and
+-- its whole path; and all C text.
+local function list_tree()
+  local known, text = {}, {}
+  local pipe = assert(io.popen("find *.md csrc lua spec tests tools docs bench "
+    .. "examples -type f"))
+  for path in pipe:lines() do
+    local name = path:match("[^/]+$")
+    known[name], known[name:match("^[^.]*")] = true, true
+    known[path], known[path:gsub("%.%w+$", "")] = true, true
+    known[path:gsub("^lua/agentwire/", "")] = true
+    if path:find("%.[ch]$") then
+      text[#text + 1] = read_file(path)
+    end
+  end
+  pipe:close()
+  return known, table.concat(text)
+end
+
+-- Words that stand for a name, not for a file.
+local STANDS_FOR = { aw_noun_verb = true }
+
+--- Whether a word of code on a page is the name of something that is gone.
+local function is_gone(word, known, text)
+  if word:find("NAME") or STANDS_FOR[word] then
+    return false
+  elseif word:find("^aw_[%w_]+$") then
+    return not known[word] and not text:find("%f[%w_]" .. word .. "%f[^%w_]")
+  end
+  local is_path = word:find("^[%l_]+/[%w_/.]+%.%l+$")
+    or word:find("^csrc/.*/aw_[%w_]+$")
+  return (is_path or word:find("^[%w_]+%.[ch]$") or word:find("^%w[%w_]+%.lua$"))
+    and not known[word]
+end
+
+-- Times of one's own, which hold nobody off.
+local OWN_TIMES = { min_ms = true, max_ms = true, after_ms = true,
+  budget_ms = true, slow_turn_ms = true, word_delay_ms = true,
+  duration_ms = true, estimated_duration_ms = true, keepalive_ms = true,
+  cache_max_age_ms = true }
+
+--- Whether an option's name is that of a limit.
+local function is_limit(name)
+  return not OWN_TIMES[name] and (name:find("^max_") or name:find("_max$")
+    or name:find("_ms$") or name:find("_bytes$") or name:find("_messages$")) ~= nil
 end
 
 --- Names of a class's public methods, as its file defines them.
@@ -244,6 +292,37 @@ describe("the documentation", function()
       end
     end
     assert.truthy(count > 15)
+  end)
+
+  it("has a row of DESIGN.md for each limit that an option sets", function()
+    local rows = read_file("DESIGN.md"):match("\n## 5%. Limits\n(.-)\n## ")
+    local missing = {}
+    for name in read_file("docs/api.md"):gmatch("\n%- `([%w_]+)` ") do
+      if is_limit(name) and not rows:find("%f[%w_.]" .. name .. "`") then
+        missing[#missing + 1] = name
+      end
+    end
+    assert.same({}, missing)
+  end)
+
+  it("names no file and no C name that is gone", function()
+    local known, text = list_tree()
+    local gone, words = {}, 0
+    for _, page in ipairs { "DESIGN.md", "BATCHES.md", "CHANGELOG.md",
+      compat.unpack(pages) } do
+      local whole = read_file(page)
+      for code in whole:gsub("\n```.-\n```", ""):gmatch("`([^`\n]+)`") do
+        for word in code:gmatch("[%w_./]+") do
+          words = words + 1
+          local is_shown = whole:find("\n-- " .. word .. "\n", 1, true)
+          if not is_shown and is_gone(word, known, text) then
+            gone[#gone + 1] = page .. ": " .. word
+          end
+        end
+      end
+    end
+    assert.same({}, gone)
+    assert.truthy(words > 1000)
   end)
 
   it("gives the types of each protocol in wire.md", function()

@@ -39,7 +39,7 @@ describe("examples", function()
   end
 end)
 
-describe("the demo's file tools", function()
+describe("the file tools of chat and demo", function()
   local root
 
   local function shell(command)
@@ -66,7 +66,7 @@ describe("the demo's file tools", function()
   local function call(name, args)
     local result
     link.run(function()
-      local file_tools = assert(loadfile("examples/demo/file_tools.lua"))()
+      local file_tools = require("agentwire.command.files")
       result = assert(file_tools.new(root .. "/root"):execute {
         name = name, args = args,
       })

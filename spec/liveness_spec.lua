@@ -88,8 +88,9 @@ describe("a child process with pings", function()
       link.run(function()
         local conn = connect({ ping_interval_ms = 20, ping_deadline_ms = 2000 },
           base)
-        aw.sleep(200)
-        assert.truthy(conn:stats().messages_in >= 3)
+        link.eventually(function()
+          return conn:stats().messages_in >= 3
+        end)
         assert.truthy(pid_of(conn))
         conn:close()
       end)
@@ -99,7 +100,10 @@ describe("a child process with pings", function()
   it("lives when it is we who stood still", function()
     link.run(function()
       local conn = connect { ping_interval_ms = 50, ping_deadline_ms = 1000 }
-      aw.sleep(60) -- a ping is out
+      local before = conn:stats().messages_out
+      link.eventually(function()
+        return conn:stats().messages_out > before -- a ping is out
+      end)
       local busy = os.clock() + 1.2
       repeat until os.clock() > busy
       aw.sleep(50)

@@ -69,16 +69,22 @@ local function scan(path)
       if class then
         file.seals[class] = title
       end
+      local last
       for _, each in ipairs(doc) do
+        local more = last and each:match("^%-%-%- ([^@].*)$")
+        if more then
+          last.text = last.text .. " " .. more
+        end
         local named, rest = each:match("^%-%-%-@class ([%w_.]+)(.*)$")
         if named then
           file.classes[#file.classes + 1] = { name = named, rest = rest,
             fields = {} }
         end
         local field, kind = each:match("^%-%-%-@field ([%w_]+) (.*)$")
+        last = more and last or nil
         if field and file.classes[1] then
-          table.insert(file.classes[#file.classes].fields,
-            { name = field, text = kind })
+          last = { name = field, text = kind }
+          table.insert(file.classes[#file.classes].fields, last)
         end
       end
       doc = {}
@@ -93,9 +99,19 @@ local function scan(path)
   return file
 end
 
-local function signature(title, fn)
-  return ("`%s%s%s%s`"):format(title, fn.sign, fn.name,
-    fn.arguments:gsub("^%(self, ?", "("))
+local function waits(fn)
+  for _, tag in ipairs(fn.tags) do
+    if tag:find("^@async") then
+      return true
+    end
+  end
+  return false
+end
+
+-- `title.name(arguments)`, and whether it waits.
+local function signature(title, sign, name, fn)
+  return ("`%s%s%s%s`%s"):format(title, sign, name,
+    fn.arguments:gsub("^%(self, ?", "("), waits(fn) and " (waits)" or "")
 end
 
 local function put_functions(out, title, list)
@@ -130,7 +146,7 @@ local function module_functions(files)
         if fn.name == member and fn.sign == "." then
           found[title] = found[title] or {}
           table.insert(found[title], { prose = first_sentence(fn.prose),
-            text = ("`%s.%s%s`"):format(title, name, fn.arguments) })
+            text = signature(title, ".", name, fn) })
         end
       end
     end
@@ -138,7 +154,7 @@ local function module_functions(files)
       if fn.sign == "." then
         found[title] = found[title] or {}
         table.insert(found[title], { prose = first_sentence(fn.prose),
-          text = signature(title, fn) })
+          text = signature(title, ".", fn.name, fn) })
       end
     end
   end
@@ -161,7 +177,8 @@ local function collect(files, problems)
       local title = file.seals[fn.owner]
       if title and fn.sign == ":" then
         sections[title] = sections[title] or {}
-        table.insert(sections[title], { text = signature(title, fn),
+        table.insert(sections[title], {
+          text = signature(title, ":", fn.name, fn),
           prose = first_sentence(fn.prose) })
         if fn.prose == "" and #fn.tags == 0 then
           problems[#problems + 1] = ("%s: %s:%s has no docstring"):format(path,
@@ -191,8 +208,8 @@ end
 
 local function write_page(sections, classes)
   local out = { "# API", "",
-    "Made by `lua tools/api.lua` of the docstrings: what there is, by name. The",
-    "other pages explain it." }
+    "Made by `lua tools/api.lua` of the docstrings: what there is, by name, and",
+    "what of it waits: only a task may call that. The other pages explain it." }
   for _, title in ipairs(sorted_keys(sections)) do
     put_functions(out, title, sections[title])
   end

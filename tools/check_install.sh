@@ -92,7 +92,7 @@ make_all() {
 make_repository() {
   mkdir -p "$work/repository" &&
     cp -r .gitignore CMakeLists.txt CHANGELOG.md LICENSE README.md ./*.rockspec \
-      csrc docs examples lua "$work/repository" && cd "$work/repository" &&
+      bin csrc docs examples lua "$work/repository" && cd "$work/repository" &&
     git init -q . && git add . &&
     git -c user.name=test -c user.email=test@localhost commit -q -m release &&
     git tag "v$(cd "$here" && lua5.4 tools/rockspec.lua name |
@@ -113,7 +113,7 @@ make_source_rock() {
 
 # installed_files TREE VERSION: without what LuaRocks keeps for itself.
 installed_files() {
-  (cd "$1" && find "lib/lua/$2" "share/lua/$2" -type f | LC_ALL=C sort)
+  (cd "$1" && find bin "lib/lua/$2" "share/lua/$2" -type f | LC_ALL=C sort)
 }
 
 # tree_of KIND VERSION
@@ -233,6 +233,20 @@ each_module exports_one_name $TREES >"$work/log" 2>&1
 report $? "none of the modules has another dynamic symbol than its entry" "$work/log"
 each_module is_hardened cmake source packed >"$work/log" 2>&1
 report $? "what CMake installs and what is packed is hardened" "$work/log"
+
+# It finds the module beside itself, and an interpreter that has it.
+commands_run() {
+  for kind in $TREES; do
+    for version in 5.4 5.1; do
+      (cd / && env -u LUA_INIT -u LUA_PATH -u LUA_CPATH -u LUA_PATH_5_4 \
+        -u LUA_CPATH_5_4 "$(tree_of "$kind" $version)/bin/agentwire" version) ||
+        return 1
+    done
+  done
+}
+commands_run >"$work/log" 2>&1 &&
+  [ "$(sort -u "$work/log" | grep -c '^agentwire [0-9]')" -eq 1 ]
+report $? "the command of each runs" "$work/log"
 
 # Its ABI is LuaJIT's, but no wait of ours crosses its pcall.
 run_from "$work/5.1/packed" 5.1 lua5.1 -e 'require("agentwire")' >"$work/log" 2>&1

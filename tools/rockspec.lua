@@ -35,8 +35,10 @@ external_dependencies = {
   LIBUV = { header = "uv.h" },
   OPENSSL = { header = "openssl/ssl.h" },
 }
+deploy = { wrap_bin_scripts = false } -- it finds its interpreter itself
 build = {
   type = "builtin",
+  install = { bin = { "bin/agentwire" } },
   modules = {
 @MODULES@
     ["agentwire.core"] = {

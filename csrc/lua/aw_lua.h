@@ -103,9 +103,6 @@ void aw_lua_leave(member_box *box);
 /* Reads a table of options (at `arg`, may be nil) into mux options. */
 void aw_lua_mux_options(lua_State *L, int arg, loop_box *loop,
                         aw_mux_options *out);
-/* A size in an option; what is granted stays below 2^53 for as long as it
- * matters. */
-#define AW_LUA_SIZE_MAX ((uint64_t)1 << 40)
 
 /* Option readers; absent gives the default, 0 or NULL; a wrong type or a
  * number that is out of range raises. */
@@ -122,6 +119,10 @@ const char *aw_lua_need_string(lua_State *L, int arg, const char *key);
 /* Pushes a new, empty conn box linked to the loop at stack index `loop`. */
 conn_box *aw_lua_new_conn(lua_State *L, int loop);
 void aw_lua_hold_conn(conn_box *box, aw_conn *conn);
+
+/* conn:dial(options) -> true | nil, message, code: gives the connection the
+ * transport that the options ask for. */
+int aw_lua_dial(lua_State *L);
 
 /* TLS options from the table at the stack top (nil: none); strings stay
  * anchored by the table. */

@@ -110,11 +110,11 @@ static uint64_t opt_number(lua_State *L, int arg, const char *key,
 
 unsigned aw_lua_opt_unsigned(lua_State *L, int arg, const char *key,
                              unsigned otherwise) {
-  return (unsigned)opt_number(L, arg, key, otherwise, INT32_MAX);
+  return (unsigned)opt_number(L, arg, key, otherwise, AW_MUX_COUNT_TOP);
 }
 
 size_t aw_lua_opt_size(lua_State *L, int arg, const char *key) {
-  return (size_t)opt_number(L, arg, key, 0, AW_LUA_SIZE_MAX);
+  return (size_t)opt_number(L, arg, key, 0, AW_MUX_SIZE_TOP);
 }
 
 bool aw_lua_opt_boolean(lua_State *L, int arg, const char *key) {
@@ -151,12 +151,9 @@ const char *aw_lua_need_string(lua_State *L, int arg, const char *key) {
   return value;
 }
 
-static size_t opt_message_max(lua_State *L, int arg) {
-  return (size_t)opt_number(L, arg, "message_max", 0, AW_MUX_MESSAGE_TOP);
-}
-
 size_t aw_lua_transport_max(lua_State *L, int arg) {
-  size_t most = opt_message_max(L, arg);
+  size_t most =
+      (size_t)opt_number(L, arg, "message_max", 0, AW_MUX_MESSAGE_TOP);
   return most != 0 && most < AW_MUX_FLOOR_BYTES ? AW_MUX_FLOOR_BYTES : most;
 }
 
@@ -166,23 +163,10 @@ void aw_lua_mux_options(lua_State *L, int arg, loop_box *loop,
   for (int kind = 0; kind < AW_KIND_SCOPES; kind++) {
     out->types[kind] = &loop->types[kind];
   }
-#define AW_COUNT(field) out->field = aw_lua_opt_unsigned(L, arg, #field, 0);
-#define AW_SIZE(field) out->field = aw_lua_opt_size(L, arg, #field);
-  out->message_max = opt_message_max(L, arg);
-  AW_COUNT(depth_max)
-  AW_COUNT(values_max)
-  AW_SIZE(scopes_max)
-  AW_SIZE(tombs_max)
-  AW_COUNT(window_messages)
-  AW_SIZE(window_bytes)
-  AW_SIZE(inbound_bytes)
-  AW_COUNT(log_messages)
-  AW_SIZE(log_bytes)
-  AW_SIZE(session_bytes)
-  AW_SIZE(control_bytes)
-  AW_COUNT(window_ms)
-#undef AW_COUNT
-#undef AW_SIZE
+#define AW_READ(type, name, otherwise, most)                                   \
+  out->name = (type)opt_number(L, arg, #name, 0, most);
+  AW_MUX_LIMIT_LIST(AW_READ)
+#undef AW_READ
 }
 
 bool aw_lua_tls_options(lua_State *L, int arg, const char *key,

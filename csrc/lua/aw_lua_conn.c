@@ -1,9 +1,7 @@
 #include "aw_error.h"
 #include "aw_lua.h"
 #include "aw_lua_json.h"
-#include "aw_process.h"
 #include <lauxlib.h>
-#include <string.h>
 
 const char aw_lua_conn_class[] = "agentwire.core.conn";
 
@@ -44,69 +42,6 @@ static int conn_gc(lua_State *L) {
 /* handle() -> the number under which loop:ready names this connection */
 static int conn_handle(lua_State *L) {
   lua_pushinteger(L, aw_lua_check_conn(L, 1)->handle);
-  return 1;
-}
-
-/* connect{url=, token=, headers=, protocols=, tls=, ...} -> true | nil,
- * message, code. Any earlier transport is let go of. */
-static int conn_connect(lua_State *L) {
-  conn_box *box = aw_lua_check_conn(L, 1);
-  aw_websocket_options options = {0};
-  aw_tls_options tls;
-  options.url = aw_lua_need_string(L, 2, "url");
-  options.protocols = aw_lua_opt_string(L, 2, "protocols");
-  options.host = aw_lua_opt_string(L, 2, "host");
-  options.proxy = aw_lua_opt_string(L, 2, "proxy");
-  options.message_max = aw_lua_transport_max(L, 2);
-  options.handshake_ms = aw_lua_opt_unsigned(L, 2, "handshake_ms", 0);
-  options.ping_interval_ms = aw_lua_opt_unsigned(L, 2, "ping_interval_ms", 0);
-  options.ping_deadline_ms = aw_lua_opt_unsigned(L, 2, "ping_deadline_ms", 0);
-  if (aw_lua_tls_options(L, 2, "tls", &tls)) {
-    options.tls = &tls;
-  }
-  if (box->conn == NULL) {
-    return aw_lua_closed(L);
-  }
-  options.headers = aw_lua_headers(L, 2);
-  if (options.headers == NULL) {
-    return aw_lua_fail(L, AW_E_INVALID, lua_tostring(L, -1));
-  }
-  aw_transport *transport = NULL;
-  const char *why = NULL;
-  int rc =
-      aw_websocket_connect(box->member.loop->loop, &options, &transport, &why);
-  if (rc == AW_OK) {
-    why = NULL;
-    rc = aw_conn_attach(box->conn, transport);
-  }
-  if (rc != AW_OK) {
-    return aw_lua_fail_at(L, rc, "connect to", options.url, options.tls, why);
-  }
-  lua_pushboolean(L, 1);
-  return 1;
-}
-
-/* spawn{argv={...}, base=bool, ...} -> true | nil, ...: aw_lua_child_options */
-static int conn_spawn(lua_State *L) {
-  conn_box *box = aw_lua_check_conn(L, 1);
-  luaL_checktype(L, 2, LUA_TTABLE);
-  aw_process_options options = {0};
-  options.extended = !aw_lua_opt_boolean(L, 2, "base");
-  options.line_max = aw_lua_transport_max(L, 2);
-  aw_lua_child_options(L, 2, &options.child);
-  if (box->conn == NULL) {
-    return aw_lua_closed(L);
-  }
-  aw_transport *transport = NULL;
-  const char *why = NULL;
-  int rc = aw_process_new(box->member.loop->loop, &options, &transport, &why);
-  if (rc == AW_OK) {
-    rc = aw_conn_attach(box->conn, transport);
-  }
-  if (rc != AW_OK) {
-    return aw_lua_fail(L, rc, why);
-  }
-  lua_pushboolean(L, 1);
   return 1;
 }
 
@@ -507,8 +442,7 @@ static int conn_trace_lines(lua_State *L) {
 
 static const luaL_Reg methods[] = {
     {"handle", conn_handle},
-    {"connect", conn_connect},
-    {"spawn", conn_spawn},
+    {"dial", aw_lua_dial},
     {"open", conn_open},
     {"poll", conn_poll},
     {"control", conn_control},

@@ -6,7 +6,10 @@
 #include "aw_lua_json.h"
 #include "aw_os_clock.h"
 #include "aw_os_file.h"
+#include "aw_os_terminal.h"
 #include <lauxlib.h>
+#include <openssl/crypto.h>
+#include <openssl/x509.h>
 
 __attribute__((visibility("default"))) int luaopen_agentwire_core(lua_State *L);
 
@@ -25,6 +28,32 @@ static int monotonic_us(lua_State *L) {
 /* is_terminal(fd) -> boolean */
 static int is_terminal(lua_State *L) {
   lua_pushboolean(L, aw_os_is_terminal((int)luaL_checkinteger(L, 1)));
+  return 1;
+}
+
+/* terminal_columns(fd) -> how wide the terminal is, nil where nobody knows */
+static int terminal_columns(lua_State *L) {
+  int columns = aw_os_terminal_columns((int)luaL_checkinteger(L, 1));
+  if (columns == 0) {
+    return 0;
+  }
+  lua_pushinteger(L, columns);
+  return 1;
+}
+
+static void set_text(lua_State *L, const char *key, const char *text) {
+  lua_pushstring(L, text);
+  lua_setfield(L, -2, key);
+}
+
+/* libraries() -> of what runs here: libuv and openssl, their versions, and
+ * where OpenSSL looks for the certificates of authorities */
+static int libraries(lua_State *L) {
+  lua_createtable(L, 0, 4);
+  set_text(L, "libuv", uv_version_string());
+  set_text(L, "openssl", OpenSSL_version(OPENSSL_VERSION));
+  set_text(L, "cert_file", X509_get_default_cert_file());
+  set_text(L, "cert_dir", X509_get_default_cert_dir());
   return 1;
 }
 
@@ -117,6 +146,28 @@ static void set_errors(lua_State *L) {
   lua_setfield(L, -2, "errors");
 }
 
+/* core.limits: of each limit of a mux its default, and the most it may be. */
+static void set_limits(lua_State *L) {
+  static const struct {
+    const char *name;
+    uint64_t otherwise, most;
+  } limits[] = {
+#define LIMIT_ROW(type, name, otherwise, most) {#name, otherwise, most},
+      AW_MUX_LIMIT_LIST(LIMIT_ROW)
+#undef LIMIT_ROW
+  };
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+    lua_createtable(L, 0, 2);
+    lua_pushinteger(L, (lua_Integer)limits[i].otherwise);
+    lua_setfield(L, -2, "default");
+    lua_pushinteger(L, (lua_Integer)limits[i].most);
+    lua_setfield(L, -2, "most");
+    lua_setfield(L, -2, limits[i].name);
+  }
+  lua_setfield(L, -2, "limits");
+}
+
 /* Slots that the deepest wait takes of a stack, several times over. */
 enum { CLEARED_SLOTS = 128 };
 
@@ -148,9 +199,14 @@ int luaopen_agentwire_core(lua_State *L) {
   lua_setfield(L, -2, "random");
   lua_pushcfunction(L, is_terminal);
   lua_setfield(L, -2, "is_terminal");
+  lua_pushcfunction(L, terminal_columns);
+  lua_setfield(L, -2, "terminal_columns");
+  lua_pushcfunction(L, libraries);
+  lua_setfield(L, -2, "libraries");
   lua_pushcfunction(L, clear_stack);
   lua_setfield(L, -2, "clear_stack");
   set_names(L);
   set_errors(L);
+  set_limits(L);
   return 1;
 }

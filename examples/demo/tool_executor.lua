@@ -5,10 +5,8 @@
 --
 -- AGENT is a port or a URL, 7450 by default; ROOT is the folder that the tools
 -- may look at, the current one by default. Prints a line when it is ready.
-package.path = arg[0]:gsub("[^/]*$", "") .. "?.lua;" .. package.path
-
 local aw = require("agentwire")
-local file_tools = require("file_tools")
+local file_tools = require("agentwire.command.files")
 
 local function url_of(place)
   return place:find("^%d+$") and "ws://127.0.0.1:" .. place or place
@@ -16,7 +14,7 @@ end
 
 aw.run(function()
   local conn = assert(aw.connect(url_of(arg[1] or "7450")))
-  local tools = file_tools.new(arg[2] or ".")
+  local tools = assert(file_tools.new(arg[2] or "."))
   while conn:state() ~= "closed" do
     local registration = assert(aw.tool.register(conn, tools))
     print(("registered %d tools"):format(#tools:list()))

@@ -106,13 +106,12 @@ end
 ---@return string? message
 ---@return string? code
 function Dialer:dial(conn, asked)
-  if asked.argv then
-    asked.environment = child.environment(asked.env)
-    return conn:spawn(asked)
+  if asked.url then
+    self.url = asked.url
+    asked.proxy = request.proxy_for(asked.proxy, asked.url)
   end
-  self.url = asked.url
-  asked.proxy = request.proxy_for(asked.proxy, asked.url)
-  return conn:connect(asked)
+  asked.environment = child.environment(asked.env)
+  return conn:dial(asked)
 end
 
 return M

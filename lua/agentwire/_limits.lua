@@ -1,6 +1,7 @@
---- The limits of a connection, the same at both ends: names that csrc/lua reads
---- (aw_lua_mux_options) and docs/connection.md explains. `connect`, `pair` and
---- `listen` take them all. 0 is the default.
+--- The limits of a connection, the same at both ends. `connect`, `pair` and
+--- `listen` take them all. Their list is the core's (aw_mux_limit_list.h);
+--- docs/connection.md explains them. 0 is the default.
+local core = require("agentwire.core")
 local options = require("agentwire._options")
 
 local M = {}
@@ -11,14 +12,7 @@ M.COUNT = options.integer(0, 2 ^ 31 - 1)
 --- A size in bytes, as the core takes it.
 M.SIZE = options.integer(0, 2 ^ 40)
 
---- Bytes of one message: the core's records count in 32 bits.
-M.MESSAGE = options.integer(0, 256 * 1024 * 1024)
-
---- Values of one message.
-M.VALUES = options.integer(0, 2 ^ 24)
-
-local COUNT, SIZE = M.COUNT, M.SIZE
-
+-- A line for each of the core's list, for whoever reads and for editors.
 ---@class agentwire.Limits
 ---@field depth_max integer? JSON nesting, 128
 ---@field values_max integer? JSON values and member names of a message, 262144
@@ -34,20 +28,14 @@ local COUNT, SIZE = M.COUNT, M.SIZE
 ---@field window_ms integer? a server's session without a connection, 120000
 ---@field message_max integer? bytes of a message that comes in, 16 MiB
 
-M.MUX = options.spec("limits", {
-  depth_max = COUNT,
-  values_max = M.VALUES,
-  scopes_max = SIZE,
-  tombs_max = SIZE,
-  window_messages = COUNT,
-  window_bytes = SIZE,
-  inbound_bytes = SIZE,
-  log_messages = COUNT,
-  log_bytes = SIZE,
-  session_bytes = SIZE,
-  control_bytes = SIZE,
-  window_ms = COUNT,
-  message_max = M.MESSAGE,
-})
+local function kinds_of(limits)
+  local kinds = {}
+  for name, limit in pairs(limits) do
+    kinds[name] = options.integer(0, limit.most)
+  end
+  return kinds
+end
+
+M.MUX = options.spec("limits", kinds_of(core.limits))
 
 return M

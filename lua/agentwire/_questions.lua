@@ -5,8 +5,15 @@
 ---@class agentwire.Connection
 local Questions = {}
 
+---@class agentwire.Question
+---@field ask fun(self, conn: agentwire.Connection): boolean|nil, string?, string?
+--- sends it, perhaps several times
+---@field over fun(self, conn: agentwire.Connection) takes back what was noted for
+--- the answer; called once, however it ends
+---@field latch agentwire.Latch takes the answer
+
 local function put(self, question)
-  local ok, message, code = question.ask()
+  local ok, message, code = question:ask(self)
   if ok or code == "closed" and self._state ~= "closed" then
     return true -- while it is away: asked when it is back
   end
@@ -14,23 +21,23 @@ local function put(self, question)
 end
 
 --- Asks something whose answer nothing guarantees: a cut swallows question and
---- answer alike, so it is asked again over each new transport. `ask()` sends
---- it, `latch` takes the answer.
+--- answer alike, so it is asked again over each new transport.
 ---@async
----@param question {ask: fun(): boolean|nil, string?, string?, latch: agentwire.Latch}
+---@param question agentwire.Question
 ---@param timeout_ms number?
 ---@return any ... what the latch was set to, or nil, message, and "timeout",
 --- "lost" or "closed"
 function Questions:_ask(question, timeout_ms)
-  local ok, message, code = put(self, question)
-  if not ok then
-    return nil, message, code
+  local put_out, why, problem = put(self, question)
+  if not put_out then
+    question:over(self)
+    return nil, why, problem
   end
   self._questions[question] = true
-  local first
-  ok, first, message, code = pcall(question.latch.wait, question.latch,
+  local ok, first, message, code = pcall(question.latch.wait, question.latch,
     timeout_ms)
   self._questions[question] = nil
+  question:over(self)
   if not ok then
     error(first, 0)
   end

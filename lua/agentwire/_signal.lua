@@ -53,7 +53,7 @@ function Signal:_park(t, timeout_ms)
   else
     self._first = t
   end
-  t._line, t._ahead = self, last
+  t._line, t._ahead = self, last or false -- nil would be looked for in the class
   self._last = t
   local cause = park(t, self, timeout_ms)
   if t._line == self then

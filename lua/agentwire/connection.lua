@@ -60,7 +60,7 @@ local function new(core, given)
     _state_listeners = listeners.new(),
     _pings = {}, -- latches by message id
     _questions = {}, -- asked outside the numbering, and not answered yet
-    _tracer = nil,
+    _tracer = false, -- false, as it is asked for with every news
     _shares = given.shares, -- of the server that accepted it
     _keeper = nil, -- the task of its life; handlers and answers are its children
     _was_lost = false, -- has had a transport: the next opens with the welcome
@@ -172,7 +172,7 @@ end
 ---@param to boolean|fun(line: string)
 function Connection:trace(to)
   options.argument("trace", "to", TRACE, to)
-  self._tracer = type(to) == "function" and to or nil
+  self._tracer = type(to) == "function" and to
   self._core:trace(self._tracer and "keep" or to and "stderr" or "off")
 end
 
@@ -409,6 +409,25 @@ for name, method in pairs(require("agentwire._questions")) do
   Connection[name] = method
 end
 
+local Ping = {}
+Ping.__index = Ping
+
+function Ping:over(conn)
+  if self.id then
+    conn._pings[self.id] = nil
+  end
+end
+
+function Ping:ask(conn)
+  local sent, id, problem = conn._core:send_ping(NIL_ID)
+  if sent then
+    self:over(conn)
+    self.id = id
+    conn._pings[id] = self.latch
+  end
+  return sent, id, problem
+end
+
 --- A ping and its pong on this connection, or on the next one if it is cut.
 ---@async
 ---@param timeout_ms number?
@@ -417,29 +436,8 @@ end
 ---@return string? code "timeout", "lost" or "closed"
 function Connection:ping(timeout_ms)
   options.timeout("ping", timeout_ms)
-  local latch, asked = wait.latch("a pong"), nil
-  local function forget()
-    if asked then
-      self._pings[asked] = nil
-    end
-  end
-  local ok, answer, message, code = pcall(self._ask, self, {
-    latch = latch,
-    ask = function()
-      local sent, id, problem = self._core:send_ping(NIL_ID)
-      if sent then
-        forget()
-        asked = id
-        self._pings[id] = latch
-      end
-      return sent, id, problem
-    end,
-  }, timeout_ms)
-  forget()
-  if not ok then
-    error(answer, 0)
-  end
-  return answer, message, code
+  return self:_ask(setmetatable({ latch = wait.latch("a pong"), id = nil }, Ping),
+    timeout_ms)
 end
 
 local function client(self, kind, module)

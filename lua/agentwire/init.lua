@@ -4,6 +4,7 @@
 require("agentwire._compat") -- says at once where this cannot run
 local await = require("agentwire._await")
 local class = require("agentwire._class")
+local combinators = require("agentwire._combinators")
 local connect = require("agentwire._connect")
 local core = require("agentwire.core")
 local host = require("agentwire.host")
@@ -37,7 +38,7 @@ local aw = {
   spawn = host.spawn,
   await = await,
   sleep = task.sleep,
-  timeout = task.timeout,
+  timeout = combinators.timeout,
   signal = signal.wait,
 }
 

@@ -371,14 +371,14 @@ describe("a client that was killed", function()
       local session = assert(old:agent():start { id = ID })
       assert.equal("1", ask(session, "one"))
       old:cut("killed")
-      local count = 0
-      while count < 100 do -- until the server knows
-        count = count + 1
-        task.sleep(2)
+      link.eventually(function() -- the server knows
         for conn in server:connections() do
-          count = conn:is_open() and count or 100
+          if conn:is_open() then
+            return false
+          end
         end
-      end
+        return true
+      end)
       local conn = assert(aw.connect(server.url, { token = "a" }))
       local again = assert(conn:agent():start { resume_session_id = ID })
       assert.equal("3", ask(again, "two"))

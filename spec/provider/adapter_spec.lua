@@ -45,6 +45,26 @@ describe("an adapter", function()
     end)
   end
 
+  local UNFIT = {
+    { "a delta that is no text",
+      { type = "text_delta", content_index = 0, delta = 5 }, "delta" },
+    { "a delta in a start that has no index",
+      { type = "text_start", delta = "x" }, "content_index" },
+  }
+  for _, case in ipairs(UNFIT) do
+    it(("that emits %s is told what is wrong"):format(case[1]), function()
+      support.with(adapter_of(function(_, _, emit)
+        emit { type = "text_start", content_index = 0 }
+        emit(case[2])
+      end), function(client)
+        local message, why, code = complete(client)
+        assert.is_nil(message)
+        assert.matches(case[2].type .. ": .*" .. case[3], why)
+        assert.equal("internal_error", code)
+      end)
+    end)
+  end
+
   it("may return nothing after it has emitted something", function()
     support.with(adapter_of(function(_, _, emit)
       emit { type = "text_start", content_index = 0 }

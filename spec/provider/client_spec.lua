@@ -275,6 +275,34 @@ describe("provider client", function()
     end)
   end
 
+  for what, how in pairs { each = {}, merged = { coalesce = true } } do
+    it("gives an event for what it is, whatever more is in it, " .. what,
+      function()
+        against(sends {
+          { "text_start", { content_index = 0, delta = json.null } },
+          { "text_start", { content_index = 0, delta = "x" } },
+          { "text_start", { content_index = 0, delta = "y" } },
+          { "text_delta", { content_index = 0, delta = "a" } },
+          { "text_end", { content_index = 0, delta = "b" } },
+          { "done", { reason = "stop", delta = "c" } },
+          { "result", result_of("a") },
+        }, function(client)
+          for _, reconstruct in ipairs { true, false } do
+            local stream = assert(client:start_stream {
+              model = "p/m", messages = {}, reconstruct = reconstruct,
+            })
+            local types = {}
+            for event in stream:events(how) do
+              types[#types + 1] = event.type
+            end
+            assert.same({ "text_start", "text_start", "text_start",
+              "text_delta", "text_end", "done" }, types)
+            assert.equal("stop", stream:result().stop_reason)
+          end
+        end)
+      end)
+  end
+
   it("keeps streams apart that fail, finish and are refused", function()
     local modes = { "result", "stream_error", "nack" }
     local count = 0

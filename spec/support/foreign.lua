@@ -12,12 +12,16 @@ local M = {}
 local function luv_loop(host)
   local uv = require("luv")
   local poll, timer = uv.new_poll(host:fd()), uv.new_timer()
+  local is_over
   local function turn()
     host:turn()
     timer:stop()
     local ms = host:timeout_ms()
     if ms >= 0 then
       timer:start(ms, 0, turn)
+    end
+    if is_over and is_over() then
+      uv.stop() -- after timers it would wait for more
     end
   end
   poll:start("r", turn)
@@ -30,6 +34,7 @@ local function luv_loop(host)
     end)
   end
   function self.run(done)
+    is_over = done
     turn()
     while not done() do
       uv.run("once")

@@ -184,6 +184,18 @@ local function read_proc(self, name)
   return text
 end
 
+--- Waits until the signals that were sent have been delivered: of two alike one
+--- would be lost.
+function Process:take_signals()
+  for _ = 1, 1000 do
+    if not read_proc(self, "status"):find("Pnd:%s*0*[1-9a-f]") then
+      return
+    end
+    M.shell("sleep 0.01")
+  end
+  error("a signal is not taken", 2)
+end
+
 --- How many descriptors it has open.
 function Process:descriptors()
   return tonumber(M.shell(("ls /proc/%d/fd | wc -l"):format(self.pid)))

@@ -110,7 +110,7 @@ end
 function ways.detached()
   local conn, server = connected { reconnect = false }
   local stream = silent_stream(conn)
-  aw.sleep(50)
+  conn:ping() -- it has begun there
   conn:cut("a test")
   stream:result()
   server:wait_closed()
@@ -139,7 +139,7 @@ end
 function ways.drain()
   local conn, server = connected()
   silent_stream(conn)
-  aw.sleep(50)
+  conn:ping() -- it has begun there
   server:drain { timeout_ms = 60000 }
 end
 

@@ -30,7 +30,7 @@ describe("a draining server", function()
       local drain = aw.spawn(function()
         return server:drain { timeout_ms = 5000 }
       end)
-      aw.sleep(1)
+      client:ping(1000) -- a goodbye has come by then
       assert.is_false(drain:is_done())
       gate:wake()
       assert.equal("b", assert(channel:receive(5000)).delta)
@@ -128,7 +128,7 @@ describe("a draining server", function()
       local drain = aw.spawn(function()
         return server:drain { timeout_ms = 20000 }
       end)
-      aw.sleep(30)
+      client:ping(1000) -- a goodbye has come by then
       assert.is_false(drain:is_done())
       gate:wake()
       assert.equal("done", assert(session:result(5000)).text)

@@ -29,7 +29,7 @@ local function send_away(visits, url)
   assert(visits.last:send_control("link", nil, "goodbye", {
     resume = true, after_ms = 1, url = url,
   }))
-  aw.sleep(5)
+  assert(visits.last:ping(1000)) -- it has come
   visits.last:cut("restarting")
 end
 

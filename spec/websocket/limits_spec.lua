@@ -222,10 +222,11 @@ describe("a limit on", function()
 
   it("a session's scopes here refuses to open one more", function()
     server.run({ client = { scopes_max = 1 } }, hold, function(client)
-      assert(client:open("provider"))
+      local only = assert(client:open("provider"))
       local none, _, code = client:open("provider")
       assert.is_nil(none)
       assert.equal("limit", code)
+      only:close()
     end)
   end)
 

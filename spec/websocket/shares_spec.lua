@@ -2,7 +2,6 @@
 local aw = require("agentwire")
 local limit = require("spec.support.limit")
 local link = require("spec.support.link")
-local task = require("agentwire.task")
 local wait = require("agentwire._wait")
 
 local TOKENS = { a = "alice", b = "bob", c = { name = "carol",
@@ -13,7 +12,8 @@ local function with_server(options, body)
   link.run(function()
     local env = { gate = wait.latch("the spec"), conns = {} }
     local model = { name = "script", api = "script" }
-    function model.stream()
+    function model.stream(_, _, emit)
+      emit { type = "start" }
       if not env.gate:is_set() then
         env.gate:wait()
       end
@@ -21,7 +21,8 @@ local function with_server(options, body)
         content = { { type = "text", text = "ok" } } }
     end
     local tools = aw.tool.registry()
-    tools:add { name = "wait", description = "", handler = function()
+    tools:add { name = "wait", description = "", handler = function(_, call)
+      call:progress(0, "begun")
       env.gate:wait()
     end }
     options.listen = "ws://127.0.0.1:0"
@@ -61,7 +62,11 @@ local function with_server(options, body)
   end)
 end
 
---- What is begun, by kind: returns what ends it, or nil, message, code.
+-- Bounds what comes at once.
+local PATIENCE_MS = 5000
+
+--- What is begun, by kind: returns what ends it, or nil, message, code. What is
+--- under way there has said so when this returns.
 local BEGIN = {}
 
 function BEGIN.sessions(conn)
@@ -75,12 +80,8 @@ function BEGIN.streams(conn)
   local stream, why, code = conn:provider():start_stream {
     model = "script/tiny", messages = { { role = "user", content = "x" } },
   }
-  if stream then
-    local result
-    result, why, code = stream:result(30)
-    if not result and code ~= "timeout" then
-      return nil, why, code
-    end
+  if stream and not stream:next(PATIENCE_MS) then
+    return nil, select(2, stream:result(PATIENCE_MS))
   end
   return stream and function()
     stream:abort()
@@ -90,12 +91,8 @@ end
 
 function BEGIN.executions(conn)
   local execution, why, code = conn:tool():start { name = "wait" }
-  if execution then
-    local result
-    result, why, code = execution:result(30)
-    if not result and code ~= "timeout" then
-      return nil, why, code
-    end
+  if execution and not execution:next_update() then
+    return nil, select(2, execution:result(PATIENCE_MS))
   end
   return execution and function()
     execution:cancel()
@@ -137,6 +134,18 @@ local function end_all(ends)
     each()
   end
   link.settle()
+end
+
+--- Waits until nothing is kept any more of what was sent, or came.
+local function acknowledged(server)
+  link.eventually(function()
+    for conn in server:connections() do
+      if conn:_held_bytes() > 0 then
+        return false
+      end
+    end
+    return true
+  end)
 end
 
 describe("a share", function()
@@ -268,7 +277,7 @@ describe("a share", function()
       refused(BEGIN.sessions, one, "shares.per_connection.bytes")
       end_all(fill(BEGIN.sessions, two, 1))
       light()
-      task.sleep(100) -- until it is acknowledged
+      acknowledged(env.server)
       local first, second = burden(one, 15000), burden(two, 16000)
       link.eventually(function()
         return not BEGIN.sessions(one)
@@ -277,7 +286,7 @@ describe("a share", function()
       refused(BEGIN.sessions, two, "shares.per_identity.bytes")
       first()
       second()
-      task.sleep(100) -- until it is acknowledged
+      acknowledged(env.server)
       end_all(fill(BEGIN.sessions, one, 1))
     end)
   end)
@@ -295,7 +304,7 @@ describe("a share", function()
         if code == "rate_limited" then
           return why
         end
-        task.sleep(100) -- until its events are acknowledged
+        acknowledged(env.server)
       end
       local sessions = {}
       for i = 1, 3 do
@@ -315,7 +324,10 @@ describe("a share", function()
       for i = 1, 3 do
         sessions[i]:stop()
       end
-      task.sleep(100)
+      link.eventually(function()
+        return env.server._shares:stats().alice.sessions == 1
+      end)
+      acknowledged(env.server)
       assert.is_nil((prompt(other)))
       end_all(fill(BEGIN.sessions, one, 1))
       other:stop()
@@ -364,10 +376,12 @@ describe("a share", function()
       aw.agent.attach(far, aw.agent.service {
         provider = aw.provider.loopback(model), model = "m/m",
       })
-      for _ = 1, 70 do
-        assert(near:agent():start {})
+      local held = {}
+      for i = 1, 70 do
+        held[i] = assert(near:agent():start {})
       end
       near:close()
+      assert.equal(70, #held)
     end)
   end)
 

@@ -471,6 +471,36 @@ static int save_and_load(const aw_mem *mem) {
   return rc;
 }
 
+/* What is in no walk by itself: whatever a mark says, it says afterwards. */
+static void every_mark_of_a_scope_comes_back(void **state) {
+  const size_t flags[] = {
+      offsetof(aw_channel, seen_there), offsetof(aw_channel, told_let_go),
+      offsetof(aw_channel, heard_let_go), offsetof(aw_channel, in_hello)};
+  (void)state;
+  begin();
+  aw_channel *mine = held(p.client);
+  for (size_t i = 0; i < 2 * sizeof flags / sizeof flags[0]; i++) {
+    bool *flag = (bool *)((char *)mine + flags[i / 2]);
+    aw_mux *copy = NULL;
+    const char *why = NULL;
+    *flag = !*flag;
+    mine->there = (enum aw_channel_there)(i % 3);
+    mine->hold = (enum aw_channel_hold)(i % 2);
+    aw_buf_reset(&saved, 0);
+    assert_int_equal(aw_mux_save(p.client, &saved), 0);
+    if (load(&copy, &p.client_options, &why) != 0) {
+      fail_msg("%zu: %s", i, why);
+    }
+    aw_channel *same = held(copy);
+    assert_int_equal(*(bool *)((char *)same + flags[i / 2]), *flag);
+    assert_int_equal(same->there, mine->there);
+    assert_int_equal(same->hold, mine->hold);
+    aw_mux_free(copy);
+  }
+  mine->hold = AW_CHANNEL_HELD;
+  mine->there = AW_THERE_OPEN;
+}
+
 static void out_of_memory_leaves_nothing_behind(void **state) {
   aw_uuid id = kit_id(7);
 
@@ -500,6 +530,7 @@ int main(void) {
       TEST(damage_is_noticed_anywhere),
       TEST(a_log_of_another_scope_is_refused),
       TEST(forged_bytes_do_no_harm),
+      TEST(every_mark_of_a_scope_comes_back),
       TEST(out_of_memory_leaves_nothing_behind),
   };
 

@@ -1,5 +1,6 @@
 /* What a server holds in all, and who gives way: the logs of its sessions, and
  * the moments at which one of them may go. */
+#include "failing_mem.h"
 #include "house.h"
 #include <stdio.h>
 #include <string.h>
@@ -208,6 +209,31 @@ static void unfinished_messages_are_bounded_together(void **state) {
   assert_int_equal(aw_hub_in_bytes(house.hub), 0);
 }
 
+static void takes_nobody(void *user, aw_conn *conn) {
+  (void)user;
+  (void)conn;
+}
+
+static int open_and_close(const aw_mem *mem) {
+  const aw_hub_options options = {.log_bytes = 0};
+  aw_loop *loop;
+  aw_hub *hub = NULL;
+  int rc = aw_loop_new(&loop, mem);
+  if (rc == AW_OK) {
+    rc = aw_hub_new(&hub, loop, &options, takes_nobody, NULL);
+    if (rc == AW_OK) {
+      aw_hub_free(hub);
+    }
+    aw_loop_free(loop);
+  }
+  return rc;
+}
+
+static void hub_that_cannot_be_made_leaves_nothing(void **state) {
+  (void)state;
+  fail_each_allocation(open_and_close);
+}
+
 int main(void) {
 #define CASE(name)                                                             \
   cmocka_unit_test_setup_teardown(name, house_set_up, house_tear_down)
@@ -219,6 +245,7 @@ int main(void) {
       CASE(repeated_attempt_changes_nothing),
       CASE(takeovers_end_with_the_last_one),
       CASE(unfinished_messages_are_bounded_together),
+      cmocka_unit_test(hub_that_cannot_be_made_leaves_nothing),
   };
 
   return cmocka_run_group_tests_name("hub_cap", tests, NULL, NULL);

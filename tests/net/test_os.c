@@ -168,6 +168,30 @@ static void signal_is_taken_and_given_back(void **state) {
   signal(SIGUSR1, SIG_DFL);
 }
 
+static volatile sig_atomic_t nested;
+
+static void raise_another(int number) {
+  came = number;
+  raise(SIGUSR2);
+  nested = came != number;
+}
+
+static void handler_is_not_interrupted_by_another(void **state) {
+  (void)state;
+  aw_os_signals_lock();
+  assert_int_equal(aw_os_signal_take(SIGUSR1, raise_another), AW_OK);
+  assert_int_equal(aw_os_signal_take(SIGUSR2, note), AW_OK);
+  aw_os_signals_unlock();
+  raise(SIGUSR1);
+  assert_false(nested);
+  assert_int_equal(came, SIGUSR2); /* it came when the first was over */
+  aw_os_signals_lock();
+  aw_os_signal_give_back(SIGUSR1);
+  aw_os_signal_give_back(SIGUSR2);
+  aw_os_signals_unlock();
+  came = 0;
+}
+
 static void what_is_no_signal_is_refused(void **state) {
   const int numbers[] = {-1, 0, SIGKILL, AW_OS_SIGNALS, 100000};
   (void)state;
@@ -218,6 +242,7 @@ int main(void) {
       cmocka_unit_test(children_get_nothing_while_files_are_kept),
       cmocka_unit_test(child_is_killed_and_waited_for),
       cmocka_unit_test(signal_is_taken_and_given_back),
+      cmocka_unit_test(handler_is_not_interrupted_by_another),
       cmocka_unit_test(what_is_no_signal_is_refused),
       cmocka_unit_test(raw_terminal_is_put_back),
       cmocka_unit_test(what_is_no_terminal_does_not_get_raw),

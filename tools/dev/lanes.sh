@@ -231,7 +231,7 @@ run_bare() {
 }
 
 # They measure time, or only watch processes that valgrind does not see.
-TIMED_SPECS='foreign_loop_spec\|waits_spec\|turn_spec\|signal_spec\|stdin_spec'
+TIMED_SPECS='foreign_loop_spec\|waits_spec\|turn_spec\|signal_spec\|stdin_spec\|spec/command/'
 VALGRIND_SECONDS=1500
 
 # Shards, one for each processor: valgrind runs one thread at a time.

@@ -21,9 +21,9 @@ copy_tree() {
 
 # in_copy SECONDS COMMAND...: bounded, its output in the log.
 in_copy() {
-  seconds=$1
+  bound=$1
   shift
-  (cd "$copy" && timeout -k 5 "$seconds" "$@") >>"$copy/mutant.log" 2>&1 \
+  (cd "$copy" && timeout -k 5 "$bound" "$@") >>"$copy/mutant.log" 2>&1 \
     </dev/null
 }
 

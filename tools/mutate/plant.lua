@@ -86,9 +86,12 @@ local function is_code(line, is_c)
     or line:match("misuse%.raise"))
 end
 
-local function is_in_text(line, at)
-  local _, quotes = line:sub(1, at - 1):gsub('\\"', ""):gsub('"', "")
-  return quotes % 2 == 1
+-- Inside of a text, or behind the beginning of a comment.
+local function is_said(line, at)
+  local head = line:sub(1, at - 1)
+  local _, quotes = head:gsub('\\"', ""):gsub('"', "")
+  return quotes % 2 == 1 or head:find("%s%-%-%s") ~= nil
+    or head:find("/*", 1, true) ~= nil
 end
 
 -- The rules' work on one line: at most one place each, drawn by chance.
@@ -99,7 +102,7 @@ local function mutate(line, rule, random)
     if not first then
       break
     end
-    if not is_in_text(line, first) then
+    if not is_said(line, first) then
       places[#places + 1] = first
     end
     from = rule[2]:sub(1, 1) == "^" and #line + 2 or last + 1

@@ -4,32 +4,12 @@
 #include "aw_mux_wake.h"
 
 static void default_options(aw_mux_options *options) {
-#define AW_DEFAULT(field, value)                                               \
-  if (options->field == 0) {                                                   \
-    options->field = (value);                                                  \
-  }
-  AW_DEFAULT(message_max, AW_CHANNEL_MESSAGE_BYTES)
-  AW_DEFAULT(depth_max, AW_JSON_DEPTH)
-  AW_DEFAULT(values_max, AW_JSON_VALUES)
-  AW_DEFAULT(scopes_max, AW_MUX_SCOPES_MAX)
-  AW_DEFAULT(tombs_max, AW_MUX_TOMBS_MAX)
-  AW_DEFAULT(window_messages, AW_CHANNEL_WINDOW_MESSAGES)
-  AW_DEFAULT(window_bytes, AW_CHANNEL_WINDOW_BYTES)
-  AW_DEFAULT(inbound_bytes, AW_MUX_INBOUND_BYTES)
-  AW_DEFAULT(log_messages, AW_CHANNEL_LOG_MESSAGES)
-  AW_DEFAULT(log_bytes, AW_CHANNEL_LOG_BYTES)
-  AW_DEFAULT(session_bytes, AW_MUX_SESSION_BYTES)
-  AW_DEFAULT(control_bytes, AW_MUX_CONTROL_BYTES)
-  AW_DEFAULT(window_ms, AW_MUX_WINDOW_MS)
-#undef AW_DEFAULT
-#define AW_MOST(field, value)                                                  \
-  if (options->field > (value)) {                                              \
-    options->field = (value);                                                  \
-  }
-  AW_MOST(message_max, AW_MUX_MESSAGE_TOP)
-  AW_MOST(depth_max, AW_JSON_DEPTH_MAX)
-  AW_MOST(values_max, AW_JSON_VALUES_MAX)
-#undef AW_MOST
+#define AW_SET(type, name, otherwise, top)                                     \
+  options->name = options->name == 0      ? (otherwise)                        \
+                  : options->name > (top) ? (type)(top)                        \
+                                          : options->name;
+  AW_MUX_LIMIT_LIST(AW_SET)
+#undef AW_SET
 }
 
 static void init_fields(aw_mux *mux) {

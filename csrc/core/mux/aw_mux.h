@@ -7,26 +7,18 @@
 #define AW_MUX_H
 
 #include "aw_channel.h"
+#include "aw_mux_limit_list.h"
 #include "aw_pool.h"
 #include "aw_types.h"
 
 #pragma GCC visibility push(hidden)
 
-#define AW_MUX_SCOPES_MAX 10000
-#define AW_MUX_TOMBS_MAX 1024            /* ended scopes that are remembered */
-#define AW_MUX_REFUSALS_MAX 256          /* refusals waiting for their answer */
-#define AW_MUX_CONTROL_BYTES (64u << 10) /* unsequenced messages, each way */
-#define AW_MUX_INBOUND_BYTES (4u << 20)  /* queued or in flight to us */
+#define AW_MUX_REFUSALS_MAX 256 /* refusals waiting for their answer */
 /* When the connection's credit is used up, or the session's logs are full, a
  * scope whose peer has consumed all but this much may still send small
  * messages: nobody who reads waits for scopes that nobody reads. */
 #define AW_MUX_RESERVE_MESSAGES 4
-#define AW_MUX_RESERVE_BYTES 1024       /* of each */
-#define AW_MUX_SESSION_BYTES (8u << 20) /* logs of all scopes together */
-#define AW_MUX_WINDOW_MS 120000         /* how long a detached session lives */
-/* What message_max may be at most: the records of the core count in 32 bits,
- * a message with its tokens among them. */
-#define AW_MUX_MESSAGE_TOP (256u << 20)
+#define AW_MUX_RESERVE_BYTES 1024 /* of each */
 /* What every extended peer takes: link messages may be as long, and so may a
  * client's messages before the first welcome has told the server's limits. */
 #define AW_MUX_FLOOR_BYTES (64u << 10)
@@ -69,18 +61,13 @@ enum aw_limit {
   AW_LIMIT_VALUES
 };
 
-/* 0 means the default everywhere. */
 struct aw_mux_options {
   const aw_types *types[AW_KIND_SCOPES]; /* borrowed, outlive the mux */
   bool is_client;
-  size_t message_max; /* of what comes in; above AW_MUX_MESSAGE_TOP: that */
-  unsigned depth_max, values_max;
-  size_t scopes_max, tombs_max;
-  unsigned window_messages; /* credit that we grant a scope */
-  size_t window_bytes, inbound_bytes;
-  unsigned log_messages;
-  size_t log_bytes, session_bytes, control_bytes;
-  unsigned window_ms;
+  /* The limits; 0 means the default everywhere. */
+#define AW_MUX_FIELD(type, name, otherwise, most) type name;
+  AW_MUX_LIMIT_LIST(AW_MUX_FIELD)
+#undef AW_MUX_FIELD
   /* Entropy, each of its own: what one gives away tells nothing of another. */
   uint8_t seed[32];          /* of ids, which every peer sees */
   uint8_t map_seed[16];      /* of the table of scopes, which none must know */

@@ -1,11 +1,17 @@
 #include "aw_os_terminal.h"
 #include "aw_error.h"
+#include <sys/ioctl.h>
 #include <termios.h>
 
 static struct {
   volatile int fd;
   struct termios as_found;
 } terminal = {.fd = -1};
+
+int aw_os_terminal_columns(int fd) {
+  struct winsize size = {0};
+  return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
 
 void aw_os_terminal_restore(void) {
   int fd = terminal.fd;

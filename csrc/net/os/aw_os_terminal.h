@@ -1,8 +1,11 @@
-/* The modes of terminals, of which one at a time is raw. */
+/* Terminals: how wide one is, and their modes; one at a time is raw. */
 #ifndef AW_OS_TERMINAL_H
 #define AW_OS_TERMINAL_H
 
 #pragma GCC visibility push(hidden)
+
+/* Columns of the terminal behind a descriptor; 0 where none is known. */
+int aw_os_terminal_columns(int fd);
 
 /* Each key at once and unechoed; its signals stay. AW_E_IO. */
 int aw_os_terminal_raw(int fd);

@@ -58,7 +58,8 @@ end)
 ---@field max_pending_messages integer? queued messages of a session, 64
 ---@field max_client_tools integer? 128
 ---@field max_parallel_tools integer? 8
----@field tool_timeout_ms integer? for each tool call
+---@field tool_timeout_ms integer? for each tool call; of a client's tools
+--- 300 000
 ---@field tools_timeout_ms number? what a source may take to list its tools, 5000
 ---@field coalesce boolean? merge deltas that wait for a slow client, true
 ---@field store agentwire.AgentStore? conversations that outlive their session

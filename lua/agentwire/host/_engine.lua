@@ -100,8 +100,11 @@ end
 ---@param argument any
 ---@return agentwire.HostTimer
 function Host:timer(ms, fn, argument)
-  options.argument("host:timer", "ms", options.number, ms)
-  options.argument("host:timer", "fn", options.func, fn)
+  if type(ms) ~= "number" or ms ~= ms or type(fn) ~= "function" then
+    -- Looked at here since every wait with a limit comes by.
+    options.argument("host:timer", "ms", options.number, ms)
+    options.argument("host:timer", "fn", options.func, fn)
+  end
   local timer = self._timers:add(self._loop:now() + ms, fn, argument)
   if timer.index == 1 then -- whoever drives the loop knows of a later one
     self:wakeup()

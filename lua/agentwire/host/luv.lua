@@ -11,11 +11,18 @@ function M.fits()
   return false
 end
 
+local function run_until(uv, is_done)
+  while not is_done() do
+    uv.run("once")
+  end
+end
+
 --- What knows luv's loop.
 ---@param uv table luv, or vim.uv
 ---@return agentwire.HostDriver
 function M.driver(uv)
   local poll, timer = nil, uv.new_timer()
+  local is_over -- what `block` waits for, during one
   local self = { name = "luv's loop" }
 
   function self.arm(fd, timeout_ms, turn)
@@ -27,6 +34,9 @@ function M.driver(uv)
     if timeout_ms >= 0 then
       timer:start(timeout_ms, 0, turn)
     end
+    if is_over and is_over() then
+      uv.stop() -- it calls timers, and would then wait for more
+    end
   end
 
   function self.disarm()
@@ -35,8 +45,11 @@ function M.driver(uv)
   end
 
   function self.block(is_done)
-    while not is_done() do
-      uv.run("once")
+    is_over = is_done
+    local ok, problem = pcall(run_until, uv, is_done)
+    is_over = nil
+    if not ok then
+      error(problem, 0)
     end
   end
 

@@ -10,6 +10,7 @@ local task = require("agentwire.task")
 local M = {}
 
 local GONE = channels.GONE
+local DELTAS = protocol.deltas
 
 -- An adapter that never waits lets the others run after so many events.
 local BURST = 64
@@ -123,8 +124,10 @@ end
 
 local function block_payload(run, event)
   local kind = event.type
-  local payload = { content_index = event.content_index, delta = event.delta }
-  if kind == "toolcall_start" then
+  local payload = { content_index = event.content_index }
+  if DELTAS[kind] then
+    payload.delta = event.delta
+  elseif kind == "toolcall_start" then
     payload.id, payload.name = event.id, event.name
   elseif kind == "toolcall_end" then
     payload.id, payload.name = event.id, event.name
@@ -143,7 +146,8 @@ end
 -- an upstream streams side by side are.
 local function check_block(run, event)
   local kind = event.type
-  if not event.delta then
+  -- The most frequent one is looked at in place.
+  if not (DELTAS[kind] and type(event.delta) == "string") then
     local ok, text = protocol.check(kind, event)
     if not ok then
       M.break_off(run, kind .. ": " .. text)

@@ -141,6 +141,7 @@ function Router:models(query)
 end
 
 --- Part of the adapter port.
+---@async
 ---@param model table
 ---@return boolean
 function Router:find(model)

@@ -13,7 +13,6 @@ local wait = require("agentwire._wait")
 local next_message = require("agentwire.core").channel.next
 
 local FOLD = reconstruct.FOLD
-local protocol_events = protocol.events
 local type = type -- asked for each delta
 
 local M = {}
@@ -45,9 +44,7 @@ local NO_CHANNEL = {
 }
 
 -- A reader joins these: one that is no text is kept from it.
-local DELTAS = {
-  text_delta = true, thinking_delta = true, toolcall_delta = true,
-}
+local DELTAS = protocol.deltas
 
 -- What `blocks` is while nothing is reconstructed.
 local NO_BLOCKS = {}
@@ -282,8 +279,7 @@ end
 -- The same where nothing is reconstructed.
 local function advance_plain(stream)
   local event = stream._take(stream._channel)
-  if event and type(event.delta) == "string"
-    and protocol_events[event.type] then
+  if event and DELTAS[event.type] and type(event.delta) == "string" then
     return event
   elseif event then
     event = apply(stream, event)
@@ -300,7 +296,7 @@ local function advance_coalesced(stream)
   else
     event = advance(stream)
   end
-  if not event or not event.delta then
+  if not event or not DELTAS[event.type] then
     return event
   end
   local kind, index, pieces = event.type, event.content_index, nil
@@ -309,8 +305,7 @@ local function advance_coalesced(stream)
   while following do
     following = apply(stream, following)
     if following then
-      if following.type ~= kind or following.content_index ~= index
-        or type(following.delta) ~= "string" then
+      if following.type ~= kind or following.content_index ~= index then
         stream._held = following
         break
       end

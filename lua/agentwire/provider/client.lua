@@ -265,6 +265,34 @@ local function id_of(stream)
   return type(stream) == "table" and stream.id or stream
 end
 
+-- What asks for a stream's state; `sync` is shared by all who ask for the same.
+local Sync = {}
+Sync.__index = Sync
+
+function Sync:ask(conn)
+  return conn:send_control(KIND, self.id, "sync_request",
+    { target_stream_id = self.id })
+end
+
+function Sync:over()
+  local syncs, sync = self.client._syncs, self.sync
+  sync.askers = sync.askers - 1
+  if sync.askers == 0 and syncs[self.id] == sync then
+    syncs[self.id] = nil
+  end
+end
+
+local function new_sync(self, id)
+  local sync = self._syncs[id]
+  if not sync then
+    sync = { latch = wait.latch("sync"), askers = 0 }
+    self._syncs[id] = sync
+  end
+  sync.askers = sync.askers + 1
+  return setmetatable({ latch = sync.latch, client = self, id = id, sync = sync },
+    Sync)
+end
+
 --- Asks the server for a stream's state so far.
 ---@async
 ---@param stream agentwire.Stream|string
@@ -276,32 +304,12 @@ function Client:sync(stream, timeout_ms)
   options.argument("sync", "stream", STREAM, id_of(stream))
   options.timeout("sync", timeout_ms)
   local id = id_of(stream)
-  local sync = self._syncs[id]
-  if not sync then
-    sync = { latch = wait.latch("sync"), askers = 0 }
-    self._syncs[id] = sync
-  end
   local known_stream = self._streams:get(id)
   if known_stream then
     known_stream._synced = true
   end
-  sync.askers = sync.askers + 1
-  local done, message, text, code =
-    pcall(self._connection._ask, self._connection, {
-      latch = sync.latch,
-      ask = function()
-        return self._connection:send_control(KIND, id, "sync_request",
-          { target_stream_id = id })
-      end,
-    }, timeout_ms or SYNC_TIMEOUT_MS)
-  sync.askers = sync.askers - 1
-  if sync.askers == 0 and self._syncs[id] == sync then
-    self._syncs[id] = nil
-  end
-  if not done then
-    error(message, 0)
-  end
-  return message, text, code
+  return self._connection:_ask(new_sync(self, id),
+    timeout_ms or SYNC_TIMEOUT_MS)
 end
 
 local CONTROL = {}

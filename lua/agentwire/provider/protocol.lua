@@ -46,6 +46,10 @@ M.events = set {
   "toolcall_end", "done", "error", "keepalive",
 }
 
+--- Those that carry a piece of a block, in `delta`. What other events have by
+--- that name means nothing.
+M.deltas = set { "text_delta", "thinking_delta", "toolcall_delta" }
+
 --- Types that are never answered when refused, so that two peers cannot
 --- answer each other's errors for ever.
 M.replies = set {

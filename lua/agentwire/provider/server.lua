@@ -267,7 +267,7 @@ end
 ---@field max_streams integer? streams and completions at once, 1000
 ---@field keepalive_ms number? silence after which the client hears of it, 0: none
 ---@field max_message_bytes integer? of an answer, 16 MiB
----@field cache_max_age_ms number? of model lists, an hour
+---@field cache_max_age_ms number? of model lists, 3 600 000
 ---@field overflow "fold"|"pause"|"fail"|nil of a stream whose log is full while
 --- its client is away: "fold" it into the message so far, "pause" the adapter
 

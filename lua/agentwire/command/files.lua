@@ -1,4 +1,4 @@
--- Tools that look at files below one folder and nowhere else.
+--- Tools that look at files below one folder and nowhere else.
 local aw = require("agentwire")
 
 local M = {}
@@ -142,10 +142,14 @@ local TOOLS = {
 }
 
 --- A registry with the four tools.
----@param root string
----@return agentwire.ToolRegistry
-function M.new(root)
-  root = assert(real_path(root), "no such folder: " .. root)
+---@param folder string
+---@return agentwire.ToolRegistry|nil tools
+---@return string? message
+function M.new(folder)
+  local root = real_path(folder .. "/.")
+  if not root then
+    return nil, "no such folder: " .. folder
+  end
   local tools = aw.tool.registry { timeout_ms = 20000 }
   for _, tool in ipairs(TOOLS) do
     tools:add {
