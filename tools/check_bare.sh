@@ -100,6 +100,8 @@ for pair in "5.4 lua5.4" "5.1 luajit"; do
   echo "# $(($(date +%s) - began)) s"
   runs_example ${pair} "/packed-$lua" >"$log" 2>&1
   report $? "${pair#* } runs the example" "$log"
+  inside "/packed-$lua/bin/agentwire" version >"$log" 2>&1
+  report $? "the command runs with it" "$log"
 done
 
 lacks "Failed finding Lua header files\|header file for LIBUV" >"$log" 2>&1
