@@ -225,7 +225,7 @@ run_bare() {
   mkdir -p "$BUILD/log"
   need_packages debootstrap && run_lane install && [ "$failed" -eq 0 ] || return 1
   heading bare "the packed rock in a Debian with nothing on it"
-  run_tests bare sh tools/check_bare.sh "$BUILD" "$@"
+  run_tests bare timeout -k 10 1800 sh tools/check_bare.sh "$BUILD" "$@"
   grep '^# ' "$BUILD/log/bare.log"
   [ "$failed" -eq 0 ]
 }
