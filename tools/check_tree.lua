@@ -331,6 +331,24 @@ add_check("each header declares what its own C file defines",
     end
   end)
 
+-- LuaRocks compiles with flags of its own, and CMake's hidden visibility is not
+-- among them. After the last #include, for what is declared hidden of another
+-- library would not be found there.
+add_check("what a header declares is hidden from the module's users",
+  function(sources, fail)
+    for _, source in ipairs(sources) do
+      local is_header = source.path:find("^csrc/.*%.h$")
+      if is_header and bare(source.text):find("\n[%a_][^\n;{}]*%b();") then
+        local push = source.text:find("\n#pragma GCC visibility push(hidden)\n",
+          1, true)
+        local _, pop = source.text:find("\n#pragma GCC visibility pop\n+#endif\n$")
+        if not push or not pop or source.text:find("\n%s*#%s*include", push) then
+          fail(source.path)
+        end
+      end
+    end
+  end)
+
 -- OpenResty has others of these names: all come from one place.
 add_check("only _compat knows the language's coroutines", function(sources, fail)
   for _, source in ipairs(sources) do

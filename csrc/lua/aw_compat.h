@@ -6,6 +6,10 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#if LUA_VERSION_NUM != 504 && LUA_VERSION_NUM != 501
+#error "agentwire needs LuaJIT or Lua 5.4"
+#endif
+
 #if LUA_VERSION_NUM >= 504
 
 /* A user value keeps an object alive as long as its userdata. The value must

@@ -12,6 +12,8 @@
 #include "aw_websocket.h"
 #include <lua.h>
 
+#pragma GCC visibility push(hidden)
+
 /* Names of classes, told apart by address. */
 extern const char aw_lua_loop_class[], aw_lua_conn_class[],
     aw_lua_channel_class[];
@@ -163,5 +165,7 @@ void aw_lua_open_http(lua_State *L); /* fills the table at the top */
 
 /* Pushes a channel box for a channel, linked to the conn at `conn`. */
 void aw_lua_push_channel(lua_State *L, int conn, aw_channel *channel);
+
+#pragma GCC visibility pop
 
 #endif

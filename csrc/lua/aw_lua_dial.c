@@ -63,12 +63,12 @@ static const maker makers[] = {
     {"url", NULL, make_websocket}, /* says what is wrong with another scheme */
 };
 
-static bool is_meant(lua_State *L, const maker *maker) {
-  lua_getfield(L, 2, maker->option);
+static bool is_meant(lua_State *L, const maker *by) {
+  lua_getfield(L, 2, by->option);
   bool is = !lua_isnil(L, -1);
-  if (is && maker->scheme != NULL) {
+  if (is && by->scheme != NULL) {
     const char *url = lua_tostring(L, -1);
-    is = url != NULL && strncmp(url, maker->scheme, strlen(maker->scheme)) == 0;
+    is = url != NULL && strncmp(url, by->scheme, strlen(by->scheme)) == 0;
   }
   lua_pop(L, 1);
   return is;

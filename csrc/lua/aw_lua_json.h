@@ -7,6 +7,8 @@
 #include "aw_json.h"
 #include "aw_lua_names.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Of a text that was written: levels of containers; values and names. */
 typedef struct aw_lua_json_size {
   unsigned depth, values;
@@ -56,5 +58,7 @@ int aw_lua_json_put(lua_State *L, int index, aw_buf *out,
 /* Pushes the table agentwire.json: encode, encode_sorted, decode, null, array,
  * array_mt, is_array, sorted. [-0, +1, may raise] */
 int aw_lua_json_open(lua_State *L);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 #include "aw_compat.h"
 #include <stddef.h>
 
+#pragma GCC visibility push(hidden)
+
 /* A power of two; longer names are not kept. */
 #define AW_LUA_NAMES_MAX 64
 #define AW_LUA_NAME_LEN 31
@@ -33,5 +35,7 @@ static inline aw_lua_names aw_lua_names_here(lua_State *L, int n) {
 /* Pushes the string. [-0, +1, may raise] */
 void aw_lua_names_push(lua_State *L, const aw_lua_names *names,
                        const char *text, size_t len);
+
+#pragma GCC visibility pop
 
 #endif

@@ -2,7 +2,7 @@
 # Builds, and the environment in which the tree's own module is found.
 
 c_files() {
-  find csrc tests -name '*.[ch]' | sort
+  find csrc tests examples -name '*.[ch]' | sort
 }
 
 # build_flavour NAME TARGET CMAKE_ARGUMENT...: output only if it fails.
@@ -29,6 +29,15 @@ lua51_here() {
 build_release() {
   build_flavour release all -DCMAKE_BUILD_TYPE=Release \
     -DAW_LUA51="$(lua51_here)"
+}
+
+# What takes the place of what Linux has alone, as macOS would compile it.
+compile_plain_posix() {
+  for file in csrc/net/os/*.c; do
+    gcc -std=c11 -Wall -Wextra -Werror -fsyntax-only -D_GNU_SOURCE \
+      -DAW_PLAIN_COMPILES -include tests/net/plain_posix.h -Icsrc/net/os \
+      -Icsrc/core/base "$file" || return 1
+  done
 }
 
 # With another C library. What is built is not run: the libraries beside it are

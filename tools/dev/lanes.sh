@@ -113,12 +113,14 @@ lane_lint() {
   run_check shellcheck shellcheck -x -S warning dev tools/*.sh tools/dev/*.sh .ci/run \
     $(find bench tests -name '*.sh')
   if (need_packages $MUSL_PACKAGES); then
+    run_check plain-posix compile_plain_posix
     run_check musl build_musl
   else
-    echo "   musl                         left out: no musl-tools are to be had"
+    echo "   plain-posix, musl            left out: no musl-tools are to be had"
   fi
   run_tests tree lua5.4 tools/check_tree.lua
   run_tests api lua5.4 tools/api.lua check
+  run_tests rockspec lua5.4 tools/rockspec.lua check
 }
 
 build_c() {
@@ -213,9 +215,19 @@ lane_soak() {
 }
 
 lane_install() {
-  heading install "cmake --install and luarocks make give the same"
+  heading install "CMake, LuaRocks and packed rocks give the same, and it runs"
   need_packages $INSTALL_PACKAGES && need_specs || return 1
   run_tests install $BOUNDED sh tools/check_install.sh "$BUILD"
+}
+
+# Not one of the lanes: it needs root, and minutes of the network.
+run_bare() {
+  mkdir -p "$BUILD/log"
+  need_packages debootstrap && run_lane install && [ "$failed" -eq 0 ] || return 1
+  heading bare "the packed rock in a Debian with nothing on it"
+  run_tests bare timeout -k 10 1800 sh tools/check_bare.sh "$BUILD" "$@"
+  grep '^# ' "$BUILD/log/bare.log"
+  [ "$failed" -eq 0 ]
 }
 
 # They measure time, or only watch processes that valgrind does not see.

@@ -9,7 +9,7 @@ SPEC_PACKAGES="luajit liblua5.1-0-dev lua-busted lua-luv"
 C_TEST_PACKAGES="libcmocka-dev"
 FUZZ_PACKAGES="clang libclang-rt-14-dev"
 VALGRIND_PACKAGES="valgrind libc6-dbg"
-INSTALL_PACKAGES="luarocks lua5.1"
+INSTALL_PACKAGES="luarocks lua5.1 git"
 FAULT_PACKAGES="openssl iproute2"
 SCHEMA_PACKAGES="json-schema-test-suite"
 

@@ -6,6 +6,8 @@
 #include "aw_mem.h"
 #include <string.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_buf aw_buf;
 
 /* Live bytes are data[head .. tail). Public so that hot paths can write in
@@ -52,5 +54,7 @@ static inline size_t aw_buf_len(const aw_buf *buf) {
 static inline char *aw_buf_bytes(const aw_buf *buf) {
   return buf->data + buf->head; /* undefined while empty and never used */
 }
+
+#pragma GCC visibility pop
 
 #endif

@@ -3,6 +3,8 @@
 #ifndef AW_ERROR_H
 #define AW_ERROR_H
 
+#pragma GCC visibility push(hidden)
+
 /* How far a failure may reach: what is over at most when its code is told. The
  * function that tells it says so where less is. */
 enum aw_reach {
@@ -91,5 +93,7 @@ enum aw_reach aw_error_reach(int error);
 
 /* "call", "message", "scope", "connection". Static storage. */
 const char *aw_reach_name(enum aw_reach reach);
+
+#pragma GCC visibility pop
 
 #endif

@@ -7,6 +7,8 @@
 #include "aw_mem.h"
 #include "aw_uuid.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_map aw_map;
 typedef struct aw_map_slot aw_map_slot;
 
@@ -35,5 +37,7 @@ void *aw_map_remove(aw_map *map, int kind, const aw_uuid *id);
 /* Walks all values: start with *cursor = 0; NULL at the end. The map must not
  * change during the walk. */
 void *aw_map_next(const aw_map *map, size_t *cursor);
+
+#pragma GCC visibility pop
 
 #endif

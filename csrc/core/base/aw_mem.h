@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_mem aw_mem;
 
 /* realloc: as C's, with size 0 meaning free (returns NULL); NULL on failure,
@@ -27,5 +29,7 @@ void aw_mem_free(const aw_mem *mem, void *block);
 
 /* A NUL-terminated copy; false when out of memory (*out is NULL). */
 bool aw_mem_text(const aw_mem *mem, char **out, const char *bytes, size_t len);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden)
+
 #define AW_UTF8_START 0u /* between two characters; the state to begin with */
 #define AW_UTF8_BAD 1u   /* a wrong byte was seen; final */
 
@@ -17,5 +19,7 @@ uint32_t aw_utf8_check(uint32_t state, const char *bytes, size_t len);
 
 /* Are all bytes below 0x80? */
 bool aw_utf8_ascii(const char *bytes, size_t len);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden)
+
 #define AW_UUID_TEXT 36 /* characters, without a NUL */
 
 typedef struct aw_uuid aw_uuid;
@@ -37,5 +39,7 @@ void aw_uuid_format(const aw_uuid *id, char out[AW_UUID_TEXT]);
 
 bool aw_uuid_equal(const aw_uuid *a, const aw_uuid *b);
 bool aw_uuid_is_nil(const aw_uuid *id);
+
+#pragma GCC visibility pop
 
 #endif

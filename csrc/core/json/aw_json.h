@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden)
+
 #define AW_JSON_DEPTH 128 /* default; recursion-free, so only the tape pays */
 #define AW_JSON_DEPTH_MAX 1024
 #define AW_JSON_VALUES (1u << 18) /* of one message: a value each 64 bytes */
@@ -124,5 +126,7 @@ int aw_json_put_double(aw_buf *out, double value);
 
 /* Is the text valid UTF-8 (no overlong forms, no surrogates, <= U+10FFFF)? */
 bool aw_utf8_valid(const char *text, size_t len);
+
+#pragma GCC visibility pop
 
 #endif

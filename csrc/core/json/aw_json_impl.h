@@ -4,6 +4,8 @@
 
 #include "aw_json.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_json_walk aw_json_walk;
 
 /* Walks the unescaped bytes of a string that was scanned before. */
@@ -19,5 +21,7 @@ int aw_json_walk_next(aw_json_walk *w); /* -1 at the end */
 
 /* Room for `extra` tokens after the last one. AW_E_NOMEM. */
 int aw_json_tape_reserve(aw_json_tape *tape, uint32_t extra);
+
+#pragma GCC visibility pop
 
 #endif

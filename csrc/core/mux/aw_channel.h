@@ -10,6 +10,8 @@
 #include "aw_mux_log.h"
 #include "aw_queue.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Credit of one scope: enough to keep a wire busy over one loop turn, little
  * enough that ten thousand stalled scopes stay affordable. */
 #define AW_CHANNEL_WINDOW_MESSAGES 64
@@ -155,5 +157,7 @@ size_t aw_channel_drop(aw_channel *channel);
 /* Numbers that nobody reads (floats, what a gap skips) are consumed with what
  * stands before them: to be called when such a number was counted. */
 void aw_channel_pass_unread(aw_channel *channel);
+
+#pragma GCC visibility pop
 
 #endif

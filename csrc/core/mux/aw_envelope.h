@@ -6,6 +6,8 @@
 #include "aw_json.h"
 #include "aw_uuid.h"
 
+#pragma GCC visibility push(hidden)
+
 enum aw_kind {
   AW_KIND_PROVIDER, /* stream_id */
   AW_KIND_AGENT,    /* session_id */
@@ -87,5 +89,7 @@ int aw_envelope_write(aw_buf *out, const aw_header *header);
 /* Appends a connection's error frame for a message that names no scope. */
 int aw_envelope_write_error(aw_buf *out, const char *code, const char *message,
                             size_t message_len);
+
+#pragma GCC visibility pop
 
 #endif

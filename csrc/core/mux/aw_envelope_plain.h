@@ -5,9 +5,13 @@
 
 #include "aw_envelope.h"
 
+#pragma GCC visibility push(hidden)
+
 /* 0: read, as aw_envelope_read would have. AW_E_NOMEM. Any other error says
  * nothing of the text, not even that it is wrong. */
 int envelope_read_plain(aw_envelope *out, aw_json_tape *tape, const char *text,
                         size_t len, unsigned max_depth);
+
+#pragma GCC visibility pop
 
 #endif

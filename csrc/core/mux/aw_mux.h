@@ -11,6 +11,8 @@
 #include "aw_pool.h"
 #include "aw_types.h"
 
+#pragma GCC visibility push(hidden)
+
 #define AW_MUX_REFUSALS_MAX 256 /* refusals waiting for their answer */
 /* When the connection's credit is used up, or the session's logs are full, a
  * scope whose peer has consumed all but this much may still send small
@@ -366,5 +368,7 @@ typedef struct aw_trace {
 } aw_trace;
 void aw_mux_set_trace(aw_mux *mux, void (*trace)(void *user, const aw_trace *),
                       void *user);
+
+#pragma GCC visibility pop
 
 #endif

@@ -5,6 +5,8 @@
 
 #include "aw_mux_impl.h"
 
+#pragma GCC visibility push(hidden)
+
 /* A connection begins. */
 void mux_blame_begin(aw_mux *mux);
 
@@ -22,5 +24,7 @@ void mux_blame_suspect(const aw_channel *channel);
 /* All scopes were seen. The one whose next message has ended too many
  * connections, to be given up; or NULL. */
 aw_channel *mux_blame_judge(aw_mux *mux);
+
+#pragma GCC visibility pop
 
 #endif

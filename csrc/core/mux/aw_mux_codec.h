@@ -12,6 +12,8 @@
 #include "aw_error.h"
 #include "aw_uuid.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_mux_codec aw_mux_codec;
 
 /* The first failure sticks, and nothing is written or read after it; values
@@ -47,5 +49,7 @@ void aw_mux_codec_span(aw_mux_codec *c, const char **bytes, size_t *len);
 /* Seals what was written from `start` on; checks the seal of what is to be
  * loaded, and takes it off the end. */
 void aw_mux_codec_seal(aw_mux_codec *c, size_t start);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 #include "aw_mux_impl.h"
 #include "aw_mux_link_text.h"
 
+#pragma GCC visibility push(hidden)
+
 #define AW_FLOW_PAGE 256    /* scopes in one flow */
 #define AW_FLOW_MESSAGES 64 /* a scope acknowledges so many at the latest */
 
@@ -26,5 +28,7 @@ void mux_resume_flows(aw_mux *mux);
 
 /* AW_E_REFUSED: malformed. */
 int mux_receive_flow(aw_mux *mux, const mux_link_reader *in);
+
+#pragma GCC visibility pop
 
 #endif

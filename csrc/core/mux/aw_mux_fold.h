@@ -5,6 +5,8 @@
 
 #include "aw_mux_impl.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Do the logs' bounds hold with the drafted state in the place of its log? */
 bool mux_has_fold_room(const aw_draft *draft);
 
@@ -14,5 +16,7 @@ void mux_fold(aw_channel *channel);
 /* The number behind which a peer that has `received` goes on: itself, or that
  * to which a state stands for all; then the gap has to be announced. */
 uint64_t mux_skip_folded(const aw_channel *channel, uint64_t received);
+
+#pragma GCC visibility pop
 
 #endif

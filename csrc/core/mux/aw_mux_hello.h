@@ -5,6 +5,8 @@
 
 #include "aw_mux.h"
 
+#pragma GCC visibility push(hidden)
+
 #define AW_HELLO_PAGE 256 /* scopes in one hello or welcome */
 
 typedef struct aw_hello_scope aw_hello_scope;
@@ -45,5 +47,7 @@ int aw_hello_read(aw_hello *hello, char *text, size_t len, const char **why);
 /* Is this the first message of an agentwire.v1 client? For transports that
  * can only offer the extension (stdio). Cheap, looks at the start alone. */
 bool aw_hello_is(const char *text, size_t len);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 #include "aw_buf.h"
 #include "aw_envelope.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_mux_inbox aw_mux_inbox;
 typedef struct aw_message aw_message;
 
@@ -58,5 +60,7 @@ void aw_mux_inbox_drop(aw_mux_inbox *inbox);
 
 /* Drops all, and gives the memory back. */
 void aw_mux_inbox_clear(aw_mux_inbox *inbox);
+
+#pragma GCC visibility pop
 
 #endif

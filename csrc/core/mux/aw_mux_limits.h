@@ -6,6 +6,8 @@
 #include "aw_mux_impl.h"
 #include "aw_mux_link_text.h"
 
+#pragma GCC visibility push(hidden)
+
 extern const aw_limits mux_limits_untold; /* what absent members stand for */
 
 /* False: a message of `len` bytes is above the peer's limits, with the reason
@@ -23,5 +25,7 @@ void mux_limits_of_base(aw_mux *mux);
 /* The peer has told. Where it takes less than it did, what was numbered under
  * its old limits cannot be sent any more: such scopes end. */
 void mux_limits_learn(aw_mux *mux, const aw_limits *limits);
+
+#pragma GCC visibility pop
 
 #endif

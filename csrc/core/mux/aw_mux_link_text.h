@@ -4,6 +4,8 @@
 
 #include "aw_envelope.h"
 
+#pragma GCC visibility push(hidden)
+
 /* A payload object on a tape. */
 typedef struct mux_link_reader {
   const aw_json_token *tokens;
@@ -47,5 +49,7 @@ void mux_link_put_uuid(aw_buf *out, const aw_uuid *id, int *rc); /* quoted */
 void mux_link_put_scope(aw_buf *out, enum aw_kind kind, const aw_uuid *id,
                         int *rc);
 void mux_link_put_hex(aw_buf *out, const uint8_t *bytes, size_t len, int *rc);
+
+#pragma GCC visibility pop
 
 #endif

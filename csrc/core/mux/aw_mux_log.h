@@ -10,6 +10,8 @@
 #include "aw_mux_entry.h"
 #include <stdbool.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_mux_log aw_mux_log;
 
 /* Read-only for others, but for what they append to `bytes` between begin and
@@ -100,5 +102,7 @@ typedef struct aw_mux_log_rest {
 
 /* False: it does not fit the entries. */
 bool aw_mux_log_restore(aw_mux_log *log, const aw_mux_log_rest *rest);
+
+#pragma GCC visibility pop
 
 #endif

@@ -5,6 +5,8 @@
 
 #include "aw_mux_impl.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Nothing for a scope that the application has let go of. */
 void mux_raise(aw_channel *channel, unsigned events);
 
@@ -13,5 +15,7 @@ void mux_notice(aw_mux *mux, enum aw_mux_notice notice);
 /* Stores an unsequenced message. AW_E_NOMEM. */
 int mux_receive_control(aw_mux *mux, const aw_envelope *envelope,
                         const char *text, size_t len);
+
+#pragma GCC visibility pop
 
 #endif

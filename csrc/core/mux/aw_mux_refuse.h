@@ -5,6 +5,8 @@
 
 #include "aw_mux_impl.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Queues a refusal. `known`: its scope is open here, or another life of it. */
 void mux_refuse(aw_mux *mux, const aw_envelope *envelope,
                 const aw_envelope_error *error, bool known);
@@ -19,5 +21,7 @@ void mux_refuse_opening(aw_mux *mux, const aw_envelope *envelope, int code,
                         bool known);
 
 bool mux_is_json_error(int code);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 #include "aw_mux_codec.h"
 #include "aw_mux_impl.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Counts of bytes and credit: far above what a session can come to, so that
  * sums of them cannot overflow. */
 #define MUX_SAVED_MOST ((uint64_t)1 << 60)
@@ -26,5 +28,7 @@ void mux_code_inbox(aw_mux_codec *c, aw_mux *mux, aw_mux_inbox *inbox);
 /* All but its kind and id. A new channel that is loaded into is in the mux's
  * table, and is counted and in its queues afterwards. */
 void mux_code_channel(aw_mux_codec *c, aw_channel *channel);
+
+#pragma GCC visibility pop
 
 #endif

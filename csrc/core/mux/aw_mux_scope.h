@@ -4,6 +4,8 @@
 
 #include "aw_mux_impl.h"
 
+#pragma GCC visibility push(hidden)
+
 /* A scope that is not there, or one whose id may be opened anew. AW_E_EXISTS,
  * AW_E_LIMIT, AW_E_NOMEM. */
 int mux_add_channel(aw_mux *mux, enum aw_kind kind, const aw_uuid *id,
@@ -44,5 +46,7 @@ void mux_drop_log(aw_channel *channel);
 
 /* Drops the oldest message of the channel's inbox. */
 void mux_drop_message(aw_channel *channel);
+
+#pragma GCC visibility pop
 
 #endif

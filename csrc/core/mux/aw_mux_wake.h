@@ -4,6 +4,8 @@
 
 #include "aw_mux_impl.h"
 
+#pragma GCC visibility push(hidden)
+
 /* The scope has something to write, or nothing any more. */
 void mux_wake_writer(aw_channel *channel);
 void mux_stop_writer(aw_channel *channel);
@@ -16,5 +18,7 @@ int mux_refuse_send(aw_channel *channel);
 void mux_wake_sender(aw_channel *channel); /* its log or credit has changed */
 void mux_wake_senders(aw_mux *mux);        /* everybody's has */
 void mux_wake_waiting(aw_mux *mux);        /* the session's log is smaller */
+
+#pragma GCC visibility pop
 
 #endif

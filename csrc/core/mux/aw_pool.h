@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_pool aw_pool;
 
 /* Fields are read-only but for those who count: aw_mux, and the transports for
@@ -43,5 +45,7 @@ static inline bool aw_pool_is_due(const aw_pool *pool) {
   return pool != NULL && !aw_queue_empty(&pool->waiting) &&
          pool->log_bytes <= pool->log_max / 2;
 }
+
+#pragma GCC visibility pop
 
 #endif

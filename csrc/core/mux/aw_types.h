@@ -7,6 +7,8 @@
 #include "aw_mem.h"
 #include <stdbool.h>
 
+#pragma GCC visibility push(hidden)
+
 #define AW_TYPE_NAME_MAX 64 /* bytes of a type's name */
 #define AW_TYPES_MAX 128    /* types of one protocol */
 
@@ -45,5 +47,7 @@ int aw_types_add(aw_types *types, const char *name, size_t len, unsigned flags);
 
 /* 0 for a type that was never added. */
 unsigned aw_types_flags(const aw_types *types, const char *name, size_t len);
+
+#pragma GCC visibility pop
 
 #endif

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_address aw_address;
 typedef struct aw_network aw_network;
 
@@ -38,5 +40,7 @@ bool aw_network_holds(const aw_network *network, const aw_address *address);
  * certain? Loopback addresses, "localhost" and whatever ends in ".localhost"
  * (RFC 6761 section 6.3), in any case, with or without the root's dot. */
 bool aw_address_host_is_loopback(const char *host, size_t len);
+
+#pragma GCC visibility pop
 
 #endif

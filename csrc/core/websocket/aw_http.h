@@ -7,6 +7,8 @@
 #include "aw_buf.h"
 #include <stdbool.h>
 
+#pragma GCC visibility push(hidden)
+
 #define AW_HTTP_HEAD_MAX 8192 /* bytes of a request or response head */
 #define AW_HTTP_HEADERS_MAX 64
 #define AW_HTTP_EXTRA_MAX 56   /* headers of a caller's in a request */
@@ -234,5 +236,7 @@ int aw_http_parse_url(aw_http_url *url, const char *text, size_t len,
 /* http://[user[:password]@]host[:port], a proxy. *why repeats no part of it. */
 int aw_http_parse_proxy(aw_http_url *url, const char *text, size_t len,
                         const char **why);
+
+#pragma GCC visibility pop
 
 #endif

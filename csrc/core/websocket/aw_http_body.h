@@ -5,6 +5,8 @@
 
 #include "aw_http.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_http_body aw_http_body;
 
 /* A chunk's line: its size, and extensions that nobody reads. */
@@ -42,5 +44,7 @@ int aw_http_take_body(aw_http_body *body, const char *bytes, size_t len,
 
 /* Is there nothing more to come? */
 bool aw_http_is_body_whole(const aw_http_body *body);
+
+#pragma GCC visibility pop
 
 #endif

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden)
+
 /* A message of 16 MiB is the protocol's limit (docs/wire.md). */
 #define AW_WS_MESSAGE_MAX (16u << 20)
 /* Small frames of one message: RFC 6455 sets no limit, so that empty fragments
@@ -137,5 +139,7 @@ int aw_ws_build(aw_buf *out, enum aw_ws_opcode opcode, const char *bytes,
  * wrong character. AW_E_INVALID for an illegal code. */
 int aw_ws_build_close(aw_buf *out, uint16_t code, const char *reason,
                       size_t len, const uint8_t mask[4]);
+
+#pragma GCC visibility pop
 
 #endif

@@ -5,6 +5,8 @@
 
 #include "aw_loop.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_child aw_child;
 typedef struct aw_child_options aw_child_options;
 
@@ -50,5 +52,7 @@ int aw_child_signal(aw_child *child, int number);
 /* Lets go of it. If it still runs it gets SIGTERM now, SIGKILL later or when
  * the loop is freed. NULL is accepted. */
 void aw_child_free(aw_child *child);
+
+#pragma GCC visibility pop
 
 #endif

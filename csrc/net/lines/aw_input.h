@@ -6,6 +6,8 @@
 
 #include "aw_loop.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_input aw_input;
 
 /* The event of its source: there is something to read, or the end. */
@@ -26,5 +28,7 @@ int aw_input_read(aw_input *input, char *bytes, size_t size, size_t *got);
  * when the process ends, however it does but by SIGKILL. Does nothing to what
  * is no terminal. AW_E_IO. */
 int aw_input_set_raw(aw_input *input, bool raw);
+
+#pragma GCC visibility pop
 
 #endif

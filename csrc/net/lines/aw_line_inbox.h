@@ -6,6 +6,8 @@
 
 #include "aw_line_pipe.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_line_inbox aw_line_inbox;
 typedef struct aw_line_inbox_options aw_line_inbox_options;
 typedef struct aw_line_stats aw_line_stats;
@@ -75,5 +77,7 @@ const aw_line_end *aw_line_inbox_end(const aw_line_inbox *inbox);
 enum aw_line_state aw_line_inbox_state(const aw_line_inbox *inbox);
 aw_child *aw_line_inbox_child(const aw_line_inbox *inbox); /* or NULL */
 void aw_line_inbox_stats(const aw_line_inbox *inbox, aw_line_stats *out);
+
+#pragma GCC visibility pop
 
 #endif

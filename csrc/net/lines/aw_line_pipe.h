@@ -19,6 +19,8 @@
 #include "aw_lines.h"
 #include "aw_loop.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_line_pipe aw_line_pipe;
 typedef struct aw_line_end aw_line_end;
 typedef struct aw_line_sink aw_line_sink;
@@ -144,5 +146,7 @@ const aw_line_end *aw_line_pipe_end(const aw_line_pipe *pipe);
 
 /* NULL: none. */
 aw_child *aw_line_pipe_child(const aw_line_pipe *pipe);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_lines aw_lines;
 typedef struct aw_line aw_line;
 
@@ -46,5 +48,7 @@ int aw_lines_next(aw_lines *lines, char *bytes, size_t len, size_t *used,
 
 /* The input has ended: gives a last line that lacks its LF, or AW_E_AGAIN. */
 int aw_lines_last(aw_lines *lines, aw_line *line);
+
+#pragma GCC visibility pop
 
 #endif

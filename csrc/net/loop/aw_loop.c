@@ -2,6 +2,10 @@
 #include "aw_error.h"
 #include <assert.h>
 
+#if UV_VERSION_HEX < 0x012a00
+#error "agentwire needs libuv 1.42 or later"
+#endif
+
 struct aw_loop {
   const aw_mem *mem;
   uv_loop_t uv;

@@ -19,6 +19,8 @@
 #include <stdint.h>
 #include <uv.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_loop aw_loop;
 typedef struct aw_source aw_source;
 typedef struct aw_flush aw_flush;
@@ -133,5 +135,7 @@ char *aw_loop_read_buffer(aw_loop *loop);
 
 /* 32 bytes from the system's entropy source. AW_E_IO when there is none. */
 int aw_loop_entropy(void *out, size_t len);
+
+#pragma GCC visibility pop
 
 #endif

@@ -9,6 +9,8 @@
 
 #include "aw_loop.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_signal aw_signal;
 
 /* The event of its source; several signals between two looks are one. */
@@ -37,5 +39,7 @@ aw_source *aw_signal_source(aw_signal *signal);
 /* Has `restore` called before a last resort ends the process; it has to be
  * async-signal-safe. NULL: nobody. */
 void aw_signal_at_last(void (*restore)(void));
+
+#pragma GCC visibility pop
 
 #endif

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_fd aw_fd;
 
 /* Embedded; fields are private except has_peer, has_poll, poll. */
@@ -41,5 +43,7 @@ int aw_fd_read(aw_fd *end, char *bytes, size_t size, size_t *got);
 /* *put may be less than len. AW_E_AGAIN, AW_E_CLOSED: nobody reads any more,
  * AW_E_IO. */
 int aw_fd_write(aw_fd *end, const char *bytes, size_t len, size_t *put);
+
+#pragma GCC visibility pop
 
 #endif

@@ -4,6 +4,8 @@
 
 #include "aw_mem.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Descriptors that were made close-on-exec for a moment. Zero is empty. */
 typedef struct aw_os_kept {
   int *fds;
@@ -19,5 +21,7 @@ void aw_os_share_files(aw_os_kept *kept, const aw_mem *mem);
 
 /* Kills the child and waits for its end, which is near. */
 void aw_os_reap(int pid);
+
+#pragma GCC visibility pop
 
 #endif

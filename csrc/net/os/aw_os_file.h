@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden)
+
 /* Which file it is, and of when: two stamps that are equal are of the same
  * file, unchanged in between. */
 typedef struct aw_os_stamp {
@@ -35,5 +37,7 @@ bool aw_os_pair(int ends[2]);
 void aw_os_close(int fd);
 void aw_os_remove(const char *name);
 bool aw_os_is_terminal(int fd);
+
+#pragma GCC visibility pop
 
 #endif

@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 
+#pragma GCC visibility push(hidden)
+
 /* Below this all numbers of signals are. */
 #define AW_OS_SIGNALS 129
 
@@ -24,5 +26,7 @@ bool aw_os_signal_was_ignored(int number);
 /* Ends the process by the signal's default action: at once, or when the handler
  * that calls this returns. Async-signal-safe. */
 void aw_os_signal_die(int number);
+
+#pragma GCC visibility pop
 
 #endif

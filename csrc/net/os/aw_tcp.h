@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <uv.h>
 
+#pragma GCC visibility push(hidden)
+
 /* Why options of TLS beside a ws:// URL are refused. */
 #define AW_TCP_PLAIN_TLS "ws:// is plain text: tls needs a wss:// URL"
 
@@ -74,5 +76,7 @@ void aw_tcp_give_up_after(int fd, unsigned ms);
  * "unix:/file", or "unix" without a name. */
 void aw_tcp_format(const struct sockaddr *address, bool port,
                    char text[AW_TCP_ADDRESS_TEXT]);
+
+#pragma GCC visibility pop
 
 #endif

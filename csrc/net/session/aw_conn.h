@@ -7,6 +7,8 @@
 #include "aw_mux_hello.h"
 #include "aw_transport.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_conn aw_conn;
 typedef struct aw_conn_end aw_conn_end;
 typedef struct aw_watch aw_watch;
@@ -132,5 +134,7 @@ void aw_conn_trace(aw_conn *conn, enum aw_conn_trace mode);
 
 /* The kept lines, each with its newline; the caller empties the buffer. */
 aw_buf *aw_conn_trace_lines(aw_conn *conn);
+
+#pragma GCC visibility pop
 
 #endif

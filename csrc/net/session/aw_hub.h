@@ -5,6 +5,8 @@
 
 #include "aw_conn.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Logs of all sessions together; the oldest detached one makes room. */
 #define AW_HUB_LOG_BYTES (256u << 20)
 /* What came in for all of them and was not taken: inboxes, open scopes, parts
@@ -48,5 +50,7 @@ const char *aw_hub_epoch(const aw_hub *hub);
 unsigned aw_hub_sessions(aw_hub *hub);
 size_t aw_hub_log_bytes(const aw_hub *hub); /* of all connections */
 size_t aw_hub_in_bytes(const aw_hub *hub);
+
+#pragma GCC visibility pop
 
 #endif

@@ -7,6 +7,8 @@
 #include "aw_map.h"
 #include "aw_transport.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_share aw_share;
 
 struct aw_share {
@@ -23,5 +25,7 @@ aw_share *aw_share_take(aw_map *shares, const aw_uuid *peer);
 void aw_share_leave(aw_map *shares, aw_share *share);
 
 unsigned aw_share_count(aw_map *shares, const aw_uuid *peer);
+
+#pragma GCC visibility pop
 
 #endif

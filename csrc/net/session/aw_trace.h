@@ -5,6 +5,8 @@
 
 #include "aw_mux.h"
 
+#pragma GCC visibility push(hidden)
+
 #define AW_TRACE_LINE 200
 
 /* Formats a line without a newline; returns its length (below size). */
@@ -12,5 +14,7 @@ size_t aw_trace_format(const aw_trace *trace, char *out, size_t size);
 
 /* Formats and prints to stderr. */
 void aw_trace_print(const aw_trace *trace);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 #include "aw_line_pipe.h"
 #include "aw_transport_impl.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_pipe aw_pipe;
 typedef struct aw_greeter aw_greeter;
 
@@ -51,5 +53,7 @@ void aw_pipe_open(aw_pipe *pipe, bool extended);
 
 /* Ends, with this as what `closed` says. */
 void aw_pipe_refuse(aw_pipe *pipe, int error, const char *why);
+
+#pragma GCC visibility pop
 
 #endif

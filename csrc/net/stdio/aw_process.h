@@ -5,6 +5,8 @@
 #include "aw_child.h"
 #include "aw_transport.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_process_options aw_process_options;
 struct aw_process_options {
   aw_child_options child;
@@ -16,5 +18,7 @@ struct aw_process_options {
  * (static). */
 int aw_process_new(aw_loop *loop, const aw_process_options *options,
                    aw_transport **out, const char **why);
+
+#pragma GCC visibility pop
 
 #endif

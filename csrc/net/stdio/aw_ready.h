@@ -6,6 +6,8 @@
 #include "aw_mem.h"
 #include <stdbool.h>
 
+#pragma GCC visibility push(hidden)
+
 /* The ready line of a server, without its end. */
 const char *aw_ready_line(bool extended);
 
@@ -14,5 +16,7 @@ const char *aw_ready_line(bool extended);
  * when it is something else. AW_E_VERSION_MISMATCH. AW_E_NOMEM. */
 int aw_ready_parse(const aw_mem *mem, const char *bytes, size_t len,
                    bool *extended);
+
+#pragma GCC visibility pop
 
 #endif

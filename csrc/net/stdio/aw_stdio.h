@@ -5,6 +5,8 @@
 
 #include "aw_transport.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_stdio_options aw_stdio_options;
 struct aw_stdio_options {
   int in_fd, out_fd; /* owned from now on, also on failure; may be one socket
@@ -15,5 +17,7 @@ struct aw_stdio_options {
 };
 int aw_stdio_new(aw_loop *loop, const aw_stdio_options *options,
                  aw_transport **out);
+
+#pragma GCC visibility pop
 
 #endif

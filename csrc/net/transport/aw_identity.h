@@ -7,6 +7,8 @@
 #include "aw_mem.h"
 #include <stdbool.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_identity aw_identity;
 
 /* Copies both; one reference for the caller. `id` is who it is, for
@@ -23,5 +25,7 @@ bool aw_identity_same(const aw_identity *a, const aw_identity *b);
 
 const char *aw_identity_id(const aw_identity *identity);     /* NULL: NULL */
 const char *aw_identity_claims(const aw_identity *identity); /* NULL: NULL */
+
+#pragma GCC visibility pop
 
 #endif

@@ -4,8 +4,12 @@
 
 #include "aw_transport.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Closes in order a transport that nobody owns any more, and frees it when it
  * has closed, or with the loop. */
 void aw_transport_retire(aw_transport *t, int code, const char *reason);
+
+#pragma GCC visibility pop
 
 #endif

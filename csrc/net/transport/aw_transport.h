@@ -8,6 +8,8 @@
 #include "aw_mux.h"
 #include <stddef.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_transport aw_transport;
 typedef struct aw_transport_ops aw_transport_ops;
 typedef struct aw_transport_sink aw_transport_sink;
@@ -128,5 +130,7 @@ void aw_transport_close(aw_transport *t, int code, const char *reason);
  * any moment, also from inside an upcall (the memory lives until its return).
  */
 void aw_transport_free(aw_transport *t);
+
+#pragma GCC visibility pop
 
 #endif

@@ -18,6 +18,7 @@
 #ifndef AW_TRANSPORT_IMPL_H
 #define AW_TRANSPORT_IMPL_H
 #include "aw_transport.h"
+#pragma GCC visibility push(hidden)
 /* A state never goes back. CLOSING: the end is decided, `closed` is owed. */
 enum aw_transport_state {
   AW_TRANSPORT_OPENING,
@@ -67,5 +68,7 @@ void aw_transport_received(aw_transport *t, size_t len);
 /* The system took `len` bytes of the pending output; counts them, and gives
  * `writable` when that is owed and less than half the high water is left. */
 void aw_transport_sent(aw_transport *t, size_t len);
+
+#pragma GCC visibility pop
 
 #endif

@@ -5,6 +5,8 @@
 
 #include "aw_transport.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_tls_options aw_tls_options;
 typedef struct aw_websocket_options aw_websocket_options;
 typedef struct aw_listener aw_listener;
@@ -158,5 +160,7 @@ int aw_listener_reload_tls(aw_listener *listener, const aw_tls_options *tls,
 /* Stops accepting. Open transports go on, requests that wait are dropped.
  * `closed` is not called. NULL is accepted. */
 void aw_listener_free(aw_listener *listener);
+
+#pragma GCC visibility pop
 
 #endif

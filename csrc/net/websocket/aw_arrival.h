@@ -5,6 +5,8 @@
 
 #include "aw_socket.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_arrival aw_arrival;
 typedef struct aw_arrival_host aw_arrival_host;
 
@@ -42,5 +44,7 @@ bool aw_arrival_trusts(const aw_arrival_host *host,
 
 /* Drops all arrivals without a word. */
 void aw_arrival_end_all(aw_arrival_host *host);
+
+#pragma GCC visibility pop
 
 #endif

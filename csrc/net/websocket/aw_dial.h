@@ -5,6 +5,8 @@
 
 #include "aw_stream.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_dial aw_dial;
 typedef struct aw_dial_options aw_dial_options;
 typedef struct aw_dial_sink aw_dial_sink;
@@ -38,5 +40,7 @@ const char *aw_dial_phase(const aw_dial *dial);
 /* Ends at once, without an upcall. Legal until the end has come, also from
  * inside of nobody's upcall. NULL is accepted. */
 void aw_dial_cancel(aw_dial *dial);
+
+#pragma GCC visibility pop
 
 #endif

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <uv.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_roster aw_roster;
 typedef struct aw_seat aw_seat;
 
@@ -35,5 +37,7 @@ void aw_seat_take(aw_seat *seat, aw_roster *roster,
 void aw_seat_move(aw_seat *seat, const struct sockaddr *peer);
 void aw_seat_pass(aw_seat *seat, aw_seat *to); /* to one that is not taken */
 void aw_seat_leave(aw_seat *seat);             /* idempotent */
+
+#pragma GCC visibility pop
 
 #endif

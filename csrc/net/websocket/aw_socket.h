@@ -12,6 +12,8 @@
 #include "aw_uuid.h"
 #include "aw_ws.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_socket aw_socket;
 typedef struct aw_socket_settings aw_socket_settings;
 
@@ -88,5 +90,7 @@ void aw_socket_reject(aw_socket *socket, int error, const char *why);
 
 /* Ends at once with `closed`. Whoever was to open it is forgotten, not told. */
 void aw_socket_end(aw_socket *socket, int error, int code, const char *why);
+
+#pragma GCC visibility pop
 
 #endif

@@ -7,6 +7,8 @@
 #include "aw_tls.h"
 #include <uv.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_stream aw_stream;
 typedef struct aw_stream_sink aw_stream_sink;
 
@@ -84,5 +86,7 @@ void aw_stream_shutdown(aw_stream *stream);
 
 /* Output that the system has not taken yet. */
 size_t aw_stream_pending(const aw_stream *stream);
+
+#pragma GCC visibility pop
 
 #endif

@@ -4,6 +4,10 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#if OPENSSL_VERSION_NUMBER < 0x30000000L
+#error "agentwire needs OpenSSL 3.0 or later"
+#endif
+
 #define SUBJECT_MAX 512 /* a longer name is cut; X.520 allows absurd ones */
 
 struct aw_tls {

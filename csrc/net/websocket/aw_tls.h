@@ -7,6 +7,8 @@
 #include "aw_websocket.h"
 #include <openssl/ssl.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_tls aw_tls;
 
 /* A record carries at most this much more than it holds (RFC 8446 5.2); what
@@ -59,5 +61,7 @@ const char *aw_tls_why(const aw_tls *tls);
 
 /* RFC 4514 subject of the peer's verified certificate, or NULL. */
 const char *aw_tls_subject(aw_tls *tls);
+
+#pragma GCC visibility pop
 
 #endif

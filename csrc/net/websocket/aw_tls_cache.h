@@ -6,6 +6,8 @@
 #include "aw_loop.h"
 #include "aw_tls.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Configurations that are kept; one more takes the place of the one that was
  * used longest ago. */
 #define AW_TLS_CACHE_MAX 8
@@ -15,5 +17,7 @@
  * dropped with the loop. */
 int aw_tls_shared_context(SSL_CTX **out, aw_loop *loop,
                           const aw_tls_options *options, const char **why);
+
+#pragma GCC visibility pop
 
 #endif
