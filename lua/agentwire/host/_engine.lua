@@ -60,10 +60,17 @@ end
 ---@return agentwire.Host
 function M.new(class, given, threads)
   given = HOST_OPTIONS:check(given)
+  local loop, problem = given.loop, nil
+  if not loop then
+    loop, problem = core.loop()
+    if not loop then -- out of memory or of descriptors
+      error("a host cannot be made: " .. problem, 0)
+    end
+  end
   local self = setmetatable({
     on_error = given.on_error,
     _budget_ms = given.budget_ms or BUDGET_MS,
-    _loop = given.loop or core.loop(),
+    _loop = loop,
     _scheduler = nil,
     _main = nil, -- the task of `run`
     _turning = nil, -- "run" or "turn" during one
