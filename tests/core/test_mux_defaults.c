@@ -152,6 +152,71 @@ static void unsequenced_messages_wait_in_64_kib(void **state) {
   assert_in_range(bytes, 48 << 10, 65 << 10);
 }
 
+/* Though the session's logs are full. */
+static void every_scope_has_4_messages_of_1_kib_in_reserve(void **state) {
+  char *large = payload_of(60000), *more = payload_of(1100);
+  char *fits = payload_of(700); /* with a header */
+  (void)state;
+  pair_anew(&p);
+  p.client_options.session_bytes = 40000;
+  pair_make(&p);
+  pair_connect(&p);
+  aw_channel *full = kit_open(p.client, AW_KIND_PROVIDER, NULL);
+  aw_channel *small = kit_open(p.client, AW_KIND_PROVIDER, NULL);
+  pair_settle(&p);
+  kit_consume_all(pair_at_server(&p, full));
+  kit_consume_all(pair_at_server(&p, small));
+  pair_settle(&p);
+  assert_int_equal(kit_send(full, "note", large), AW_OK);
+  assert_int_equal(kit_send(small, "note", more), AW_E_AGAIN);
+  assert_int_equal(kit_fill(small, fits), 4);
+  free(large);
+  free(more);
+  free(fits);
+}
+
+/* Beyond the credit, so that no window is too full for an abort. */
+static void urgent_messages_have_64_kib_more(void **state) {
+  char *large = payload_of(10000);
+  unsigned sent = 0;
+  (void)state;
+  pair_connect(&p);
+  aw_channel *channel = kit_open(p.client, AW_KIND_PROVIDER, NULL);
+  pair_settle(&p);
+  (void)kit_fill(channel, "{}");
+  while (kit_send(channel, "stop", large) == AW_OK) {
+    sent++;
+  }
+  assert_int_equal(sent, 7); /* the last one overdraws */
+  free(large);
+}
+
+static int send_counted(aw_channel *channel, const char *payload,
+                        unsigned depth, unsigned values) {
+  aw_draft draft;
+  assert_int_equal(aw_mux_begin(channel, "note", 4, NULL, &draft), AW_OK);
+  assert_int_equal(aw_buf_append(draft.out, payload, strlen(payload)), 0);
+  draft.depth = depth;
+  draft.values = values;
+  return aw_draft_commit(&draft);
+}
+
+/* Before the server has told its own. */
+static void every_server_takes_64_kib_32_levels_and_4096_values(void **state) {
+  char *fits = payload_of(65000), *large = payload_of(66000);
+  (void)state;
+  assert_int_equal(aw_mux_attach(p.client, true, &p.client_generation), 0);
+  aw_channel *channel = kit_open(p.client, AW_KIND_PROVIDER, NULL);
+  assert_int_equal(send_counted(channel, fits, 1, 2), AW_OK);
+  assert_int_equal(send_counted(channel, large, 1, 2), AW_E_AGAIN);
+  assert_int_equal(send_counted(channel, "{}", 31, 2), AW_OK);
+  assert_int_equal(send_counted(channel, "{}", 32, 2), AW_E_AGAIN);
+  assert_int_equal(send_counted(channel, "{}", 1, 4096 - 18), AW_OK);
+  assert_int_equal(send_counted(channel, "{}", 1, 4096 - 17), AW_E_AGAIN);
+  free(fits);
+  free(large);
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
@@ -162,6 +227,9 @@ int main(void) {
       CASE(session_logs_8_mib),
       CASE(ten_thousand_scopes_are_open_and_1024_remembered),
       CASE(unsequenced_messages_wait_in_64_kib),
+      CASE(every_scope_has_4_messages_of_1_kib_in_reserve),
+      CASE(urgent_messages_have_64_kib_more),
+      CASE(every_server_takes_64_kib_32_levels_and_4096_values),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
