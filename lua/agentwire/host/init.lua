@@ -10,7 +10,7 @@ local state = { driven = nil, used = nil, chosen = nil }
 
 -- Each says whether it fits where this runs; the first that does is chosen.
 -- Those that need a loop of somebody else's come before the one that does not.
-local HOSTS = { "agentwire.host.standalone" }
+local HOSTS = { "agentwire.host.nvim", "agentwire.host.standalone" }
 
 local function is_open(candidate)
   return candidate and not candidate:is_closed()
@@ -102,15 +102,6 @@ function host.spawn(fn, ...)
     .. "(agentwire.host, docs/concurrency.md)")
 end
 
---- An editor whose screen waits for this very call to return.
-local function has_screen()
-  local vim = rawget(_G, "vim")
-  local ok, screens = pcall(function()
-    return #vim.api.nvim_list_uis()
-  end)
-  return ok and screens > 0
-end
-
 ---@class agentwire.RunOptions
 ---@field signals false|nil false: INT and TERM are not ours
 
@@ -118,14 +109,14 @@ local RUN = options.spec("run", { signals = options.constant(false) })
 
 -- A process that somebody else owns has a use of its own for its signals.
 local function owns_process()
-  return not (rawget(_G, "vim") or rawget(_G, "ngx"))
+  return not (rawget(_G, "ngx") or fitting().is_embedded)
 end
 
 local function run(given, fn, ...)
   options.argument("run", "fn", options.func, fn)
-  if has_screen() then
-    misuse.raise("run: it would stop the editor until it returns; drive a host "
-      .. "from the editor's loop and spawn tasks (docs/concurrency.md)")
+  local module = fitting()
+  if module.check_run then -- it knows where a run must not block
+    module.check_run()
   end
   local current = host.current()
   if given.signals == false or not current.run_process
