@@ -84,6 +84,15 @@ function Events:next()
   return queue and (queue:pop())
 end
 
+--- This run's outcome, whatever was prompted since.
+---@async
+---@return table|nil result
+---@return string? message
+---@return string? code
+function Events:result()
+  return self._run:result()
+end
+
 --- What the language calls when the loop is left (Lua 5.4); elsewhere the
 --- collector does it.
 Events.__close = function(self)
