@@ -39,7 +39,7 @@ else
   pending("a loop of one's own: it polls by ffi, which is not here")
 end
 
--- Neovim runs this file as well (spec/nvim): there its own loop is what counts,
+-- Neovim runs this file as well (spec/editor): there its own loop is what counts,
 -- and luv's cannot be run.
 local vim = rawget(_G, "vim")
 if vim then

@@ -1,6 +1,6 @@
 -- Runs busted inside of Neovim, which has no other way to a script's arguments:
 --
---   AW_SPECS="FILE..." nvim --headless -u NONE -i NONE -c "luafile spec/nvim/busted.lua"
+--   AW_SPECS="FILE..." nvim --headless -u NONE -i NONE -c "luafile spec/editor/busted.lua"
 --
 -- The runner ends the process with its own status.
 local vim = rawget(_G, "vim")
@@ -20,7 +20,7 @@ local ok, problem = xpcall(function()
   require("busted.runner")({ standalone = false })
 end, debug.traceback)
 if not ok then
-  io.stderr:write(problem, "\n")
+  io.stderr:write(tostring(problem), "\n")
   vim.cmd("cquit")
 end
 vim.cmd("qall!")
