@@ -168,9 +168,9 @@ describe("nvim.tools", function()
     function()
       assert.equal(4, #nvim.tools())
       assert.equal("invalid_arguments", select(2, call("read_buffer",
-        { buffer = "some/file.lua", frist_line = 1 })))
+        { path = "some/file.lua", frist_line = 1 })))
       assert.equal("invalid_arguments", select(2, call("edit_buffer",
-        { buffer = "some/file.lua", old_text = "", new_text = "x" })))
+        { path = "some/file.lua", old_text = "", new_text = "x" })))
     end)
 
   it("list and read what is there, and nothing that is not listed", function()
@@ -179,15 +179,15 @@ describe("nvim.tools", function()
     local list = aw.json.decode((call("list_buffers", {})))
     local names = {}
     for _, each in ipairs(list) do
-      names[each.name] = each.lines
+      names[each.path] = each.lines
     end
     assert.equal(3, names["some/file.lua"])
     assert.is_nil(names.secret)
     assert.equal("local a = 1\nlocal b = 2\nreturn a",
-      (call("read_buffer", { buffer = "some/file.lua" })))
+      (call("read_buffer", { path = "some/file.lua" })))
     assert.equal("local b = 2", (call("read_buffer",
-      { buffer = "some/file.lua", first_line = 2, last_line = 2 })))
-    local text, is_error = call("read_buffer", { buffer = "secret" })
+      { path = "some/file.lua", first_line = 2, last_line = 2 })))
+    local text, is_error = call("read_buffer", { path = "secret" })
     assert.is_true(is_error)
     assert.matches("no buffer secret", text)
     api.nvim_buf_delete(hidden, { force = true })
@@ -195,10 +195,10 @@ describe("nvim.tools", function()
 
   it("read no more than the limit at once", function()
     api.nvim_buf_set_lines(buffer, 0, -1, false, { ("x"):rep(100) })
-    assert.equal(100, #call("read_buffer", { buffer = "some/file.lua" }))
+    assert.equal(100, #call("read_buffer", { path = "some/file.lua" }))
     for _, size in ipairs { 101, 1000 } do
       api.nvim_buf_set_lines(buffer, 0, -1, false, { ("x"):rep(size) })
-      local text, is_error = call("read_buffer", { buffer = "some/file.lua" })
+      local text, is_error = call("read_buffer", { path = "some/file.lua" })
       assert.is_true(is_error)
       assert.matches("100 are the most", text)
     end
@@ -211,9 +211,9 @@ describe("nvim.tools", function()
       severity = vim.diagnostic.severity.WARN,
     } })
     assert.same({ {
-      buffer = "some/file.lua", line = 2, column = 7, severity = "WARN",
+      path = "some/file.lua", line = 2, column = 7, severity = "WARN",
       source = "a linter", message = "b is not used",
-    } }, aw.json.decode((call("diagnostics", { buffer = "some/file.lua" }))))
+    } }, aw.json.decode((call("diagnostics", { path = "some/file.lua" }))))
     assert.equal(1, #aw.json.decode((call("diagnostics", {}))))
     vim.diagnostic.reset(namespace, buffer)
     assert.equal("(none)", (call("diagnostics", {})))
@@ -230,14 +230,14 @@ describe("nvim.tools", function()
   end)
 
   it("change a buffer when the user agrees, in one step of undo", function()
-    local text, is_error = call("edit_buffer", { buffer = "some/file.lua",
+    local text, is_error = call("edit_buffer", { path = "some/file.lua",
       old_text = "b = 2\nreturn a", new_text = "c = 3\n\nreturn c" })
     assert.is_false(is_error)
     assert.matches("changed line 2 of some/file.lua", text)
     assert.same({ "local a = 1", "local c = 3", "", "return c" }, lines())
     assert.same({ { "Let the agent change some/file.lua, line 2?",
       "-b = 2\n-return a\n+c = 3\n+\n+return c\n" } }, questions)
-    call("edit_buffer", { buffer = "some/file.lua",
+    call("edit_buffer", { path = "some/file.lua",
       old_text = "local a = 1\n", new_text = "" })
     assert.same({ "local c = 3", "", "return c" }, lines())
   end)
@@ -245,7 +245,7 @@ describe("nvim.tools", function()
   it("change nothing when the user declines, or the text is not there once",
     function()
       answer = false
-      local text, is_error = call("edit_buffer", { buffer = "some/file.lua",
+      local text, is_error = call("edit_buffer", { path = "some/file.lua",
         old_text = "local a", new_text = "x" })
       assert.is_true(is_error)
       assert.matches("declined", text)
@@ -254,7 +254,7 @@ describe("nvim.tools", function()
         ["local"] = "more than once", ["nothing"] = "does not occur",
         ["return a\n"] = "last line break",
       } do
-        text, is_error = call("edit_buffer", { buffer = "some/file.lua",
+        text, is_error = call("edit_buffer", { path = "some/file.lua",
           old_text = old_text, new_text = "x" })
         assert.is_true(is_error)
         assert.matches(why, text)
@@ -268,14 +268,14 @@ describe("nvim.tools", function()
       api.nvim_buf_set_lines(buffer, 0, 0, false, { "-- new" })
       return true
     end
-    call("edit_buffer", { buffer = "some/file.lua",
+    call("edit_buffer", { path = "some/file.lua",
       old_text = "a = 1", new_text = "a = 5" })
     assert.equal("local a = 5", lines()[2])
     answer = function()
       api.nvim_buf_set_lines(buffer, 0, -1, false, { "gone" })
       return true
     end
-    local text, is_error = call("edit_buffer", { buffer = "some/file.lua",
+    local text, is_error = call("edit_buffer", { path = "some/file.lua",
       old_text = "a = 5", new_text = "a = 6" })
     assert.is_true(is_error)
     assert.matches("does not occur", text)

@@ -56,7 +56,7 @@ local function find(self, name)
       return buffer
     end
   end
-  return nil, ("there is no buffer %s; list_buffers has their names"):format(name)
+  return nil, ("there is no buffer %s; list_buffers has their paths"):format(name)
 end
 
 -- A list without anything in it would be a result without anything in it.
@@ -68,7 +68,7 @@ local function list_buffers(self)
   local vim, list = editor(), {}
   for index, buffer in ipairs(each_buffer(self)) do
     list[index] = {
-      name = name_of(buffer),
+      path = name_of(buffer),
       lines = vim.api.nvim_buf_line_count(buffer),
       filetype = vim.bo[buffer].filetype,
       modified = vim.bo[buffer].modified,
@@ -79,7 +79,7 @@ local function list_buffers(self)
 end
 
 local function read_buffer(self, args)
-  local buffer, why = find(self, args.buffer)
+  local buffer, why = find(self, args.path)
   if not buffer then
     return nil, why
   end
@@ -88,7 +88,7 @@ local function read_buffer(self, args)
   local text = table.concat(lines, "\n")
   if #text > self.max_bytes then
     return nil, ("%s has %d bytes there, %d are the most; ask for fewer lines")
-      :format(args.buffer, #text, self.max_bytes)
+      :format(args.path, #text, self.max_bytes)
   end
   return text
 end
@@ -96,9 +96,9 @@ end
 local function diagnostics(self, args)
   local vim, list = editor(), {}
   local buffers, why = each_buffer(self), nil
-  if args.buffer then
+  if args.path then
     local buffer
-    buffer, why = find(self, args.buffer)
+    buffer, why = find(self, args.path)
     buffers = { buffer }
   end
   if why then
@@ -108,7 +108,7 @@ local function diagnostics(self, args)
     for _, each in ipairs(vim.diagnostic.get(buffer)) do
       if #list < MAX_DIAGNOSTICS then
         list[#list + 1] = {
-          buffer = name_of(buffer),
+          path = name_of(buffer),
           line = each.lnum + 1,
           column = each.col + 1,
           severity = vim.diagnostic.severity[each.severity],
@@ -151,7 +151,7 @@ local function marked(text, mark)
 end
 
 local function edit_buffer(self, args)
-  local buffer, why = find(self, args.buffer)
+  local buffer, why = find(self, args.path)
   local place
   if buffer then
     place, why = locate(buffer, args.old_text)
@@ -159,14 +159,14 @@ local function edit_buffer(self, args)
   if not place then
     return nil, why
   end
-  local question = ("Let the agent change %s, line %d?"):format(args.buffer,
+  local question = ("Let the agent change %s, line %d?"):format(args.path,
     place[1] + 1)
   local details = marked(args.old_text, "-") .. marked(args.new_text, "+")
   if not self.confirm(question, details) then
     return nil, "the user declined this change"
   end
   -- The user may have typed meanwhile, or closed it.
-  buffer, why = find(self, args.buffer)
+  buffer, why = find(self, args.path)
   place = nil
   if buffer then
     place, why = locate(buffer, args.old_text)
@@ -177,11 +177,11 @@ local function edit_buffer(self, args)
   editor().api.nvim_buf_set_text(buffer, place[1], place[2], place[3], place[4],
     editor().split(args.new_text, "\n", { plain = true }))
   return ("changed line %d of %s; it is not written to the file"):format(
-    place[1] + 1, args.buffer)
+    place[1] + 1, args.path)
 end
 
-local BUFFER = {
-  type = "string", description = "its name, as list_buffers gives it",
+local PATH = {
+  type = "string", description = "as list_buffers gives it",
 }
 local LINE = { type = "integer", minimum = 1, description = "counted from 1" }
 
@@ -190,16 +190,16 @@ local TOOLS = {
   { "list_buffers", "List the files that are open in the user's editor",
     {}, {}, list_buffers },
   { "read_buffer", "Read a file that is open in the editor, as the user sees it "
-    .. "now", { buffer = BUFFER, first_line = LINE, last_line = LINE },
-    { "buffer" }, read_buffer },
+    .. "now", { path = PATH, first_line = LINE, last_line = LINE },
+    { "path" }, read_buffer },
   { "diagnostics", "What the editor's language servers and linters complain of, "
-    .. "in one buffer or in all", { buffer = BUFFER }, {}, diagnostics },
+    .. "in one buffer or in all", { path = PATH }, {}, diagnostics },
   { "edit_buffer", "Replace text in an open file. The user is asked first. The "
     .. "old text must occur there exactly once", {
-      buffer = BUFFER,
+      path = PATH,
       old_text = { type = "string", minLength = 1 },
       new_text = { type = "string" },
-    }, { "buffer", "old_text", "new_text" }, edit_buffer },
+    }, { "path", "old_text", "new_text" }, edit_buffer },
 }
 
 --- The editor's tools, a list of definitions: for a registry, as they are or with
