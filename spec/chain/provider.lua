@@ -3,6 +3,7 @@
 --   raise          calls a tool that raises, then tells the error
 --   wait NAME      calls a tool that does not end by itself
 --   talk COUNT     says so many words, slowly
+--   call NAME ARGUMENTS      calls any tool, then tells the result
 --
 --   lua provider.lua LOG
 local aw = require("agentwire")
@@ -41,6 +42,10 @@ local PLANS = {
     return { calls = { {
       name = "wait", arguments_json = aw.json.encode { name = rest },
     } } }
+  end,
+  call = function(rest)
+    local name, arguments = rest:match("^(%S+) (.*)$")
+    return { calls = { { name = name, arguments_json = arguments } } }
   end,
   talk = function(rest)
     return { text = words(tonumber(rest)), calls = {} }

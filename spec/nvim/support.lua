@@ -27,6 +27,10 @@ say("ready")
 --- The Neovim that is tested; another than the system's by AW_NVIM.
 M.program = os.getenv("AW_NVIM") or "nvim"
 
+-- Its Lua is LuaJIT, whatever runs the spec.
+local MODULES = "LUA_CPATH=" .. process.quote((package.cpath
+  :gsub("/5%.4/", "/5.1/")))
+
 ---@class spec.Nvim
 ---@field process spec.Process
 local Nvim = {}
@@ -44,22 +48,29 @@ function M.start(folder)
   write_file(path, SERVE .. 'aw = require("agentwire")\n')
   local self = setmetatable({
     process = process.start({ M.program, "--headless", "-u", "NONE", "-i", "NONE",
-      "-n", "-c", "luafile " .. path }),
+      "-n", "-c", "luafile " .. path }, { prefix = "env " .. MODULES }),
   }, Nvim)
   self.process:expect("^ready$")
   return self
 end
 
---- Runs Lua in it, which says a line by `say(...)`; returns that.
-function Nvim:ask(text)
-  text = text:gsub("%-%-[^\n]*", ""):gsub("%s*\n%s*", " ")
-  return self.process:ask(text)
+-- One line, which is what it reads.
+local function in_line(text, ...)
+  if select("#", ...) > 0 then
+    text = text:format(...)
+  end
+  return (text:gsub("%s*\n%s*", " "))
+end
+
+--- Runs Lua in it, which says a line by `say(...)`; returns that. More arguments
+--- are those of string.format.
+function Nvim:ask(text, ...)
+  return self.process:ask(in_line(text, ...))
 end
 
 --- Runs Lua in it, and goes on.
-function Nvim:tell(text)
-  text = text:gsub("%-%-[^\n]*", ""):gsub("%s*\n%s*", " ")
-  self.process:say(text)
+function Nvim:tell(text, ...)
+  self.process:say(in_line(text, ...))
 end
 
 return M

@@ -1,14 +1,15 @@
 # shellcheck shell=sh disable=SC2153
 # The test lanes. Each adds to the totals; the last line printed is theirs.
 
-ALL_LANES="lint c lua54 luajit schema websocket chain faults soak install valgrind fuzz"
+ALL_LANES="lint c lua54 luajit schema websocket chain faults nvim soak install valgrind fuzz"
 FUZZ_SECONDS=${FUZZ_SECONDS:-60}
 SOAK_SECONDS=${SOAK_SECONDS:-10}
 # What makes a hanging test fail instead of the whole run hanging.
 LIMIT_SECONDS=600
 
 # What needs sockets, processes or time of its own has a lane of its own.
-HEAVY_FOLDERS="schema websocket chain faults"
+# Those of `editor` run inside of Neovim.
+HEAVY_FOLDERS="schema websocket chain faults nvim editor"
 
 passed=0
 failed=0
@@ -193,6 +194,23 @@ lane_faults() {
     -DAW_LUA54=OFF -DAW_LUA51=OFF || return 0
   export AW_FAULT_PROXY="$BUILD/faults/tests/faults/aw_fault_proxy"
   run_specs faults 5.4 lua5.4 faults
+}
+
+# run_in_nvim NAME FILE...: busted, where its files may call the editor.
+run_in_nvim() {
+  name=$1
+  shift
+  run_tests "$name" with_lua 5.1 env AW_SPECS="$*" $BOUNDED nvim --headless \
+    -u NONE -i NONE -n -c "luafile spec/editor/busted.lua"
+}
+
+lane_nvim() {
+  heading nvim "Neovim as a host, in the chain, and its help"
+  need_packages $NVIM_PACKAGES && need_specs || return 1
+  run_in_nvim nvim-hosts spec/hosts_spec.lua spec/each_spec.lua
+  run_in_nvim nvim-editor $(spec_files editor)
+  run_specs nvim-chain 5.4 lua5.4 nvim
+  grep '^# ' "$BUILD/log/nvim-chain.log"
 }
 
 # The line of counters of each tenth of it is shown: growth is seen by eye.

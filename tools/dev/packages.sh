@@ -5,12 +5,13 @@ BUILD_PACKAGES="gcc libc6-dev make cmake pkg-config lua5.4 liblua5.4-dev
   libuv1-dev libssl-dev lua-cjson"
 LINT_PACKAGES="cppcheck clang-format lua5.4 lua-check shellcheck"
 MUSL_PACKAGES="musl-tools $BUILD_PACKAGES"
-SPEC_PACKAGES="luajit liblua5.1-0-dev lua-busted lua-luv"
+SPEC_PACKAGES="luajit liblua5.1-0-dev lua-busted lua-luv lua-cqueues"
 C_TEST_PACKAGES="libcmocka-dev"
 FUZZ_PACKAGES="clang libclang-rt-14-dev"
 VALGRIND_PACKAGES="valgrind libc6-dbg"
 INSTALL_PACKAGES="luarocks lua5.1 git"
 FAULT_PACKAGES="openssl iproute2"
+NVIM_PACKAGES="neovim"
 SCHEMA_PACKAGES="json-schema-test-suite"
 
 # The tests' independent WebSocket peer, and the gate's baseline.
