@@ -39,6 +39,30 @@ else
   pending("a loop of one's own: it polls by ffi, which is not here")
 end
 
+--- The driver for cqueues as docs/concurrency.md has it.
+local function documented_driver()
+  local file = assert(io.open("docs/concurrency.md"))
+  local text = file:read("*a")
+  file:close()
+  local code = text:match("\n(local condition = require.-\n)```")
+  return assert(load(code .. "return cqueues_driver"))()
+end
+
+local has_cqueues, cqueues = pcall(require, "cqueues")
+if has_cqueues then
+  MAKERS.cqueues = function()
+    local loop = cqueues.new()
+    return current_host.embed(documented_driver()(loop)), function(ms, fn)
+      loop:wrap(function()
+        cqueues.sleep(ms / 1000)
+        fn()
+      end)
+    end
+  end
+else
+  pending("in a loop of cqueues': " .. tostring(cqueues):match("[^\n]*"))
+end
+
 -- Neovim runs this file as well (spec/editor): there its own loop is what counts,
 -- and luv's cannot be run.
 local vim = rawget(_G, "vim")
