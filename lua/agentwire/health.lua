@@ -21,8 +21,8 @@ local function check_core(report)
         .. ":help agentwire" })
     return false
   end
-  local path = package.searchpath and package.searchpath("agentwire.core",
-    package.cpath)
+  local search = rawget(package, "searchpath")
+  local path = search and search("agentwire.core", package.cpath)
   report.ok("the C core is loaded" .. (path and ": " .. path or ""))
   return true
 end

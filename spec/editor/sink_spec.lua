@@ -283,6 +283,27 @@ describe("nvim.sink", function()
     end)
   end)
 
+  it("ends when the buffer cannot be changed, and says why", function()
+    run(function()
+      local stream, near, far = stream_of(function(say)
+        say("text")
+        task.sleep(math.huge)
+      end)
+      local set_text = api.nvim_buf_set_text
+      api.nvim_buf_set_text = function()
+        error("not now")
+      end
+      local sink = nvim.sink { buffer = buffer }
+      local _, wait = read(sink, stream)
+      local outcome = wait()
+      api.nvim_buf_set_text = set_text
+      assert.equal("buffer_failed", outcome.code)
+      assert.matches("cannot be changed: .*not now", outcome.message)
+      near:close()
+      far:close()
+    end)
+  end)
+
   it("writes much that comes at once before the next update", function()
     run(function()
       local sink = nvim.sink { buffer = buffer, interval_ms = math.huge }

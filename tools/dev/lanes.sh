@@ -122,6 +122,7 @@ lane_lint() {
   run_tests tree lua5.4 tools/check_tree.lua
   run_tests api lua5.4 tools/api.lua check
   run_tests rockspec lua5.4 tools/rockspec.lua check
+  run_tests vimdoc lua5.4 tools/vimdoc.lua check
 }
 
 build_c() {

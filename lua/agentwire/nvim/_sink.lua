@@ -185,8 +185,10 @@ local function write_pending(self, is_last)
     return end_it(self, "the buffer is gone", "buffer_gone")
   end
   local text = take_pending(self, is_last)
-  local ok, problem = text == "" or pcall(modifiable, self.buffer, put, self,
-    text)
+  local ok, problem = true, nil
+  if text ~= "" then
+    ok, problem = pcall(modifiable, self.buffer, put, self, text)
+  end
   if not ok then
     return end_it(self, "the buffer cannot be changed: " .. problem,
       "buffer_failed")
