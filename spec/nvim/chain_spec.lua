@@ -283,6 +283,29 @@ describe("Neovim in the chain", function()
     assert.is_true(woken <= 5, woken .. " times")
   end)
 
+  it("does not spin while something else stops the editor", function()
+    local port = process.lua("spec/nvim/flood.lua"):expect("port (%d+)")
+    editor = nvim.start(folder)
+    editor:tell([[aw.spawn(function() while true do aw.sleep(10) end end)
+      count = 0
+      aw.each(function()
+        local conn = assert(aw.connect("ws://127.0.0.1:%d"))
+        return conn:provider():start_stream { model = "flood/flood",
+          messages = { { role = "user", content = "1000000" } } }
+      end, { on_event = function()
+        count = count + 1
+        if count == 1000 then say("flooded") end
+      end })]], port)
+    assert.equal("flooded", editor.process:line())
+    editor:tell([[say("stops") vim.fn.system("sleep 1") say("goes on")]])
+    assert.equal("stops", editor.process:line())
+    local before = editor.process:cpu_ms()
+    assert.equal("goes on", editor.process:line())
+    local spent = editor.process:cpu_ms() - before
+    tell("stopped for a second with a flood at the door: %d ms of processor time", spent)
+    assert.is_true(spent < 60, spent .. " ms")
+  end)
+
   it("keeps nothing of a thousand sessions", function()
     start()
     editor:tell([[function churn(count)
