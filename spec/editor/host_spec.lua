@@ -54,7 +54,7 @@ describe("Neovim's host", function()
 
   it("does not raise when a task makes the editor leave", function()
     aw.run(function()
-      api.nvim_exec_autocmds("VimLeavePre", {})
+      assert.equal("", vim.fn.execute("doautocmd VimLeavePre", ""))
       task.sleep(1)
     end)
   end)

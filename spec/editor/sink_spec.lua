@@ -134,6 +134,7 @@ describe("nvim.sink", function()
       for i = 1, 5 do
         sink:write(i .. "\n")
         sink:flush()
+        break_undo() -- as the editor does by itself
         task.sleep(2)
       end
       sink:close()

@@ -280,5 +280,13 @@ describe("nvim.tools", function()
     assert.is_true(is_error)
     assert.matches("does not occur", text)
     assert.same({ "gone" }, lines())
+    answer = function()
+      api.nvim_buf_delete(buffer, { force = true })
+      return true
+    end
+    text, is_error = call("edit_buffer", { path = "some/file.lua",
+      old_text = "gone", new_text = "x" })
+    assert.is_true(is_error)
+    assert.matches("there is no buffer some/file.lua", text)
   end)
 end)
