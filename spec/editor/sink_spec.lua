@@ -278,9 +278,12 @@ describe("nvim.sink", function()
         near:close()
         far:close()
       end
-      local sink = nvim.sink { buffer = buffer, max_bytes = 3 }
+      set("")
+      local sink = nvim.sink { buffer = buffer, max_bytes = 4 }
       assert.is_true(sink:write("123"))
-      assert.equal("limit", select(3, sink:write("4")))
+      assert.equal("limit", select(3, sink:write("ü"))) -- of two bytes
+      assert.same({ "123" }, lines())
+      assert.equal("limit", select(3, sink:write("")))
     end)
   end)
 

@@ -238,6 +238,7 @@ describe("Neovim in the chain", function()
         return conn:provider():start_stream { model = "flood/flood",
           messages = { { role = "user", content = "50000" } } }
       end, {
+        coalesce = false,
         on_event = function() events = events + 1 end,
         on_error = function(why) say(why) end,
         on_done = function()

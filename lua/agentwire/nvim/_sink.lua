@@ -240,6 +240,16 @@ function M.new(given)
   return self
 end
 
+-- So many bytes at most, and no part of a character.
+local function beginning_of(text, count)
+  local byte = text:byte(count + 1)
+  while byte and byte >= 128 and byte < 192 and count > 0 do
+    count = count - 1
+    byte = text:byte(count + 1)
+  end
+  return text:sub(1, count)
+end
+
 --- Adds text, which is in the buffer after the next screen update.
 ---@param text string
 ---@return true|nil ok
@@ -252,6 +262,7 @@ function Sink:write(text)
   end
   self._left = self._left - #text
   if self._left < 0 then
+    table.insert(self._pieces, beginning_of(text, #text + self._left))
     write_pending(self, true)
     end_it(self, "the text is longer than the limit", "limit")
     return nil, self._message, self._code
@@ -325,7 +336,7 @@ end
 
 --- Streams into the buffer, as `aw.each` does into callbacks; those that are given
 --- are called as well, `on_done` and `on_error` when the text is in the buffer. It
---- is cancelled when the buffer goes.
+--- is cancelled when the buffer goes. `coalesce` is true here unless it is given.
 ---@param source agentwire.Stream|agentwire.Session|function as of aw.each
 ---@param handlers agentwire.SinkHandlers?
 ---@return agentwire.Each handle
@@ -342,6 +353,9 @@ function Sink:read(source, handlers)
     if on_event then
       on_event(event)
     end
+  end
+  if handlers.coalesce == nil then -- nobody sees the single ones
+    handlers.coalesce = true
   end
   handlers.on_done = ending(self, handlers.on_done, false)
   handlers.on_error = ending(self, handlers.on_error, true)
