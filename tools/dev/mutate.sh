@@ -44,7 +44,8 @@ c_tests() {
 
 specs() {
   (cd "$copy" && find spec -name '*_spec.lua' ! -path 'spec/chain/*' \
-    ! -path 'spec/faults/*' ! -name suite_spec.lua | sort)
+    ! -path 'spec/faults/*' ! -path 'spec/nvim/*' ! -path 'spec/editor/*' \
+    ! -name suite_spec.lua | sort)
 }
 
 # cover TEST SOURCE: which lines it runs, in a file of its own; and how long it
