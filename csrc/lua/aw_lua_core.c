@@ -188,6 +188,7 @@ int luaopen_agentwire_core(lua_State *L) {
   aw_lua_open_hub(L);
   aw_lua_open_process(L);
   aw_lua_open_lines(L);
+  aw_lua_open_bridge(L);
   aw_lua_open_http(L);
   aw_lua_json_open(L);
   lua_setfield(L, -2, "json");

@@ -48,6 +48,12 @@ function M.settle_in(t)
   threaded[thread] = t
 end
 
+--- Nobody has any more.
+---@param thread thread
+function M.leave(thread)
+  threaded[thread] = nil
+end
+
 --- The current task, if it may wait here and now. Raises a misuse error
 --- otherwise, or the task's cancellation.
 ---@return agentwire.Task
@@ -135,6 +141,31 @@ local function unpark(t, cause)
   return enqueue(t)
 end
 M.unpark = unpark
+
+--- Takes a task out of whatever it waits for, and off the ready list, between
+--- two passes: its thread is gone.
+---@param t agentwire.Task
+function M.uproot(t)
+  local scheduler, kept = t._scheduler, 0
+  M.leave(t._coroutine or M)
+  if t._timer then
+    scheduler.host:cancel_timer(t._timer)
+  end
+  if t._line then
+    t._line:_leave(t)
+  end
+  t._parked, t._timer = false, false
+  local ready, count = scheduler._ready, scheduler._count
+  for i = 1, count do
+    local each = ready[i]
+    ready[i] = nil
+    if each ~= t then
+      kept = kept + 1
+      ready[kept] = each
+    end
+  end
+  scheduler._count = kept
+end
 
 local function expire(t)
   t._timer = false

@@ -41,6 +41,12 @@ local function leave_line(self, t)
   t._line, t._ahead, t._behind = false, false, false
 end
 
+--- Takes `t` out, wherever it stands in the line.
+---@param t agentwire.Task
+function Signal:_leave(t)
+  leave_line(self, t)
+end
+
 --- Parks `t` at the end of the line; never raises, leaves nothing behind.
 ---@async
 ---@return string? cause as of `park`

@@ -385,6 +385,17 @@ local function running_task()
   return t
 end
 
+--- Ends a task whose thread is gone as if it had been cancelled where it stood:
+--- its children end, and what it deferred runs in another thread.
+---@param t agentwire.Task
+---@param reason string
+local function bereave(t, reason)
+  schedulers.uproot(t)
+  t._cancel = t._cancel or cancelled.new(reason)
+  begin(t, recover, t._cancel)
+  wait.enqueue(t)
+end
+
 class.seal(Task, "task")
 
 return {
@@ -397,4 +408,5 @@ return {
   outcome = outcome,
   on_raise = on_raise,
   finish = finish,
+  bereave = bereave,
 }

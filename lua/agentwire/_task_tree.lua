@@ -8,6 +8,14 @@ local outcome = tasks.outcome
 
 local M = {}
 
+--- Ends a task whose thread is gone as if it had been cancelled where it stood:
+--- its children end, and what it deferred runs in another thread.
+---@param t agentwire.Task
+---@param reason string
+function M.bereave(t, reason)
+  tasks.bereave(t, reason)
+end
+
 --- The scheduler of a host, with an empty tree of tasks.
 ---@param host agentwire.Host
 ---@param threads agentwire.Threads? what tasks run in; nil: coroutines

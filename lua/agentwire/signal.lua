@@ -81,7 +81,10 @@ function M.before_term(current, fn)
   end
 end
 
-local function say_farewell(current, main, reason)
+--- Does what is to be done before the end, and waits for it.
+---@async
+---@param current table the host
+function M.say_farewell(current)
   local leaving = {}
   for fn in pairs(farewells[current] or {}) do
     table.insert(leaving, task.spawn(fn))
@@ -89,6 +92,10 @@ local function say_farewell(current, main, reason)
   for _, each in ipairs(leaving) do
     each:join()
   end
+end
+
+local function leave(current, main, reason)
+  M.say_farewell(current)
   main:cancel(reason)
 end
 
@@ -104,7 +111,7 @@ function M.guard(current, main)
       exit_code = exit_code or 128 + number
       local reason = "interrupted by SIG" .. name
       if name == "TERM" and next(farewells[current] or {}) then
-        current:spawn_under(nil, say_farewell, current, main, reason)
+        current:spawn_under(nil, leave, current, main, reason)
       else
         main:cancel(reason)
       end

@@ -19,6 +19,10 @@ local embedded = {}
 ---@field block (fun(is_done: fun(): boolean))? runs the loop until `is_done()`,
 --- which makes `run` possible; without it `run` raises
 ---@field threads agentwire.Threads? what tasks run in; nil: coroutines
+---@field wake (fun())? has `turn` called soon, for work that tasks have made; nil:
+--- the descriptor says so
+---@field run (fun(host: agentwire.EmbeddedHost, fn: function, ...): ...)? is `run`
+--- itself, where many may run at once; in place of `block`
 
 local DRIVER = options.spec("host.embed", {
   name = options.filled,
@@ -26,6 +30,8 @@ local DRIVER = options.spec("host.embed", {
   disarm = options.func,
   block = options.func,
   threads = options.table,
+  wake = options.func,
+  run = options.func,
 })
 
 local function check(driver)
@@ -70,6 +76,16 @@ function Embedded:turn(budget_ms)
   return more
 end
 
+--- As every host's; a loop that has a shorter way than the descriptor goes it.
+function Embedded:wakeup()
+  local wake = self._driver.wake
+  if not wake then
+    engine.Host.wakeup(self)
+  elseif not (self._turning or self._closed) then
+    wake()
+  end
+end
+
 --- A host that `driver` has turned, from now on until it is closed.
 ---@param driver agentwire.HostDriver
 ---@param given agentwire.HostOptions?
@@ -91,6 +107,9 @@ end
 --- raised
 function Embedded:run(fn, ...)
   options.argument("run", "fn", options.func, fn)
+  if self._driver.run then
+    return self._driver.run(self, fn, ...)
+  end
   engine.check_idle(self, "run")
   local block = self._driver.block
   if not block then

@@ -10,7 +10,8 @@ local state = { driven = nil, used = nil, chosen = nil }
 
 -- Each says whether it fits where this runs; the first that does is chosen.
 -- Those that need a loop of somebody else's come before the one that does not.
-local HOSTS = { "agentwire.host.nvim", "agentwire.host.standalone" }
+local HOSTS = { "agentwire.host.nvim", "agentwire.host.openresty",
+  "agentwire.host.standalone" }
 
 local function is_open(candidate)
   return candidate and not candidate:is_closed()
@@ -109,7 +110,7 @@ local RUN = options.spec("run", { signals = options.constant(false) })
 
 -- A process that somebody else owns has a use of its own for its signals.
 local function owns_process()
-  return not (rawget(_G, "ngx") or fitting().is_embedded)
+  return not fitting().is_embedded
 end
 
 local function run(given, fn, ...)
