@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2153
 # The test lanes. Each adds to the totals; the last line printed is theirs.
 
-ALL_LANES="lint c lua54 luajit schema websocket chain faults nvim soak install valgrind fuzz"
+ALL_LANES="lint c lua54 luajit schema websocket chain faults nvim openresty soak install valgrind fuzz"
 FUZZ_SECONDS=${FUZZ_SECONDS:-60}
 SOAK_SECONDS=${SOAK_SECONDS:-10}
 # What makes a hanging test fail instead of the whole run hanging.
@@ -9,7 +9,7 @@ LIMIT_SECONDS=600
 
 # What needs sockets, processes or time of its own has a lane of its own.
 # Those of `editor` run inside of Neovim.
-HEAVY_FOLDERS="schema websocket chain faults nvim editor"
+HEAVY_FOLDERS="schema websocket chain faults nvim editor openresty"
 
 passed=0
 failed=0
@@ -212,6 +212,17 @@ lane_nvim() {
   run_in_nvim nvim-editor $(spec_files editor)
   run_specs nvim-chain 5.4 lua5.4 nvim
   grep '^# ' "$BUILD/log/nvim-chain.log"
+}
+
+# In the workers of a real nginx: what it does, and what that costs.
+# AW_RELOADS: under load it is told so often to read its configuration again.
+lane_openresty() {
+  heading openresty "agentwire in nginx with lua-nginx-module"
+  need_packages $OPENRESTY_PACKAGES && need_specs || return 1
+  unpack_packages "$BUILD/nginx" $NGINX_PACKAGES || return 1
+  export AW_NGINX="$BUILD/nginx/root"
+  run_specs openresty 5.4 lua5.4 openresty
+  grep '^# .*: ' "$BUILD/log/openresty.log" | grep -v '^# Failure\|^# spec'
 }
 
 # The line of counters of each tenth of it is shown: growth is seen by eye.

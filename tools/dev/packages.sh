@@ -13,6 +13,11 @@ INSTALL_PACKAGES="luarocks lua5.1 git"
 FAULT_PACKAGES="openssl iproute2"
 NVIM_PACKAGES="neovim"
 SCHEMA_PACKAGES="json-schema-test-suite"
+OPENRESTY_PACKAGES="curl procps python3"
+# Unpacked, not installed: nginx would start to serve, and its LuaJIT cannot be
+# installed beside the one that all else has.
+NGINX_PACKAGES="nginx nginx-common libnginx-mod-http-lua libnginx-mod-http-ndk
+  libluajit2-5.1-2 libluajit2-5.1-common lua-resty-core lua-resty-lrucache"
 
 # The tests' independent WebSocket peer, and the gate's baseline.
 C_TEST_PACKAGES="$C_TEST_PACKAGES libwebsockets-dev libwebsockets-evlib-uv"
@@ -65,4 +70,30 @@ need_packages() {
     echo "dev: apt could not install:$missing" >&2
     return 1
   }
+}
+
+download_packages() {
+  folder=$1
+  shift
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  chmod a+rwx "$folder" # apt downloads as another user, where it may
+  (cd "$folder" && apt-get download -q "$@") >/dev/null 2>&1
+}
+
+# unpack_packages FOLDER NAME...: below FOLDER/root, once. Nothing is installed.
+unpack_packages() {
+  into=$1
+  shift
+  [ ! -d "$into/root" ] || return 0
+  AS_ROOT=
+  [ "$(id -u)" -eq 0 ] || AS_ROOT=sudo
+  echo "dev: downloading, to be unpacked into $into:" $@
+  download_packages "$into/debs" "$@" ||
+    { $AS_ROOT apt-get update -q && download_packages "$into/debs" "$@"; } ||
+    return 1
+  for package in "$into"/debs/*.deb; do
+    dpkg -x "$package" "$into/part" || return 1
+  done
+  mv "$into/part" "$into/root"
 }

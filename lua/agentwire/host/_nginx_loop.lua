@@ -56,17 +56,17 @@ function Loop:arm(timeout_ms, turn)
   end
 end
 
--- The worker's end is told to timers, before their time has come.
+-- The worker's end is told to timers, before their time has come. nginx does
+-- that outside of its loop's turn and would wake nobody but for a socket.
 local function remind(premature, self)
   if self.over then
     return
   elseif premature or self._ngx.worker.exiting() then
     self._exiting = true
-    self:wake()
   else
-    self._bridge:poke()
     self._ngx.timer.at(REMINDER_S, remind, self)
   end
+  self._bridge:poke()
 end
 
 -- What comes over the bridge.
@@ -129,10 +129,10 @@ local function drive(self)
       self.on_exit = nil
       on_exit()
     end
+    self.threads:look() -- those that the last turn has woken have run
     self._turns = true
     self._turn()
     self._turns = false
-    self.threads:look()
     self.over = self.over or self.is_done ~= nil and self.is_done()
     if not self.over then
       echoed = rest(self, echoed)

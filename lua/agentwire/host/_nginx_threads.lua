@@ -7,6 +7,7 @@
 --- reason, ends its threads without a word. Each request and each carrier
 --- therefore has one more thread, its pulse, that does nothing but wait for a
 --- semaphore. A semaphore that nobody waits for any more says who has died.
+local clock_us = require("agentwire.core").monotonic_us
 local compat = require("agentwire._compat")
 local misuse = require("agentwire._misuse")
 local schedulers = require("agentwire._scheduler")
@@ -20,8 +21,11 @@ local FOREVER_S = 24 * 3600
 M.FOREVER_S = FOREVER_S
 
 -- Threads that are kept for later tasks: making one costs nginx memory that it
--- frees with the carrier alone.
+-- frees with the carrier alone, and so does each cosocket. A carrier that has had
+-- its share of tasks therefore gives way to a new one, and ends with the last of
+-- them; a few may wait for that at once.
 local IDLE_MAX = 256
+local RUNS_MAX, CARRIERS_MAX = 2048, 16
 
 -- Where nginx lets threads wait.
 local PHASES = {
@@ -30,8 +34,8 @@ local PHASES = {
   ssl_client_hello = true,
 }
 
--- So many guests are looked at after each turn, beside those that ran.
-local LOOKED_AT = 4
+-- All guests are looked at this often at most, those that ran with each turn.
+local LOOK_US = 250000
 
 ---@class agentwire.NginxThreads: agentwire.Threads
 local Threads = {}
@@ -48,14 +52,15 @@ function M.new(ngx, semaphore, on_loss)
     _semaphores = semaphore,
     _on_loss = on_loss,
     _seats = {}, -- by task: the thread it runs in
-    _idle = {},
-    _carrier = nil,
+    _carriers = {}, -- set of those that live
+    _carrier_count = 0,
+    _carrier = nil, -- the one that gets tasks
     _entering = nil, -- the seat of the guest that is being made
     _guests = {}, -- set of guests' seats
     _count = 0, -- of them
     _empty = wait.signal("the end of all requests"),
-    _looked_at = nil, -- whose turn it was
-    _ran = {}, -- guests that have run since the last look
+    _looked_us = 0, -- when all were looked at
+    _ran = {}, -- set of guests that have run since the last look
   }, Threads)
   for _, name in ipairs { "start", "suspend", "resume", "stop" } do
     self[name] = function(t, run)
@@ -94,6 +99,9 @@ end
 local function perform(self, seat)
   await(self, seat)
   local run, t = seat.run, seat.task
+  if not run then
+    return
+  end
   seat.run, seat.task = nil, nil
   run()
   schedulers.leave(compat.running())
@@ -110,62 +118,109 @@ end
 
 -- Carriers
 
+-- A seat without a task was dismissed.
 local function labour(self, seat)
   local carrier = seat.carrier
   repeat
     perform(self, seat)
-    local keep = #self._idle < IDLE_MAX and self._carrier == carrier
-    if keep then
-      table.insert(self._idle, seat)
+    carrier.runs = carrier.runs + 1
+    local stays = not carrier.retired and #carrier.idle < IDLE_MAX
+    if stays then
+      table.insert(carrier.idle, seat)
     end
-  until not keep
+  until not stays
   table.insert(carrier.ended, seat)
   carrier.semaphore:post(1)
+end
+
+local function remove_carrier(self, carrier)
+  self._carriers[carrier] = nil
+  self._carrier_count = self._carrier_count - 1
+  if self._carrier == carrier then
+    self._carrier = nil
+  end
+end
+
+local function make_and_take(self, carrier)
+  local thread = self._ngx.thread
+  for index, seat in ipairs(carrier.unborn) do
+    carrier.unborn[index] = nil
+    carrier.threads = carrier.threads + 1
+    seat.thread = thread.spawn(labour, self, seat)
+  end
+  for index, seat in ipairs(carrier.ended) do
+    carrier.ended[index] = nil
+    carrier.threads = carrier.threads - 1
+    thread.wait(seat.thread)
+  end
 end
 
 -- Threads are made by the one that lives as long as the carrier: they end with
 -- who has made them, and wait for it to take note of that.
 local function carry(_, self, carrier)
-  local thread = self._ngx.thread
-  thread.spawn(hold_pulse, carrier.pulse)
+  self._ngx.thread.spawn(hold_pulse, carrier.pulse)
   carrier.began = true
   while not carrier.over do
-    for index, seat in ipairs(carrier.unborn) do
-      carrier.unborn[index] = nil
-      seat.thread = thread.spawn(labour, self, seat)
+    make_and_take(self, carrier)
+    if carrier.retired and carrier.threads == 0 then
+      carrier.over = true
+    else
+      carrier.semaphore:wait(FOREVER_S)
     end
-    for index, seat in ipairs(carrier.ended) do
-      carrier.ended[index] = nil
-      thread.wait(seat.thread)
-    end
-    carrier.semaphore:wait(FOREVER_S)
+  end
+  if self._carriers[carrier] then
+    remove_carrier(self, carrier)
   end
   self._ngx.exit(self._ngx.OK) -- with all its threads
 end
 
-local function carrier_of(self)
-  if not self._carrier then
-    local carrier = {
-      semaphore = assert(self._semaphores.new()),
-      pulse = assert(self._semaphores.new()),
-      began = false,
-      over = false,
-      unborn = {},
-      ended = {},
-    }
-    assert(self._ngx.timer.at(0, carry, self, carrier))
-    self._carrier = carrier
+local function new_carrier(self)
+  local carrier = {
+    semaphore = assert(self._semaphores.new()),
+    pulse = assert(self._semaphores.new()),
+    began = false,
+    retired = false, -- gets no more tasks, and ends with those it has
+    over = false,
+    runs = 0, -- tasks that it has had
+    threads = 0,
+    idle = {}, -- lists of seats
+    unborn = {},
+    ended = {},
+  }
+  assert(self._ngx.timer.at(0, carry, self, carrier))
+  self._carriers[carrier] = true
+  self._carrier_count = self._carrier_count + 1
+  return carrier
+end
+
+local function retire(carrier)
+  carrier.retired = true
+  for _, seat in ipairs(carrier.idle) do
+    seat.semaphore:post(1)
   end
+  carrier.idle = {}
+  carrier.semaphore:post(1)
+end
+
+local function carrier_of(self)
+  local carrier = self._carrier
+  if carrier and carrier.runs >= RUNS_MAX
+    and self._carrier_count < CARRIERS_MAX then
+    retire(carrier)
+    carrier = nil
+  end
+  self._carrier = carrier or new_carrier(self)
   return self._carrier
 end
 
 local function hire(self)
-  local seat = table.remove(self._idle)
+  local carrier = carrier_of(self)
+  local seat = table.remove(carrier.idle)
   if not seat then
     seat = new_seat(self)
-    seat.carrier = carrier_of(self)
-    table.insert(seat.carrier.unborn, seat)
-    seat.carrier.semaphore:post(1)
+    seat.carrier = carrier
+    table.insert(carrier.unborn, seat)
+    carrier.semaphore:post(1)
   end
   return seat
 end
@@ -191,7 +246,7 @@ function Threads:resume(t)
   local seat = self._seats[t]
   self.resumed = true
   if seat.guest then
-    table.insert(self._ran, seat)
+    self._ran[seat] = true
   end
   seat.semaphore:post(1)
 end
@@ -272,36 +327,37 @@ function Threads:bury_former(t)
   end
 end
 
-local function look_at_guests(self)
-  local ran = self._ran
-  for index, seat in ipairs(ran) do
-    ran[index] = nil
+---@param seats table<table, true>
+local function bury_dead(self, seats)
+  local dead = {}
+  for seat in pairs(seats) do
     if is_dead(seat) then
-      bury(self, seat)
+      table.insert(dead, seat)
     end
   end
-  local seat = self._guests[self._looked_at or self] and self._looked_at
-  for _ = 1, LOOKED_AT do
-    local following = next(self._guests, seat)
-    if seat and is_dead(seat) then
-      bury(self, seat)
-    end
-    seat = following
-    if not seat then
-      break
-    end
+  for _, seat in ipairs(dead) do
+    bury(self, seat)
   end
-  self._looked_at = seat
+end
+
+-- Most deaths are of those that have just run; others are found with whatever
+-- turns the host next.
+local function look_at_guests(self)
+  local ran, now = self._ran, clock_us()
+  if next(ran) then
+    self._ran = {}
+    bury_dead(self, ran)
+  end
+  if now - self._looked_us >= LOOK_US then
+    self._looked_us = now
+    bury_dead(self, self._guests)
+  end
 end
 
 -- All its tasks with it: whoever calls ngx.exit in one of them does that.
-local function look_at_carrier(self)
-  local carrier = self._carrier
-  if not (carrier and carrier.began and carrier.pulse:count() == 0) then
-    return
-  end
-  self._carrier, self._idle = nil, {}
+local function bury_carrier(self, carrier)
   local lost = {}
+  remove_carrier(self, carrier)
   for t, seat in pairs(self._seats) do
     if seat.carrier == carrier then
       table.insert(lost, t)
@@ -315,10 +371,22 @@ local function look_at_carrier(self)
     .. "to no request must not call ngx.exit"):format(#lost), "a task")
 end
 
+local function look_at_carriers(self)
+  local dead = {}
+  for carrier in pairs(self._carriers) do
+    if carrier.began and carrier.pulse:count() == 0 then
+      table.insert(dead, carrier)
+    end
+  end
+  for _, carrier in ipairs(dead) do
+    bury_carrier(self, carrier)
+  end
+end
+
 --- Finds those whose threads were taken from them.
 function Threads:look()
   look_at_guests(self)
-  look_at_carrier(self)
+  look_at_carriers(self)
 end
 
 --- Raises where threads cannot wait.
@@ -330,11 +398,9 @@ function M.check_phase(phase)
   end
 end
 
---- Ends the carrier and every thread in it.
+--- Ends the carriers and every thread in them.
 function Threads:close()
-  local carrier = self._carrier
-  self._carrier, self._idle = nil, {}
-  if carrier then
+  for carrier in pairs(self._carriers) do
     carrier.over = true
     carrier.semaphore:post(1)
   end
