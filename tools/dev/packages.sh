@@ -88,7 +88,7 @@ unpack_packages() {
   [ ! -d "$into/root" ] || return 0
   AS_ROOT=
   [ "$(id -u)" -eq 0 ] || AS_ROOT=sudo
-  echo "dev: downloading, to be unpacked into $into:" $@
+  echo "dev: downloading, to be unpacked into $into: $*"
   download_packages "$into/debs" "$@" ||
     { $AS_ROOT apt-get update -q && download_packages "$into/debs" "$@"; } ||
     return 1
