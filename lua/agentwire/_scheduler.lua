@@ -48,10 +48,13 @@ function M.settle_in(t)
   threaded[thread] = t
 end
 
---- Nobody has any more.
----@param thread thread
-function M.leave(thread)
-  threaded[thread] = nil
+--- It has not any more. The thread may have been given to another meanwhile.
+---@param t agentwire.Task
+---@param thread thread?
+function M.leave(t, thread)
+  if thread and threaded[thread] == t then
+    threaded[thread] = nil
+  end
 end
 
 --- The current task, if it may wait here and now. Raises a misuse error
@@ -147,7 +150,7 @@ M.unpark = unpark
 ---@param t agentwire.Task
 function M.uproot(t)
   local scheduler, kept = t._scheduler, 0
-  M.leave(t._coroutine or M)
+  M.leave(t, t._coroutine)
   if t._timer then
     scheduler.host:cancel_timer(t._timer)
   end

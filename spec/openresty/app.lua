@@ -236,6 +236,27 @@ function M.log()
   end
 end
 
+local words = { name = "words", api = "words" }
+
+function words.stream(_, request, emit)
+  local protocol = require("agentwire.provider.protocol")
+  emit { type = "text_start", content_index = 0 }
+  for i = 1, tonumber((protocol.text_of(request.context.messages[1]))) do
+    emit { type = "text_delta", content_index = 0, delta = i .. " " }
+    ngx.sleep(0.005) -- of nginx, in a handler of agentwire's
+  end
+  emit { type = "text_end", content_index = 0 }
+end
+
+--- A model server in each worker, at one port.
+function M.listen(port)
+  aw.spawn(function()
+    M.server = assert(aw.serve {
+      listen = "ws://127.0.0.1:" .. port, reuse_port = true, provider = words,
+    })
+  end)
+end
+
 --- What has to be said before nginx starts.
 function M.init()
   ngx.log(ngx.NOTICE, "in init: ", select(2, pcall(aw.spawn, print)))

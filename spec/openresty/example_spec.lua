@@ -1,6 +1,7 @@
 -- examples/openresty, as a reader would start it.
 local aw = require("agentwire")
 local link = require("spec.support.link")
+local nginx = require("spec.openresty.nginx")
 local process = require("spec.support.process")
 
 local ROOT = os.getenv("AW_NGINX")
@@ -10,8 +11,7 @@ describe("the example with nginx", function()
 
   setup(function()
     here, folder = process.shell("pwd"), process.folder()
-    port = process.shell([[python3 -c 'import socket
-s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])']])
+    port = nginx.free_port()
     example = process.start { "env", "TMPDIR=" .. folder, "PROGRAM=" .. ROOT .. "/usr/sbin/nginx",
       "MODULES=" .. ROOT .. "/usr/lib/nginx/modules",
       "LD_LIBRARY_PATH=" .. ROOT .. "/usr/lib/x86_64-linux-gnu",
@@ -80,7 +80,7 @@ s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])']])
 
   it("passes agentwire on, and says who asks", function()
     link.run(function()
-      local conn = assert(aw.connect(("ws://127.0.0.1:%s/agent"):format(port), {
+      local conn = assert(aw.connect(("ws://127.0.0.1:%d/agent"):format(port), {
         token = "token-of-bob",
         headers = { ["X-Agent-User"] = "ada" }, -- which nobody believes
       }))
@@ -89,7 +89,7 @@ s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])']])
       assert.equal("You asked: Hi", session:result().text)
       session:stop()
       conn:close()
-      local refused, why = aw.connect(("ws://127.0.0.1:%s/agent"):format(port))
+      local refused, why = aw.connect(("ws://127.0.0.1:%d/agent"):format(port))
       assert.is_nil(refused)
       assert.matches("401", why)
     end)

@@ -125,8 +125,14 @@ describe("in a worker of nginx, under load", function()
       for _, path in ipairs { "/stream?n=10&i=[1-200]", "/exit?i=[1-300]",
         "/exit?how=sleep&i=[1-100]",
         "/tool?i=[1-100]&prompt=call%20fact%20%7B%22name%22:%22water%22%7D" } do
-        process.shell(("curl -s -o /dev/null -Z --parallel-max 8 '%s%s'")
+        local codes = process.shell(("curl -s -m 60 -o /dev/null -Z "
+          .. "--parallel-max 8 -w '%%{http_code}\\n' '%s%s'")
           :format(world.nginx.url, path))
+        local ended = 0
+        for line in codes:gmatch("[^\r\n]+") do
+          ended = ended + (line:find("^[24]0[03]$") and 1 or 0)
+        end
+        assert.equal(tonumber(path:match("%-(%d+)")), ended, codes)
       end
     end
     for _ = 1, ROUNDS do
@@ -145,6 +151,7 @@ describe("in a worker of nginx, under load", function()
         after[pid].rss_kb, after[pid].tasks, state.tasks)
       assert.is_true(after[pid].rss_kb - state.rss_kb < 2000)
     end
+    assert.equal(0, world.nginx:logged("failed:"), world.nginx:errors())
   end)
 
   it("no request fails while nginx is reloaded", function()

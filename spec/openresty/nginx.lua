@@ -60,7 +60,7 @@ http {
 local Nginx = {}
 Nginx.__index = Nginx
 
-local function free_port()
+function M.free_port()
   return tonumber(process.shell([[python3 -c 'import socket
 s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])']]))
 end
@@ -76,7 +76,7 @@ function M.start(folder, given)
   given = given or {}
   local here = process.shell("pwd")
   local values = {
-    root = ROOT, folder = folder, port = free_port(),
+    root = ROOT, folder = folder, port = M.free_port(),
     workers = given.workers or 2, shutdown = given.shutdown or "10s",
     init = given.init or "", cache = given.cache or "on",
     path = ("%s/lua/?.lua;%s/lua/?/init.lua;%s/?.lua;"):format(here, here, here),
@@ -85,7 +85,7 @@ function M.start(folder, given)
   write(folder .. "/nginx.conf", (CONF:gsub("%%%((%w+)%)", values)))
   local server = process.start({ "env", "LD_LIBRARY_PATH=" .. ROOT
     .. "/usr/lib/x86_64-linux-gnu", ROOT .. "/usr/sbin/nginx", "-p", folder,
-    "-c", folder .. "/nginx.conf" })
+    "-c", folder .. "/nginx.conf" }, { life_s = 1200 })
   local self = setmetatable({
     port = values.port, folder = folder, process = server,
     url = "http://127.0.0.1:" .. values.port,
@@ -140,6 +140,12 @@ end
 --- Has it read its configuration again: new workers in place of the old.
 function Nginx:reload()
   process.shell("kill -HUP $(cat " .. self.folder .. "/nginx.pid)")
+end
+
+--- Ends it and its workers, which nobody would if it was killed.
+function Nginx:stop()
+  self.process:signal("TERM")
+  self.process:wait()
 end
 
 --- Asks each worker, as curl comes to either.

@@ -2,6 +2,7 @@
 -- server as processes of their own.
 local aw = require("agentwire")
 local link = require("spec.support.link")
+local nginx = require("spec.openresty.nginx")
 local process = require("spec.support.process")
 local worlds = require("spec.openresty.world")
 
@@ -228,6 +229,35 @@ describe("a reload of nginx", function()
       return true
     end)
     assert.equal(0, server:logged("\\[alert\\]|\\[crit\\]|signal 11"))
+  end)
+
+  it("has a worker's server say goodbye, and its clients go on", function()
+    local port = nginx.free_port()
+    world = worlds.new { init = ('init_worker_by_lua_block { '
+      .. 'require("spec.openresty.app").listen(%d) }'):format(port) }
+    local function say(conn, count)
+      return assert(conn:provider():start_stream {
+        model = "words/words",
+        context = { messages = { { role = "user", content = tostring(count) } } },
+      })
+    end
+    link.run(function()
+      local conn = assert(aw.connect("ws://127.0.0.1:" .. port))
+      for _ = 1, 3 do
+        local stream = say(conn, 200)
+        stream:next()
+        world.nginx:reload()
+        assert.equal(words(200), assert(stream:result()).content[1].text)
+        link.eventually(function()
+          return conn:is_open()
+        end)
+      end
+      assert.equal(words(3), assert(say(conn, 3):result()).content[1].text)
+      conn:close()
+    end)
+    world.nginx:eventually("the old workers have ended", function()
+      return #world.nginx:workers() == 2
+    end)
   end)
 
   it("ends a worker whose requests do not end", function()

@@ -3,6 +3,7 @@
 local nginx = require("spec.openresty.nginx")
 local process = require("spec.support.process")
 
+local LONG = { life_s = 1200 } -- a hundred reloads take their time
 local HERE = "spec/openresty/"
 
 local M = {}
@@ -23,13 +24,13 @@ end
 
 function World:start_model()
   self.model = process.lua(HERE .. "model.lua", self:socket("model"),
-    self.folder .. "/model.log")
+    self.folder .. "/model.log", LONG)
   self.model:expect("^ready$")
 end
 
 function World:start_agent()
   self.agent = process.lua(HERE .. "agent.lua", self:socket("agent"),
-    self:socket("model"))
+    self:socket("model"), LONG)
   self.agent:expect("^ready$")
 end
 
@@ -44,6 +45,9 @@ function World:ended(how)
 end
 
 function World:close()
+  if self.nginx then
+    self.nginx:stop()
+  end
   process.stop_all()
   process.remove(self.folder)
 end

@@ -104,7 +104,7 @@ local function perform(self, seat)
   end
   seat.run, seat.task = nil, nil
   run()
-  schedulers.leave(compat.running())
+  schedulers.leave(t, compat.running())
   if self._seats[t] == seat then -- else it ends in another
     self._seats[t] = nil
   end
