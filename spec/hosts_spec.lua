@@ -370,6 +370,81 @@ for _, name in ipairs(order) do
     end
 
     if name == "toy with threads" then
+      it("a task whose thread is gone ends with its children", function()
+        local log, lost = {}, nil
+        local function say(text)
+          return function()
+            table.insert(log, text)
+          end
+        end
+        run(function()
+          local line = task.signal("a line")
+          lost = task.spawn(function()
+            task.defer(say("deferred"))
+            task.spawn(function()
+              task.defer(say("child"))
+              task.sleep(math.huge)
+            end)
+            line:wait()
+            say("it ran on")()
+          end)
+          task.sleep(5)
+          after(1, function() -- from outside, as its host would
+            task.bereave(lost, "gone")
+          end)
+          local _, why, code = lost:join()
+          assert.equal("cancelled: gone", why)
+          assert.equal("cancelled", code)
+          line:wake_all() -- it stands in that line no more
+          task.sleep(5)
+        end)
+        assert.same({ "child", "deferred" }, log)
+      end)
+
+      it("one that could run and lost its thread runs once", function()
+        local slept_ms
+        run(function()
+          local waiter = task.waiter()
+          local lost = task.spawn(function()
+            task.defer(function()
+              local began = h:now()
+              task.sleep(30)
+              slept_ms = h:now() - began
+            end)
+            waiter:wait(1000)
+          end)
+          task.sleep(5)
+          after(1, function()
+            waiter:wake()
+            task.bereave(lost, "gone")
+          end)
+          lost:join()
+        end)
+        assert.is_true(slept_ms >= 30, tostring(slept_ms))
+      end)
+
+      it("who stood in a line and lost its thread stands in none", function()
+        assert.is_true(run(function()
+          local line, other = task.signal("a line"), task.signal("another")
+          local lost = task.spawn(function()
+            task.defer(function()
+              other:wait(50)
+            end)
+            line:wait()
+          end)
+          task.sleep(1)
+          local behind = task.spawn(line.wait, line, 1000)
+          task.spawn(other.wait, other, 1000)
+          task.sleep(1)
+          after(1, function()
+            task.bereave(lost, "gone")
+          end)
+          task.sleep(10)
+          assert.equal(behind, line:wake_one())
+          return (behind:join())
+        end))
+      end)
+
       it("a task may wait for the loop itself", function()
         assert.equal("both", run(function()
           local t = task.spawn(function()
@@ -407,6 +482,35 @@ for _, name in ipairs(order) do
 end
 
 describe("host.embed", function()
+  it("wakes and runs by the driver's own ways, if it has them", function()
+    local woken, turn = 0, nil
+    local h = current_host.embed {
+      name = "x",
+      arm = function(_, _, again)
+        turn = again
+      end,
+      disarm = function() end,
+      wake = function()
+        woken = woken + 1
+      end,
+      run = function(host, fn, ...)
+        return host:now() > 0, fn, ...
+      end,
+    }
+    local ran
+    h:spawn(function()
+      ran = true
+    end)
+    assert.equal(1, woken)
+    turn()
+    assert.is_true(ran)
+    assert.equal(1, woken)
+    assert.same({ true, print, 1, 2 }, { h:run(print, 1, 2) })
+    h:close()
+    h:wakeup()
+    assert.equal(1, woken)
+  end)
+
   it("wants a driver, and names what is wrong with one", function()
     for _, case in ipairs {
       { nil, "driver: expected a table" },
