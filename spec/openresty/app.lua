@@ -229,6 +229,44 @@ function PLAIN.twice()
   ngx.say(first, " ", why, " ", code, " ", ok, " ", problem:match("it broke"))
 end
 
+--- Runs at once, each in a thread of the request.
+function PLAIN.parallel()
+  local threads = {}
+  for i = 1, 5 do
+    threads[i] = ngx.thread.spawn(aw.run, function()
+      aw.sleep(10 * (6 - i))
+      ngx.print(i)
+      return i
+    end)
+  end
+  local sum = 0
+  for _, thread in ipairs(threads) do
+    sum = sum + select(2, ngx.thread.wait(thread))
+  end
+  ngx.say(" ", sum)
+end
+
+--- A run in a timer.
+function PLAIN.timer()
+  assert(ngx.timer.at(0, function()
+    M.timed = aw.run(function()
+      aw.sleep(1)
+      return "in a timer"
+    end)
+  end))
+  ngx.say(M.timed or "")
+end
+
+--- Lets those in that it has asked about.
+function M.guard()
+  if aw.run(function()
+    aw.sleep(2)
+    return ngx.var.arg_token
+  end) ~= "sesame" then
+    return ngx.exit(403)
+  end
+end
+
 --- Whatever the phase, it says what is wrong.
 function M.log()
   if ngx.var.arg_phase == "log" then

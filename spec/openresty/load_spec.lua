@@ -164,16 +164,20 @@ describe("in a worker of nginx, under load", function()
     end
     process.shell("touch " .. world.folder .. "/enough")
     load:expect("^over$")
-    local all, whole = 0, 0
+    local all, whole, bad = 0, 0, ""
     for line in process.shell("cat " .. world.folder .. "/load.*")
       :gmatch("[^\n]+") do
       all = all + 1
-      whole = whole + (line == WORDS .. "end 200" and 1 or 0)
+      if line == WORDS .. "end 200" then
+        whole = whole + 1
+      else
+        bad = line
+      end
     end
     say("reload", "%d requests in %d s with %d reloads, %d of them whole",
       all, os.time() - began, RELOADS, whole)
     assert.is_true(all > RELOADS)
-    assert.equal(all, whole)
+    assert.equal(all, whole, bad .. "\n" .. world.nginx:errors())
     world.nginx:eventually("the old workers have ended", function()
       return #world.nginx:workers() == 2
     end)

@@ -43,6 +43,10 @@ http {
       log_by_lua_block { require("spec.openresty.app").log() }
     }
     location = /ping { content_by_lua_block { ngx.say("pong") } }
+    location = /guarded {
+      access_by_lua_block { require("spec.openresty.app").guard() }
+      content_by_lua_block { ngx.say("inside") }
+    }
     location /agent {
       proxy_pass http://agents;
       proxy_http_version 1.1;

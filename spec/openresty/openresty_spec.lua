@@ -128,6 +128,18 @@ describe("in a worker of nginx", function()
     assert.matches("inside agentwire.run", (server:get("/unrun")))
   end)
 
+  it("several run in one request, and end with it", function()
+    assert.equal("54321 15", (server:get("/parallel")))
+  end)
+
+  it("runs wait in the access phase and in timers", function()
+    assert.equal("inside", (server:get("/guarded?token=sesame")))
+    assert.equal(403, (select(2, server:get("/guarded?token=x"))))
+    server:eventually("a timer has run", function()
+      return server:get("/timer") == "in a timer"
+    end)
+  end)
+
   it("a phase that cannot wait says so", function()
     server:get("/fact?name=x&phase=log")
     assert.equal(1, server:logged("in log: .*nothing can wait in the phase log"))
