@@ -269,7 +269,9 @@ end
 
 --- Whatever the phase, it says what is wrong.
 function M.log()
-  if ngx.var.arg_phase == "log" then
+  if ngx.var.arg_told then
+    require("agentwire.host.openresty").request_ended()
+  elseif ngx.var.arg_phase == "log" then
     ngx.log(ngx.NOTICE, "in log: ", select(2, pcall(aw.run, function() end)))
   end
 end

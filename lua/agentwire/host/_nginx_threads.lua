@@ -383,6 +383,13 @@ local function look_at_carriers(self)
   end
 end
 
+--- A request has ended: the next look is at all that are left.
+---@return boolean worth_it whether there is anybody to look at
+function Threads:expect_death()
+  self._looked_us = 0
+  return self._count > 0
+end
+
 --- Finds those whose threads were taken from them.
 function Threads:look()
   look_at_guests(self)

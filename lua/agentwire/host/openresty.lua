@@ -32,6 +32,9 @@ local OPTIONS = options.spec("openresty.new", {
   slow_turn_ms = options.duration_ms,
 })
 
+-- The hosts of this Lua state.
+local hosts = setmetatable({}, { __mode = "k" })
+
 --- Whether this is nginx.
 ---@return boolean
 function M.fits()
@@ -153,6 +156,16 @@ local function begin(self, loop, threads, directory, drain_ms)
   end)
 end
 
+--- For `log_by_lua`: a request has ended. What it has left is ended at once then;
+--- without this, with whatever turns the host next.
+function M.request_ended()
+  for each in pairs(hosts) do
+    if not each:is_closed() then
+      each._on_request_ended()
+    end
+  end
+end
+
 local function host_in(ngx, given)
   local semaphore = require("ngx.semaphore")
   local loop, self = loop_of.new(ngx, semaphore), nil
@@ -161,6 +174,12 @@ local function host_in(ngx, given)
   end)
   loop.threads = threads
   self = embedded.new(driver_of(loop, threads), given)
+  hosts[self] = true
+  function self._on_request_ended()
+    if threads:expect_death() then
+      loop:wake()
+    end
+  end
   return self, loop, threads
 end
 
