@@ -69,7 +69,8 @@ function ACTS.flood(folder)
     seen = seen + 1
   end
   ngx.update_time()
-  ngx.say(seen, " ", math.floor((ngx.now() - began) * 1000))
+  ngx.say(ngx.worker.pid(), " ", seen, " ",
+    math.floor((ngx.now() - began) * 1000))
 end
 
 local function get_fact(port, name)

@@ -43,6 +43,7 @@ http {
       log_by_lua_block { require("spec.openresty.app").log() }
     }
     location = /ping { content_by_lua_block { ngx.say("pong") } }
+    location = /pid { content_by_lua_block { ngx.print(ngx.worker.pid()) } }
     location = /guarded {
       access_by_lua_block { require("spec.openresty.app").guard() }
       content_by_lua_block { ngx.say("inside") }
