@@ -166,6 +166,36 @@ function ACTS.exit_in_task()
   ngx.say(why)
 end
 
+--- Many tasks at once.
+function ACTS.burst()
+  local tasks = {}
+  for i = 1, number("n", 100) do
+    tasks[i] = aw.spawn(function()
+      aw.sleep(5)
+      return i
+    end)
+  end
+  ngx.say(#assert(aw.task.all(tasks, 20000)))
+end
+
+--- Tasks that stay among many that do not: what carries them cannot be renewed.
+function ACTS.pin()
+  local released, most = aw.task.latch("an end"), 0
+  for _ = 1, 20 do
+    aw.spawn(released.wait, released)
+    for _ = 1, 21 do
+      local tasks = {}
+      for i = 1, 100 do
+        tasks[i] = aw.spawn(aw.task.yield)
+      end
+      assert(aw.task.all(tasks))
+    end
+    most = math.max(most, ngx.timer.running_count())
+  end
+  released:set(true)
+  ngx.say(most)
+end
+
 --- Round trips of a message to the model server and back, in microseconds.
 function ACTS.rtt(folder)
   local clock = require("agentwire.core").monotonic_us
@@ -195,6 +225,10 @@ end
 
 -- Paths that run outside of `aw.run`.
 local PLAIN = { state = state }
+
+function PLAIN.timers()
+  ngx.say(ngx.timer.running_count())
+end
 
 function PLAIN.fact()
   ngx.say(ngx.var.arg_name, " is known")

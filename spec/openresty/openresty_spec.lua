@@ -185,6 +185,36 @@ describe("in a worker of nginx", function()
   end)
 end)
 
+describe("threads of a worker", function()
+  local world
+
+  setup(function()
+    world = worlds.new { workers = 1 }
+  end)
+
+  teardown(function()
+    world:close()
+  end)
+
+  it("are as many as there are tasks", function()
+    for _, count in ipairs { 256, 2560, 256 } do
+      assert.equal(tostring(count), (world.nginx:get("/burst?n=" .. count)))
+    end
+    assert.equal("1 2 3 end", (world.nginx:get("/stream?n=3")))
+  end)
+
+  -- One timer is the host's, the others carry tasks.
+  it("are renewed, but not without end where tasks stay", function()
+    assert.equal("17", (world.nginx:get("/pin")))
+    world.nginx:eventually("the timers have ended", function()
+      world.nginx:get("/stream?n=1")
+      return tonumber((world.nginx:get("/timers"))) <= 3
+    end)
+    assert.equal("17", (world.nginx:get("/pin")))
+    assert.equal("1 2 3 end", (world.nginx:get("/stream?n=3")))
+  end)
+end)
+
 describe("nginx without a place for a host", function()
   local world
 
