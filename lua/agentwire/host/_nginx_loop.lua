@@ -84,7 +84,7 @@ end
 -- for a semaphore in the order in which that was posted.
 local function echo(self)
   while true do
-    if self._echo:wait(FOREVER_S) then
+    if threads_of.wait(self._echo, FOREVER_S) then
       self:wake()
     end
   end
@@ -113,7 +113,7 @@ local function rest(self, echoed)
     self._bridge:arm()
   end
   threads.resumed = false
-  self._wake:wait(due_ms > 0 and due_ms / 1000 or FOREVER_S)
+  threads_of.wait(self._wake, due_ms > 0 and due_ms / 1000 or FOREVER_S)
   while self._wake:count() > 0 do
     self._wake:wait(0)
   end

@@ -82,14 +82,24 @@ local function new_seat(self)
   }
 end
 
--- Waits for what `resume` gives; never for longer than somebody may resume.
+--- Waits for a semaphore; raises where nginx does not let it, for a loop around
+--- it would never end.
+---@param semaphore table
+---@param seconds number
+---@return boolean posted false: the time is up
+function M.wait(semaphore, seconds)
+  local ok, why = semaphore:wait(seconds)
+  if not ok and why ~= "timeout" then
+    error("nothing can wait here: " .. tostring(why), 0)
+  end
+  return ok or false
+end
+
+-- Waits for what `resume` gives.
 local function await(self, seat)
   repeat
-    local ok, why = seat.semaphore:wait(FOREVER_S)
-    if not ok and why ~= "timeout" then
-      error("a task cannot wait here: " .. tostring(why), 0)
-    end
-  until ok
+    local resumed = M.wait(seat.semaphore, FOREVER_S)
+  until resumed
   if seat.stopped then -- nothing may run of it, not even its end
     self._ngx.exit(self._ngx.ERROR)
   end
@@ -112,7 +122,7 @@ end
 
 local function hold_pulse(pulse)
   while true do
-    pulse:wait(FOREVER_S)
+    M.wait(pulse, FOREVER_S)
   end
 end
 
@@ -165,7 +175,7 @@ local function carry(_, self, carrier)
     if carrier.retired and carrier.threads == 0 then
       carrier.over = true
     else
-      carrier.semaphore:wait(FOREVER_S)
+      M.wait(carrier.semaphore, FOREVER_S)
     end
   end
   if self._carriers[carrier] then
