@@ -11,6 +11,8 @@
 
 #include "aw_mem.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_bridge aw_bridge;
 
 /* Listens at `file`, for this user alone; it is there until the bridge is
@@ -34,5 +36,7 @@ void aw_bridge_poke(aw_bridge *bridge);
  * thread, and the file is its parent's: only descriptors are closed there. NULL
  * is accepted. */
 void aw_bridge_free(aw_bridge *bridge);
+
+#pragma GCC visibility pop
 
 #endif
