@@ -27,6 +27,7 @@ local task = {
   describe = tree.describe,
   cancel_all = tree.cancel_all,
   abandon = tree.abandon,
+  bereave = tree.bereave,
 }
 
 --- The task that runs now, or nil outside of any.

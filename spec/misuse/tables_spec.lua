@@ -53,6 +53,10 @@ local TAKES = {
     aw.task.defer(function() server:close() end)
     server:drain(given)
   end,
+  EachOptions = function(given) aw.each(print, given) end,
+  EditorToolsOptions = function(given)
+    require("agentwire.nvim").tools(given)
+  end,
   ExecutorOptions = function(given, t) aw.tool.attach(t.far, t.tools, given) end,
   HostOptions = function(given) standalone.new(given) end,
   Limits = function(given) aw.pair(given) end,
@@ -62,7 +66,13 @@ local TAKES = {
   LivenessOptions = function(given)
     aw.connect(with(given, { argv = { "cat" } }))
   end,
+  LuvDriverOptions = function(given)
+    require("agentwire.host.luv").driver({}, given)
+  end,
   ModelQuery = function(given, t) t.models:models(given) end,
+  OpenrestyOptions = function(given)
+    require("agentwire.host.openresty").new(given)
+  end,
   PairOptions = function(given) aw.pair(given) end,
   PlaceOptions = listen,
   ProviderClientOptions = function(given, t)
@@ -87,6 +97,7 @@ local TAKES = {
     listen { shares = { per_identity = given } }
   end,
   ShareOptions = function(given) listen { shares = given } end,
+  SinkOptions = function(given) require("agentwire.nvim").sink(given) end,
   SpawnOptions = function(given) aw.connect(with(given, { argv = { "cat" } })) end,
   StreamRequest = function(given, t)
     t.models:start_stream(with(given, { model = "a/b", messages = MESSAGES }))
