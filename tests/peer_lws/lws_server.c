@@ -471,7 +471,7 @@ int aw_listener_new(aw_loop *loop, const aw_listener_options *options,
   int rc = aw_lws_get(loop, &lws);
 
   *out = NULL;
-  if (sink->requested != NULL) {
+  if (sink->requested != NULL || sink->request != NULL) {
     *why = "this engine cannot park requests";
     return AW_E_UNSUPPORTED;
   }

@@ -139,7 +139,7 @@ run_ctest() {
 }
 
 # These C tests are in the websocket lane.
-WEBSOCKET_TESTS='websocket|ws_cases|wss'
+WEBSOCKET_TESTS='websocket|ws_cases|wss|exchange'
 
 lane_c() {
   heading c "C tests under ASan and UBSan"
@@ -301,7 +301,7 @@ fuzz_one() {
   [ -d "$seeds" ] || seeds=
   sizes=
   # Its inputs are choices, and a conversation takes some hundred of them.
-  case $1 in fuzz_payload|fuzz_hub) sizes="-len_control=0 -max_len=600" ;; esac
+  case $1 in fuzz_payload|fuzz_hub|fuzz_exchange) sizes="-len_control=0 -max_len=600" ;; esac
   "$BUILD/fuzz/tests/$1" -max_total_time="$FUZZ_SECONDS" -timeout=20 $sizes \
     -rss_limit_mb=2048 -artifact_prefix="$BUILD/fuzz/$1-" "$inputs" $seeds
 }

@@ -3,6 +3,7 @@
 #ifndef AW_WEBSOCKET_H
 #define AW_WEBSOCKET_H
 
+#include "aw_exchange.h"
 #include "aw_transport.h"
 
 #pragma GCC visibility push(hidden)
@@ -121,6 +122,9 @@ struct aw_listener_options {
   const char *trusted_proxies;
   bool reuse_port; /* SO_REUSEPORT: several processes share the port */
   int socket_mode; /* of a Unix socket's file; 0: 0600 */
+  /* Of requests that are no upgrades; 0: AW_EXCHANGE_BODY_MAX and so on. */
+  size_t body_max;
+  unsigned stall_ms, keep_alive_ms;
 };
 
 struct aw_listener_sink {
@@ -138,6 +142,11 @@ struct aw_listener_sink {
    * passed, or the listener is freed (then from inside aw_listener_free).
    * Freeing the upgrade here is legal. */
   void (*withdrawn)(void *user, aw_upgrade *upgrade);
+  /* May be NULL: what is no upgrade is answered with 426 (405, ...). Else each
+   * such request is given here, of whatever path, and owned: see aw_exchange.h.
+   * Everything that may be done with it is legal inside. An engine that cannot
+   * serve them gives AW_E_UNSUPPORTED from aw_listener_new. */
+  void (*request)(void *user, aw_exchange *exchange);
 };
 typedef struct aw_listener_sink aw_listener_sink;
 
@@ -157,8 +166,8 @@ const char *aw_listener_address(const aw_listener *listener);
 int aw_listener_reload_tls(aw_listener *listener, const aw_tls_options *tls,
                            const char **why);
 
-/* Stops accepting. Open transports go on, requests that wait are dropped.
- * `closed` is not called. NULL is accepted. */
+/* Stops accepting. Open transports and exchanges go on, upgrades that wait are
+ * dropped. `closed` is not called. NULL is accepted. */
 void aw_listener_free(aw_listener *listener);
 
 #pragma GCC visibility pop

@@ -7,6 +7,7 @@
 enum arrival_state {
   READING,  /* the head */
   PARKED,   /* the owner is asked about an upgrade */
+  LENT,     /* an exchange has the stream */
   DRAINING, /* refused: input is read only to be thrown away, because closing
                what has unread input makes a reset, which can overtake our last
                words */
@@ -15,14 +16,19 @@ enum arrival_state {
 
 struct aw_arrival {
   aw_node node;
-  aw_arrival_host *host;
+  aw_loop *loop;
+  aw_arrival_host *host; /* NULL: the listener has gone while LENT, so that
+                            this is the last request */
   enum arrival_state state;
-  bool shut; /* the output was ended */
+  bool shut;   /* the output was ended */
+  bool rested; /* nothing has come since the last response */
   aw_stream *stream;
   aw_flush flush;
+  aw_teardown teardown; /* of one without a listener */
   uv_timer_t timer;
   aw_seat seat;
-  aw_upgrade *upgrade; /* while PARKED */
+  aw_upgrade *upgrade;   /* while PARKED */
+  aw_exchange *exchange; /* while LENT */
   aw_buf in;
   int refusal; /* the status to answer with whatever is asked for, or 0 */
   struct sockaddr_storage from;
@@ -41,16 +47,11 @@ struct aw_upgrade {
   char why[WHY_MAX];
   void *user;
   aw_identity *identity; /* once it is accepted */
-  char *text;            /* the head; spans point into it */
-  aw_http_head head;
-  char *target, *subject;
-  char address[AW_TCP_ADDRESS_TEXT];
+  aw_request request;
 };
 
 static void free_upgrade(aw_upgrade *u) {
-  aw_mem_free(u->mem, u->text);
-  aw_mem_free(u->mem, u->target);
-  aw_mem_free(u->mem, u->subject);
+  aw_request_fini(&u->request, u->mem);
   aw_identity_drop(u->identity);
   aw_mem_free(u->mem, u);
 }
@@ -86,6 +87,7 @@ static void end(aw_arrival *a) {
   a->state = OVER;
   aw_node_remove(&a->node);
   aw_node_remove(&a->flush.node);
+  aw_node_remove(&a->teardown.node);
   aw_stream_free(a->stream);
   a->stream = NULL;
   aw_seat_leave(&a->seat);
@@ -97,16 +99,22 @@ static void end(aw_arrival *a) {
 }
 
 static void on_timer(uv_timer_t *timer);
+static const aw_stream_sink stream_sink;
+
+/* What is in the output is the last of it. */
+static void drain(aw_arrival *a) {
+  a->state = DRAINING;
+  aw_stream_read(a->stream, true);
+  aw_loop_arm(a->loop, &a->timer, on_timer, AW_TRANSPORT_LINGER_MS);
+  aw_loop_mark(a->loop, &a->flush);
+}
 
 static void refuse(aw_arrival *a, int status, const char *why) {
   if (aw_http_build_refusal(&a->stream->out, status, why) != AW_OK) {
     end(a);
     return;
   }
-  a->state = DRAINING;
-  aw_stream_read(a->stream, true);
-  aw_loop_arm(a->host->loop, &a->timer, on_timer, AW_TRANSPORT_LINGER_MS);
-  aw_loop_mark(a->host->loop, &a->flush);
+  drain(a);
   part_from_upgrade(a);
 }
 
@@ -151,58 +159,22 @@ static void accept_upgrade(aw_arrival *a, const aw_http_head *head,
   hand_on(a, s, identity);
 }
 
-/* In the one form that a rule about paths can be compared with, whatever form
- * it came in. */
-static char *copy_target(const aw_mem *mem, aw_http_head *head) {
-  if (aw_http_read_target(head) != NULL) {
-    return NULL;
-  }
-  aw_http_span query = head->query;
-  char *target = aw_mem_alloc(mem, head->path.len + query.len + 2);
-  if (target == NULL) {
-    return NULL;
-  }
-  size_t len = aw_http_normal_path(head->path, target);
-  if (query.bytes != NULL) {
-    target[len++] = '?';
-    memcpy(target + len, query.bytes, query.len);
-    len += query.len;
-  }
-  target[len] = '\0';
-  return target;
-}
-
 /* The upgrade keeps its own copy of the head: it may outlive everything. */
 static int make_upgrade(aw_upgrade **out, aw_arrival *a, size_t used) {
-  const aw_mem *mem = aw_loop_mem(a->host->loop);
+  const aw_mem *mem = aw_loop_mem(a->loop);
   aw_upgrade *u = aw_mem_zero(mem, 1, sizeof *u);
-  size_t ignored;
   if (u == NULL) {
     return AW_E_NOMEM;
   }
   u->mem = mem;
-  memcpy(u->address, a->address, sizeof u->address);
-  u->text = aw_mem_alloc(mem, used);
-  if (u->text == NULL) {
-    goto fail;
-  }
-  memcpy(u->text, aw_buf_bytes(&a->in), used);
-  if (aw_http_parse(&u->head, u->text, used, used, true, &ignored) != AW_OK) {
-    goto fail;
-  }
-  aw_tls *tls = a->stream->tls;
-  const char *subject = tls != NULL ? aw_tls_subject(tls) : NULL;
-  u->target = copy_target(mem, &u->head);
-  if (u->target == NULL ||
-      (subject != NULL &&
-       !aw_mem_text(mem, &u->subject, subject, strlen(subject)))) {
-    goto fail;
+  int rc = aw_request_init(&u->request, mem, aw_buf_bytes(&a->in), used,
+                           a->stream->tls, a->address);
+  if (rc != AW_OK) {
+    aw_mem_free(mem, u);
+    return rc;
   }
   *out = u;
   return AW_OK;
-fail:
-  free_upgrade(u);
-  return AW_E_NOMEM;
 }
 
 static void ask_owner(aw_arrival *a, size_t used) {
@@ -229,7 +201,7 @@ static void act_on_answer(aw_arrival *a) {
   bool released = u->released;
   u->arrival = NULL;
   a->upgrade = NULL;
-  accept_upgrade(a, &u->head, u->identity);
+  accept_upgrade(a, &u->request.head, u->identity);
   if (released) {
     free_upgrade(u);
   }
@@ -254,6 +226,16 @@ bool aw_arrival_trusts(const aw_arrival_host *host,
              : host->trusts_unix;
 }
 
+/* Each request of a proxy may be for somebody else. */
+static void forget_client(aw_arrival *a) {
+  const struct sockaddr *peer = (struct sockaddr *)&a->from;
+  aw_tcp_format(peer, true, a->peer);
+  aw_tcp_format(peer, false, a->address);
+  if (a->seat.roster != NULL) {
+    aw_seat_move(&a->seat, peer);
+  }
+}
+
 /* From here on the connection is that of whom a proxy of ours speaks for. 0, or
  * the status to answer with. */
 static int find_client(aw_arrival *a, const aw_http_head *head) {
@@ -265,6 +247,7 @@ static int find_client(aw_arrival *a, const aw_http_head *head) {
   if (!aw_arrival_trusts(a->host, peer)) {
     return 0;
   }
+  forget_client(a);
   bool has_address = read_peer(peer, &address);
   aw_address nearest = address;
   if (!aw_http_client_of(head, &a->host->proxies, has_address ? &nearest : NULL,
@@ -272,15 +255,21 @@ static int find_client(aw_arrival *a, const aw_http_head *head) {
     return 400;
   }
   memcpy(&client.sin6_addr, address.bytes, sizeof address.bytes);
-  if (memcmp(address.bytes, nearest.bytes, sizeof address.bytes) != 0) {
+  bool is_other =
+      memcmp(address.bytes, nearest.bytes, sizeof address.bytes) != 0;
+  if (is_other) {
     aw_tcp_format((struct sockaddr *)&client, false, a->address);
     memcpy(a->peer, a->address, sizeof a->address);
   }
   if (seat->roster == NULL) {
     return 0;
   }
+  /* A proxy that speaks for itself is counted there already. */
+  bool is_counted = has_address && !is_other;
   if (most != 0 &&
-      aw_roster_count_from(seat->roster, (struct sockaddr *)&client) >= most) {
+      aw_roster_count_from(seat->roster, (struct sockaddr *)&client) -
+              is_counted >=
+          most) {
     return 429;
   }
   aw_seat_move(seat, (struct sockaddr *)&client);
@@ -293,12 +282,7 @@ static const char *name_refusal(int status) {
                          : "too many connections";
 }
 
-static void take_request(aw_arrival *a, aw_http_head *head, size_t used) {
-  int crowd = a->refusal != 0 ? a->refusal : find_client(a, head);
-  if (crowd != 0) {
-    refuse(a, crowd, name_refusal(crowd));
-    return;
-  }
+static void take_upgrade(aw_arrival *a, aw_http_head *head, size_t used) {
   int status = aw_http_check_request(head, a->host->path);
   if (status != 0) {
     refuse(a, status, head->why);
@@ -308,6 +292,67 @@ static void take_request(aw_arrival *a, aw_http_head *head, size_t used) {
     /* The head's spans stay valid: consuming moves no byte. */
     aw_buf_consume(&a->in, used);
     accept_upgrade(a, head, NULL);
+  }
+}
+
+static void take_back(void *user, aw_stream *stream, aw_buf *rest, int status,
+                      const char *why);
+
+/* The owner may answer, and let go, before this returns. */
+static void lend(aw_arrival *a, aw_exchange *x) {
+  aw_arrival_host *host = a->host;
+  aw_exchange_keeper keeper = {a, take_back};
+  aw_stream *stream = a->stream;
+  a->state = LENT;
+  a->stream = NULL;
+  a->exchange = x;
+  uv_timer_stop(&a->timer);
+  aw_exchange_begin(x, stream, &a->in, &keeper);
+  if (a->exchange == NULL) { /* what came with the head is malformed */
+    aw_exchange_free(x);
+    return;
+  }
+  aw_loop_nudge(host->loop);
+  host->sink.request(host->user, x);
+}
+
+static void take_plain(aw_arrival *a, aw_http_head *head, size_t used) {
+  aw_http_body body;
+  aw_request request;
+  aw_exchange *x = NULL;
+  int status = aw_http_check_plain(head);
+  if (status == 0) {
+    status = aw_http_begin_request_body(&body, head);
+  }
+  if (status == 0 && body.left > a->host->exchange.body_max) {
+    status = 413;
+    head->why = "the body is longer than body_max";
+  }
+  if (status != 0) {
+    refuse(a, status, head->why);
+    return;
+  }
+  int rc = aw_request_init(&request, aw_loop_mem(a->loop), aw_buf_bytes(&a->in),
+                           used, a->stream->tls, a->address);
+  if (rc == AW_OK) {
+    rc = aw_exchange_new(&x, a->loop, &a->host->exchange, &request, &body);
+  }
+  if (rc != AW_OK) {
+    refuse(a, 503, "out of memory");
+    return;
+  }
+  aw_buf_consume(&a->in, used);
+  lend(a, x);
+}
+
+static void take_request(aw_arrival *a, aw_http_head *head, size_t used) {
+  int crowd = a->refusal != 0 ? a->refusal : find_client(a, head);
+  if (crowd != 0) {
+    refuse(a, crowd, name_refusal(crowd));
+  } else if (a->host->sink.request == NULL || aw_http_asks_upgrade(head)) {
+    take_upgrade(a, head, used);
+  } else {
+    take_plain(a, head, used);
   }
 }
 
@@ -325,6 +370,43 @@ static void read_head(aw_arrival *a) {
   }
 }
 
+/* A head has its time from its first byte on. */
+static void read_next(aw_arrival *a) {
+  bool idle = aw_buf_len(&a->in) == 0;
+  a->state = READING;
+  a->rested = idle;
+  aw_loop_arm(a->loop, &a->timer, on_timer,
+              idle ? a->host->keep_alive_ms : a->host->handshake_ms);
+  if (idle) {
+    aw_buf_reset(&a->in, 0);
+    aw_buf_reset(&a->stream->out, 0);
+  }
+  aw_stream_read(a->stream, true);
+  if (!idle) {
+    read_head(a);
+  }
+}
+
+static void take_back(void *user, aw_stream *stream, aw_buf *rest, int status,
+                      const char *why) {
+  aw_arrival *a = user;
+  a->exchange = NULL;
+  if (stream == NULL) {
+    end(a);
+    return;
+  }
+  a->stream = stream;
+  aw_stream_hand_over(stream, &stream_sink, a);
+  a->in = *rest;
+  if (status > AW_EXCHANGE_LAST) {
+    refuse(a, status, why);
+  } else if (status == AW_EXCHANGE_LAST) {
+    drain(a);
+  } else {
+    read_next(a);
+  }
+}
+
 static void on_secured(void *user) {
   (void)user; /* the client speaks first */
 }
@@ -339,6 +421,10 @@ static void on_input(void *user, char *bytes, size_t len) {
   } else if (aw_buf_append(&a->in, bytes, len) != AW_OK) {
     end(a);
   } else if (a->state == READING) {
+    if (a->rested) {
+      a->rested = false;
+      aw_loop_arm(a->loop, &a->timer, on_timer, a->host->handshake_ms);
+    }
     read_head(a);
   }
 }
@@ -397,6 +483,7 @@ static aw_arrival *new_arrival(aw_arrival_host *host,
     return NULL;
   }
   aw_buf_init(&a->in, mem);
+  a->loop = host->loop;
   a->host = host;
   a->flush.run = run_flush;
   memcpy(&a->from, peer, aw_tcp_size(peer));
@@ -445,10 +532,33 @@ fail:
   return AW_E_NOMEM;
 }
 
+static void run_teardown(aw_teardown *teardown) {
+  aw_arrival *a = AW_CONTAINER(teardown, aw_arrival, teardown);
+  if (a->exchange != NULL) {
+    aw_exchange_cut(a->exchange);
+  } else {
+    end(a);
+  }
+}
+
+/* The response that is under way does not need a listener. */
+static void orphan(aw_arrival *a) {
+  aw_node_remove(&a->node);
+  a->host = NULL;
+  a->teardown.run = run_teardown;
+  aw_loop_at_free(a->loop, &a->teardown);
+  aw_exchange_let_end(a->exchange);
+}
+
 void aw_arrival_end_all(aw_arrival_host *host) {
   aw_node *node;
   while ((node = aw_queue_first(&host->arrivals)) != NULL) {
-    end(AW_CONTAINER(node, aw_arrival, node));
+    aw_arrival *a = AW_CONTAINER(node, aw_arrival, node);
+    if (a->state == LENT) {
+      orphan(a);
+    } else {
+      end(a);
+    }
   }
 }
 
@@ -510,31 +620,25 @@ void *aw_upgrade_user(const aw_upgrade *u) {
 }
 
 const char *aw_upgrade_peer(const aw_upgrade *u) {
-  return u->address;
+  return u->request.address;
 }
 
 const char *aw_upgrade_target(const aw_upgrade *u) {
-  return u->target;
+  return u->request.target;
 }
 
 const char *aw_upgrade_tls_subject(const aw_upgrade *u) {
-  return u->subject;
+  return u->request.subject;
 }
 
 const char *aw_upgrade_header(const aw_upgrade *u, const char *name,
                               size_t *len) {
-  aw_http_span value = aw_http_find(&u->head, name);
+  aw_http_span value = aw_http_find(&u->request.head, name);
   *len = value.len;
   return value.bytes;
 }
 
 bool aw_upgrade_headers(const aw_upgrade *u, unsigned index,
                         aw_upgrade_field *field) {
-  if (index >= u->head.count) {
-    return false;
-  }
-  const aw_http_header *header = &u->head.headers[index];
-  *field = (aw_upgrade_field){header->name.bytes, header->value.bytes,
-                              header->name.len, header->value.len};
-  return true;
+  return aw_request_field(&u->request, index, field);
 }

@@ -1,8 +1,11 @@
 /* An arrival is one connection of a listener until it is a WebSocket: it owns
- * the stream, reads what is asked for, and hands the stream on or refuses. */
+ * the stream, reads what is asked for, and hands the stream on or refuses. What
+ * is no upgrade is an exchange, which is lent the stream for as long as it
+ * lasts; then comes the next request. */
 #ifndef AW_ARRIVAL_H
 #define AW_ARRIVAL_H
 
+#include "aw_exchange_impl.h"
 #include "aw_socket.h"
 
 #pragma GCC visibility push(hidden)
@@ -20,7 +23,8 @@ struct aw_arrival_host {
   aw_listener_sink sink;
   void *user;
   aw_socket_settings settings;
-  unsigned handshake_ms;
+  aw_exchange_settings exchange;
+  unsigned handshake_ms, keep_alive_ms;
   size_t head_max;
   char *protocols;
   aw_http_proxies proxies;
@@ -42,7 +46,8 @@ int aw_arrival_new(aw_arrival_host *host, int fd, const struct sockaddr *peer,
 bool aw_arrival_trusts(const aw_arrival_host *host,
                        const struct sockaddr *peer);
 
-/* Drops all arrivals without a word. */
+/* Drops all arrivals without a word, but those whose request is answered right
+ * now: they end behind the response. */
 void aw_arrival_end_all(aw_arrival_host *host);
 
 #pragma GCC visibility pop

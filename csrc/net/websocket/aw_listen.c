@@ -262,6 +262,12 @@ static int fill(aw_listener *l, const aw_listener_options *o,
   l->host.handshake_ms =
       o->handshake_ms != 0 ? o->handshake_ms : AW_WEBSOCKET_HANDSHAKE_MS;
   l->host.head_max = o->head_max;
+  l->host.keep_alive_ms =
+      o->keep_alive_ms != 0 ? o->keep_alive_ms : AW_EXCHANGE_KEEP_ALIVE_MS;
+  l->host.exchange = (aw_exchange_settings){
+      .body_max = o->body_max != 0 ? o->body_max : AW_EXCHANGE_BODY_MAX,
+      .stall_ms = o->stall_ms != 0 ? o->stall_ms : AW_EXCHANGE_STALL_MS,
+  };
   l->connections_max = o->connections_max != 0 ? o->connections_max
                                                : AW_LISTENER_CONNECTIONS_MAX;
   l->host.per_address_max = o->per_address_max;

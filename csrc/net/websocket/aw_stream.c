@@ -33,8 +33,10 @@ static void watch(aw_stream *s) {
   if (s->state == CONNECTING) {
     wanted = UV_WRITABLE;
   } else if (s->state != ENDED) {
-    wanted =
-        (wants_input(s) ? UV_READABLE : 0) | (s->blocked ? UV_WRITABLE : 0);
+    wanted = (wants_input(s) ? UV_READABLE
+              : s->minding   ? UV_DISCONNECT
+                             : 0) |
+             (s->blocked ? UV_WRITABLE : 0);
   }
   if (wanted == s->watched) {
     return;
@@ -145,7 +147,8 @@ static bool receive(aw_stream *s) {
   size_t skip = s->tls != NULL ? AW_TLS_HEADROOM : 0;
   char *base = aw_loop_read_buffer(s->loop);
   size_t len;
-  size_t room = s->sipping ? AW_TRANSPORT_SIP : AW_LOOP_READ_BUFFER - skip;
+  size_t most = s->read_max != 0 ? s->read_max : AW_LOOP_READ_BUFFER - skip;
+  size_t room = s->sipping ? AW_TRANSPORT_SIP : most;
   int rc = aw_tcp_receive(s->fd, base + skip, room, &len);
   if (rc == UV_EAGAIN) {
     return false;
@@ -271,6 +274,11 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     finish_dial(s);
     return;
   }
+  if (s->minding && !wants_input(s) &&
+      (status != 0 || (events & UV_DISCONNECT) != 0)) {
+    end(s, AW_E_CLOSED, "closed by the peer");
+    return;
+  }
   if ((events & UV_READABLE) != 0 && wants_input(s)) {
     (void)receive(s);
   }
@@ -368,6 +376,16 @@ void aw_stream_read(aw_stream *s, bool on) {
 
 void aw_stream_sip(aw_stream *s) {
   s->sipping = true;
+}
+
+void aw_stream_read_at_most(aw_stream *s, size_t len) {
+  size_t buffer = AW_LOOP_READ_BUFFER - AW_TLS_HEADROOM;
+  s->read_max = len < buffer ? len : buffer;
+}
+
+void aw_stream_mind(aw_stream *s, bool on) {
+  s->minding = on;
+  watch(s);
 }
 
 void aw_stream_poke(aw_stream *s) {

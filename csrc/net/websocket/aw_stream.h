@@ -45,6 +45,8 @@ struct aw_stream {
   int broken; /* what a write failed with, while the last input is read */
   bool reading, blocked, shut_wanted, shut;
   bool sipping; /* reads little at a time, until there is nothing left */
+  bool minding;
+  size_t read_max; /* 0: what the loop's buffer holds */
 };
 
 /* Starts a dial. UV_* when it failed at once. */
@@ -74,6 +76,15 @@ void aw_stream_read(aw_stream *stream, bool on);
 /* The peer floods: its next reads are small ones (AW_TRANSPORT_SIP), until one
  * has taken all there is. */
 void aw_stream_sip(aw_stream *stream);
+
+/* Bytes of one read at most, for who keeps what it gets; 0: as many as come. */
+void aw_stream_read_at_most(aw_stream *stream, size_t len);
+
+/* Also while nothing is read it is noticed that the peer has gone, or will send
+ * no more: `ended`, whatever was still to be read before that. What it has sent
+ * before has to have arrived, though, and systems that cannot tell notice it
+ * with the next read. */
+void aw_stream_mind(aw_stream *stream, bool on);
 
 /* Reads what has arrived, without waiting for the loop to say so. */
 void aw_stream_poke(aw_stream *stream);
