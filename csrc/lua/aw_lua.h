@@ -57,8 +57,9 @@ struct hub_box {
   aw_hub *hub;
   aw_listener *listener;
   aw_source source;
-  aw_queue accepted; /* pending_conn */
-  aw_queue requests; /* pending_request */
+  aw_queue accepted;  /* pending_conn */
+  aw_queue requests;  /* pending_request */
+  aw_queue exchanges; /* pending_exchange */
   lua_Integer handle;
   bool authenticate;
 };
@@ -93,7 +94,8 @@ enum aw_lua_hub_event {
   AW_LUA_HUB_ACCEPTED = 1,
   AW_LUA_HUB_REQUESTED = 2,
   AW_LUA_HUB_FAILED = 4,
-  AW_LUA_HUB_WITHDRAWN = 8 /* of an upgrade that Lua has: upgrade:waits() */
+  AW_LUA_HUB_WITHDRAWN = 8, /* of an upgrade that Lua has: upgrade:waits() */
+  AW_LUA_HUB_EXCHANGE = 16
 };
 
 void aw_lua_join(loop_box *loop, member_box *box,
@@ -120,6 +122,10 @@ const char *aw_lua_need_string(lua_State *L, int arg, const char *key);
 conn_box *aw_lua_new_conn(lua_State *L, int loop);
 void aw_lua_hold_conn(conn_box *box, aw_conn *conn);
 
+/* As above, of an exchange. */
+void *aw_lua_new_exchange(lua_State *L, int loop);
+void aw_lua_hold_exchange(void *box, aw_exchange *exchange);
+
 /* conn:dial(options) -> true | nil, message, code: gives the connection the
  * transport that the options ask for. */
 int aw_lua_dial(lua_State *L);
@@ -138,6 +144,10 @@ void aw_lua_child_options(lua_State *L, int arg, aw_child_options *out);
  * pushed as a string, which owns them; "" for none. NULL: pushed is a sentence
  * that names the header which cannot be sent, `host` among them. */
 const char *aw_lua_headers(lua_State *L, int arg);
+
+/* The header lines of the table at `arg`, {name = value} or a list of
+ * {name, value}, as above. */
+const char *aw_lua_header_lines(lua_State *L, int arg);
 
 /* nil, "cannot connect to URL: why", code, for `doing` "connect to". Shows no
  * secrets of the URL; a file of `tls` (NULL: none) that `why` speaks of is
@@ -159,6 +169,7 @@ void aw_lua_open_loop(lua_State *L);
 void aw_lua_open_conn(lua_State *L);
 void aw_lua_open_channel(lua_State *L);
 void aw_lua_open_hub(lua_State *L);
+void aw_lua_open_exchange(lua_State *L);
 void aw_lua_open_process(lua_State *L);
 void aw_lua_open_lines(lua_State *L);
 void aw_lua_open_bridge(lua_State *L);

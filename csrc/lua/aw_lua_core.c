@@ -85,11 +85,15 @@ static const bit_name channel_events[] = {{"READABLE", AW_CHANNEL_READABLE},
                                           {"OPENED", AW_CHANNEL_OPENED},
                                           {NULL, 0}};
 
-static const bit_name hub_events[] = {{"ACCEPTED", AW_LUA_HUB_ACCEPTED},
-                                      {"REQUESTED", AW_LUA_HUB_REQUESTED},
-                                      {"FAILED", AW_LUA_HUB_FAILED},
-                                      {"WITHDRAWN", AW_LUA_HUB_WITHDRAWN},
-                                      {NULL, 0}};
+static const bit_name hub_events[] = {
+    {"ACCEPTED", AW_LUA_HUB_ACCEPTED}, {"REQUESTED", AW_LUA_HUB_REQUESTED},
+    {"FAILED", AW_LUA_HUB_FAILED},     {"WITHDRAWN", AW_LUA_HUB_WITHDRAWN},
+    {"EXCHANGE", AW_LUA_HUB_EXCHANGE}, {NULL, 0}};
+
+static const bit_name exchange_events[] = {{"READABLE", AW_EXCHANGE_READABLE},
+                                           {"WRITABLE", AW_EXCHANGE_WRITABLE},
+                                           {"OVER", AW_EXCHANGE_OVER},
+                                           {NULL, 0}};
 
 static const bit_name lines_events[] = {{"READABLE", AW_LINE_READABLE},
                                         {"WRITABLE", AW_LINE_WRITABLE},
@@ -115,13 +119,14 @@ static void set_bits(lua_State *L, const char *key, const bit_name *bits) {
   lua_setfield(L, -2, key);
 }
 
-/* core.events: what loop:ready() says of a connection, a hub or lines,
- * conn:poll() of a channel. core.types: the flags of loop:define(). */
+/* core.events: what loop:ready() says of a connection, a hub, an exchange or
+ * lines, conn:poll() of a channel. core.types: the flags of loop:define(). */
 static void set_names(lua_State *L) {
   lua_newtable(L);
   set_bits(L, "conn", conn_events);
   set_bits(L, "channel", channel_events);
   set_bits(L, "hub", hub_events);
+  set_bits(L, "exchange", exchange_events);
   set_bits(L, "lines", lines_events);
   lua_setfield(L, -2, "events");
   set_bits(L, "types", type_flags);
@@ -186,6 +191,7 @@ int luaopen_agentwire_core(lua_State *L) {
   aw_lua_open_conn(L);
   aw_lua_open_channel(L);
   aw_lua_open_hub(L);
+  aw_lua_open_exchange(L);
   aw_lua_open_process(L);
   aw_lua_open_lines(L);
   aw_lua_open_bridge(L);

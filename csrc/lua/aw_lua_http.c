@@ -162,6 +162,18 @@ static const char *check_proxy(lua_State *L, int arg) {
   return why;
 }
 
+const char *aw_lua_header_lines(lua_State *L, int arg) {
+  header_list list = {0};
+  luaL_checkstack(L, 16, "headers");
+  lua_pushliteral(L, "");
+  list.lines = lua_gettop(L);
+  if (!add_table(L, &list, arg)) {
+    return NULL;
+  }
+  lua_settop(L, list.lines);
+  return lua_tostring(L, list.lines);
+}
+
 const char *aw_lua_headers(lua_State *L, int arg) {
   header_list list = {0};
   luaL_checkstack(L, 16, "headers");

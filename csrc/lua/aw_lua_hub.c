@@ -18,6 +18,11 @@ typedef struct pending_request {
   aw_upgrade *upgrade;
 } pending_request;
 
+typedef struct pending_exchange {
+  aw_node node;
+  aw_exchange *exchange;
+} pending_exchange;
+
 typedef struct upgrade_box {
   const char *name;
   aw_upgrade *upgrade;
@@ -43,12 +48,17 @@ static void close_member(member_box *member) {
     aw_upgrade_free(pending->upgrade);
     aw_mem_free(mem, pending);
   }
+  while ((node = aw_queue_pop(&box->exchanges)) != NULL) {
+    pending_exchange *pending = AW_CONTAINER(node, pending_exchange, node);
+    aw_exchange_free(pending->exchange);
+    aw_mem_free(mem, pending);
+  }
   aw_hub_free(box->hub);
   box->hub = NULL;
   aw_source_fini(&box->source);
 }
 
-/* Also __gc and __close. Connections that Lua holds live on. */
+/* Also __gc and __close. Connections and exchanges that Lua holds live on. */
 static int hub_close(lua_State *L) {
   hub_box *box = check_hub(L);
   if (box->hub != NULL) {
@@ -88,6 +98,7 @@ static int loop_hub(lua_State *L) {
   hub_box *box = aw_lua_box(L, sizeof *box, hub_class);
   aw_queue_init(&box->accepted);
   aw_queue_init(&box->requests);
+  aw_queue_init(&box->exchanges);
   aw_lua_link(L, 3, 1);
   box->handle = ++loop->last_handle;
   int rc = aw_hub_new(&box->hub, loop->loop, &options, on_accepted, box);
@@ -141,6 +152,18 @@ static void listener_withdrawn(void *user, aw_upgrade *upgrade) {
   aw_upgrade_free(upgrade);
 }
 
+static void listener_request(void *user, aw_exchange *exchange) {
+  hub_box *box = user;
+  pending_exchange *pending = aw_mem_zero(aw_mem_default(), 1, sizeof *pending);
+  if (pending == NULL) {
+    aw_exchange_free(exchange); /* refuses it */
+    return;
+  }
+  pending->exchange = exchange;
+  aw_queue_push(&box->exchanges, &pending->node);
+  aw_source_raise(&box->source, AW_LUA_HUB_EXCHANGE);
+}
+
 static void read_listener_options(lua_State *L, aw_listener_options *out) {
   *out = (aw_listener_options){0};
   out->url = aw_lua_need_string(L, 2, "url");
@@ -153,16 +176,20 @@ static void read_listener_options(lua_State *L, aw_listener_options *out) {
 #define AW_COUNT(field) out->field = aw_lua_opt_unsigned(L, 2, #field, 0);
   out->message_max = aw_lua_transport_max(L, 2);
   out->head_max = aw_lua_opt_size(L, 2, "head_max");
+  out->body_max = aw_lua_opt_size(L, 2, "body_max");
   out->backlog = (int)aw_lua_opt_unsigned(L, 2, "backlog", 0);
   AW_COUNT(handshake_ms)
   AW_COUNT(ping_interval_ms)
   AW_COUNT(ping_deadline_ms)
   AW_COUNT(connections_max)
   AW_COUNT(per_address_max)
+  AW_COUNT(stall_ms)
+  AW_COUNT(keep_alive_ms)
 #undef AW_COUNT
 }
 
-/* hub:listen{url=, tls=, authenticate=bool, ...} -> port, address | nil, ... */
+/* hub:listen{url=, tls=, authenticate=bool, exchanges=bool, ...} -> port,
+ * address | nil, ... */
 static int hub_listen(lua_State *L) {
   hub_box *box = check_hub(L);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -177,6 +204,9 @@ static int hub_listen(lua_State *L) {
   if (aw_lua_opt_boolean(L, 2, "authenticate")) {
     sink.requested = listener_requested;
     sink.withdrawn = listener_withdrawn;
+  }
+  if (aw_lua_opt_boolean(L, 2, "exchanges")) {
+    sink.request = listener_request;
   }
   if (box->hub == NULL) {
     return aw_lua_closed(L);
@@ -217,6 +247,16 @@ static int hub_stdio(lua_State *L) {
   return 1;
 }
 
+/* The loop of the hub at 1. */
+static void push_loop(lua_State *L) {
+#if LUA_VERSION_NUM >= 504
+  lua_getiuservalue(L, 1, 1);
+#else
+  lua_getfenv(L, 1);
+  lua_rawgeti(L, -1, 1);
+#endif
+}
+
 /* hub:accept() -> connection | nil */
 static int hub_accept(lua_State *L) {
   hub_box *box = check_hub(L);
@@ -226,12 +266,7 @@ static int hub_accept(lua_State *L) {
     return 1;
   }
   pending_conn *pending = AW_CONTAINER(node, pending_conn, node);
-#if LUA_VERSION_NUM >= 504
-  lua_getiuservalue(L, 1, 1);
-#else
-  lua_getfenv(L, 1);
-  lua_rawgeti(L, -1, 1);
-#endif
+  push_loop(L);
   conn_box *made = aw_lua_new_conn(L, lua_gettop(L));
   aw_lua_hold_conn(made, pending->conn);
   aw_queue_pop(&box->accepted);
@@ -303,6 +338,37 @@ static int hub_request(lua_State *L) {
   aw_queue_pop(&box->requests);
   made->upgrade = pending->upgrade;
   aw_upgrade_set_user(made->upgrade, NULL);
+  aw_mem_free(aw_mem_default(), pending);
+  return 1;
+}
+
+/* Clients that have gone meanwhile are not told of. */
+static aw_node *first_exchange(hub_box *box) {
+  aw_node *node = NULL;
+  while (box->hub != NULL && (node = aw_queue_first(&box->exchanges)) != NULL) {
+    pending_exchange *pending = AW_CONTAINER(node, pending_exchange, node);
+    if (aw_exchange_end_of(pending->exchange) == NULL) {
+      return node;
+    }
+    aw_queue_pop(&box->exchanges);
+    aw_exchange_free(pending->exchange);
+    aw_mem_free(aw_mem_default(), pending);
+  }
+  return NULL;
+}
+
+/* hub:exchange() -> exchange | nil: a request that is no upgrade */
+static int hub_exchange(lua_State *L) {
+  hub_box *box = check_hub(L);
+  if (first_exchange(box) == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  push_loop(L);
+  void *made = aw_lua_new_exchange(L, lua_gettop(L));
+  pending_exchange *pending =
+      AW_CONTAINER(aw_queue_pop(&box->exchanges), pending_exchange, node);
+  aw_lua_hold_exchange(made, pending->exchange);
   aw_mem_free(aw_mem_default(), pending);
   return 1;
 }
@@ -393,11 +459,17 @@ static int upgrade_close(lua_State *L) {
 }
 
 static const luaL_Reg hub_methods[] = {
-    {"handle", hub_handle},   {"listen", hub_listen},
-    {"stdio", hub_stdio},     {"accept", hub_accept},
-    {"request", hub_request}, {"reload_tls", hub_reload_tls},
-    {"stop", hub_stop},       {"sessions", hub_sessions},
-    {"close", hub_close},     {NULL, NULL},
+    {"handle", hub_handle},
+    {"listen", hub_listen},
+    {"stdio", hub_stdio},
+    {"accept", hub_accept},
+    {"request", hub_request},
+    {"exchange", hub_exchange},
+    {"stop", hub_stop},
+    {"reload_tls", hub_reload_tls},
+    {"close", hub_close},
+    {"sessions", hub_sessions},
+    {NULL, NULL},
 };
 
 static const luaL_Reg upgrade_methods[] = {

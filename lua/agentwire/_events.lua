@@ -1,7 +1,7 @@
 --- What has happened, as the core tells it: a set of bits for each object that
 --- has news, named here as in the core's headers. `host` hands on the sets of a
---- connection, a hub or lines, a connection those of its channels. Nobody writes
---- a bit as a number.
+--- connection, a hub, an exchange or lines, a connection those of its channels.
+--- Nobody writes a bit as a number.
 local events = require("agentwire.core").events
 
 local M = {
@@ -9,8 +9,10 @@ local M = {
   conn = events.conn,
   ---@type { READABLE: integer, WRITABLE: integer, ENDED: integer, OPENED: integer }
   channel = events.channel,
-  ---@type { ACCEPTED: integer, REQUESTED: integer, FAILED: integer, WITHDRAWN: integer }
+  ---@type table<"ACCEPTED"|"REQUESTED"|"FAILED"|"WITHDRAWN"|"EXCHANGE", integer>
   hub = events.hub,
+  ---@type { READABLE: integer, WRITABLE: integer, OVER: integer }
+  exchange = events.exchange,
   ---@type { READABLE: integer, WRITABLE: integer, SKIPPED: integer, OVER: integer }
   lines = events.lines,
 }
