@@ -144,6 +144,7 @@ struct aw_listener_sink {
   void (*withdrawn)(void *user, aw_upgrade *upgrade);
   /* May be NULL: what is no upgrade is answered with 426 (405, ...). Else each
    * such request is given here, of whatever path, and owned: see aw_exchange.h.
+   * Nobody was asked who it is: `requested` is about upgrades alone.
    * Everything that may be done with it is legal inside. An engine that cannot
    * serve them gives AW_E_UNSUPPORTED from aw_listener_new. */
   void (*request)(void *user, aw_exchange *exchange);
