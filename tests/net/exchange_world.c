@@ -121,6 +121,7 @@ static void on_request(void *user, aw_exchange *x) {
     /* Who asks for the head alone is not followed by this reader. */
     if (w.x[i] == NULL && (len != 4 || memcmp(method, "HEAD", 4) != 0)) {
       w.x[i] = x;
+      aw_exchange_source(x)->user = &w.x[i];
       if (next_byte() % 2 == 0) {
         use(&w.x[i], next_byte() % 6, next_byte());
       }
@@ -294,10 +295,14 @@ static void speak(client *c, unsigned what, unsigned how) {
 }
 
 static void turn(void) {
+  aw_source *source;
   unsigned events;
 
   aw_loop_step(w.loop);
-  while (aw_loop_ready(w.loop, &events) != NULL) {
+  while ((source = aw_loop_ready(w.loop, &events)) != NULL) {
+    aw_exchange **slot = source->user;
+    demand(slot == NULL ||
+           (*slot != NULL && aw_exchange_source(*slot) == source));
   }
 }
 

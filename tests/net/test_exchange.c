@@ -494,6 +494,7 @@ static void client_goes_while_a_response_streams(void **state) {
 static void choke(aw_exchange *x) {
   static char block[64 << 10];
 
+  memset(block, 'x', sizeof block);
   assert_int_equal(aw_exchange_respond(x, 200, NULL, AW_EXCHANGE_UNKNOWN),
                    AW_OK);
   for (int i = 0; i < 1000; i++) {
@@ -584,6 +585,30 @@ static void response_that_has_ended_goes_out(void **state) {
   HTTP_UNTIL(&raw, raw.len > sizeof block);
   raw_say(&raw, GET);
   http_request(stage, &raw, 1);
+  raw_free(&raw);
+}
+
+/* The rest of the body still comes then, and the answer still goes. */
+static void owner_that_has_let_go_is_told_nothing(void **state) {
+  http_stage *stage = *state;
+  raw_peer raw;
+  unsigned events;
+
+  http_listen(stage, (aw_listener_options){0});
+  aw_exchange *x = http_come(
+      stage, &raw, "POST / HTTP/1.1\r\n" HOST "Content-Length: 4\r\n\r\nha");
+  choke(x);
+  assert_int_equal(aw_exchange_finish(x), AW_OK);
+  http_let_go(stage, x);
+  raw_say(&raw, "lf");
+  while (strstr(raw.in, "\r\n0\r\n\r\n") == NULL) {
+    assert_null(aw_loop_ready(stage->loop, &events));
+    raw_turn(&raw);
+    if (raw.len > 100) {
+      raw_consume(&raw, raw.len - 100);
+    }
+  }
+  assert_null(aw_loop_ready(stage->loop, &events));
   raw_free(&raw);
 }
 
@@ -680,6 +705,7 @@ int main(void) {
       HTTP_TEST(forgotten_exchange_is_answered),
       HTTP_TEST(response_that_is_given_up_is_cut),
       HTTP_TEST(response_that_has_ended_goes_out),
+      HTTP_TEST(owner_that_has_let_go_is_told_nothing),
       HTTP_TEST(response_outlives_the_listener),
       HTTP_TEST(loop_ends_before_a_response_is_out),
       HTTP_TEST(each_request_of_a_proxy_has_its_client),

@@ -43,6 +43,13 @@ static const aw_mem *mem_of(const aw_exchange *x) {
   return aw_loop_mem(x->loop);
 }
 
+/* Who has let go has nothing left to be told with. */
+static void tell(aw_exchange *x, unsigned events) {
+  if (!x->released) {
+    aw_source_raise(&x->source, events);
+  }
+}
+
 /* The end */
 
 static void on_timer_closed(uv_handle_t *handle) {
@@ -68,10 +75,9 @@ static void leave(aw_exchange *x, int error, const char *why) {
   x->stream = NULL;
   aw_node_remove(&x->flush.node);
   uv_timer_stop(&x->timer);
+  tell(x, AW_EXCHANGE_READABLE | AW_EXCHANGE_OVER);
   if (x->released) {
     dispose(x);
-  } else {
-    aw_source_raise(&x->source, AW_EXCHANGE_READABLE | AW_EXCHANGE_OVER);
   }
 }
 
@@ -205,7 +211,7 @@ static void take(aw_exchange *x, const char *bytes, size_t len) {
     return;
   }
   if (aw_buf_len(&x->body) > had || was_whole != is_whole(x)) {
-    aw_source_raise(&x->source, AW_EXCHANGE_READABLE);
+    tell(x, AW_EXCHANGE_READABLE);
   }
   if (x->answer == ANSWERED) {
     aw_loop_mark(x->loop, &x->flush); /* that may have been the last of it */
@@ -235,7 +241,7 @@ static void on_sent(void *user, size_t len) {
   x->moved_ms = aw_loop_now(x->loop);
   if (x->choked && aw_stream_pending(x->stream) <= AW_EXCHANGE_OUT_BYTES / 2) {
     x->choked = false;
-    aw_source_raise(&x->source, AW_EXCHANGE_WRITABLE);
+    tell(x, AW_EXCHANGE_WRITABLE);
   }
   aw_loop_mark(x->loop, &x->flush);
 }
