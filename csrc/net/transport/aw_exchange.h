@@ -15,6 +15,8 @@
 
 #include "aw_loop.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_exchange aw_exchange;
 typedef struct aw_exchange_end aw_exchange_end;
 
@@ -111,5 +113,7 @@ const aw_exchange_end *aw_exchange_end_of(const aw_exchange *exchange);
  * 503; in the middle of one the connection is cut, which is the only way to
  * tell that it is not whole. NULL is accepted. */
 void aw_exchange_free(aw_exchange *exchange);
+
+#pragma GCC visibility pop
 
 #endif

@@ -8,6 +8,8 @@
 #include "aw_request.h"
 #include "aw_stream.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_exchange_settings aw_exchange_settings;
 typedef struct aw_exchange_keeper aw_exchange_keeper;
 
@@ -43,5 +45,7 @@ void aw_exchange_let_end(aw_exchange *exchange);
 
 /* Ends the connection now. */
 void aw_exchange_cut(aw_exchange *exchange);
+
+#pragma GCC visibility pop
 
 #endif

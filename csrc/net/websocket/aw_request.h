@@ -7,6 +7,8 @@
 #include "aw_tcp.h"
 #include "aw_tls.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_request aw_request;
 
 struct aw_request {
@@ -26,5 +28,7 @@ void aw_request_fini(aw_request *request, const aw_mem *mem);
 /* As aw_upgrade_headers. */
 bool aw_request_field(const aw_request *request, unsigned index,
                       aw_upgrade_field *field);
+
+#pragma GCC visibility pop
 
 #endif
