@@ -91,6 +91,7 @@ local BELOW = {
   ["core/base"] = {},
   ["core/json"] = { "core/base" },
   ["core/websocket"] = { "core/base" },
+  ["core/sse"] = { "core/base" },
   ["core/mux"] = { "core/json", "core/base" },
   ["net/os"] = { "core/base" },
   ["net/loop"] = { "net/os", "core/base" },
