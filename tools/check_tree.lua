@@ -15,8 +15,9 @@ for name in ([[assert ctype errno float inttypes limits locale math stdalign
   CORE_SYSTEM[name .. ".h"] = true
 end
 
--- What the net may have besides: the loop, TLS, and the numbers of signals.
-local NET_SYSTEM = { ["uv.h"] = true, ["signal.h"] = true }
+-- What the net may have besides: the loop, TLS, HTTP, and the numbers of signals.
+local NET_SYSTEM = { ["uv.h"] = true, ["signal.h"] = true,
+  ["curl/curl.h"] = true }
 
 -- What differs between systems, or is the host's to lose: net/os alone calls
 -- it. uv.h brings the declarations of most of these along.
@@ -103,6 +104,7 @@ local BELOW = {
     "core/websocket", "core/mux", "core/base" },
   ["net/session"] = { "net/transport", "net/loop", "net/os", "core/mux",
     "core/base" },
+  ["net/http"] = { "net/loop", "net/os", "core/websocket", "core/base" },
 }
 
 local function headers_seen_by(folder)

@@ -173,6 +173,7 @@ void aw_lua_open_exchange(lua_State *L);
 void aw_lua_open_process(lua_State *L);
 void aw_lua_open_lines(lua_State *L);
 void aw_lua_open_bridge(lua_State *L);
+void aw_lua_open_fetch(lua_State *L); /* fills the table at the top, too */
 void aw_lua_open_http(lua_State *L); /* fills the table at the top */
 
 /* Pushes a channel box for a channel, linked to the conn at `conn`. */

@@ -1,6 +1,7 @@
 /* The module agentwire.core: the door between Lua and the C core. Everything
  * with a coroutine in it is in lua/agentwire. */
 #include "aw_error.h"
+#include "aw_fetch.h"
 #include "aw_line_inbox.h"
 #include "aw_lua.h"
 #include "aw_lua_json.h"
@@ -101,6 +102,11 @@ static const bit_name lines_events[] = {{"READABLE", AW_LINE_READABLE},
                                         {"OVER", AW_LINE_OVER},
                                         {NULL, 0}};
 
+static const bit_name fetch_events[] = {{"HEAD", AW_FETCH_HEAD},
+                                        {"BODY", AW_FETCH_BODY},
+                                        {"DONE", AW_FETCH_DONE},
+                                        {NULL, 0}};
+
 static const bit_name type_flags[] = {{"OPENS", AW_TYPE_OPENS},
                                       {"ENDS", AW_TYPE_ENDS},
                                       {"ZERO", AW_TYPE_ZERO},
@@ -119,8 +125,9 @@ static void set_bits(lua_State *L, const char *key, const bit_name *bits) {
   lua_setfield(L, -2, key);
 }
 
-/* core.events: what loop:ready() says of a connection, a hub, an exchange or
- * lines, conn:poll() of a channel. core.types: the flags of loop:define(). */
+/* core.events: what loop:ready() says of a connection, a hub, an exchange, lines
+ * or a fetch, conn:poll() of a channel. core.types: the flags of loop:define().
+ */
 static void set_names(lua_State *L) {
   lua_newtable(L);
   set_bits(L, "conn", conn_events);
@@ -128,6 +135,7 @@ static void set_names(lua_State *L) {
   set_bits(L, "hub", hub_events);
   set_bits(L, "exchange", exchange_events);
   set_bits(L, "lines", lines_events);
+  set_bits(L, "fetch", fetch_events);
   lua_setfield(L, -2, "events");
   set_bits(L, "types", type_flags);
 }
@@ -195,6 +203,7 @@ int luaopen_agentwire_core(lua_State *L) {
   aw_lua_open_process(L);
   aw_lua_open_lines(L);
   aw_lua_open_bridge(L);
+  aw_lua_open_fetch(L);
   aw_lua_open_http(L);
   aw_lua_json_open(L);
   lua_setfield(L, -2, "json");

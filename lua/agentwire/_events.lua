@@ -1,7 +1,7 @@
 --- What has happened, as the core tells it: a set of bits for each object that
 --- has news, named here as in the core's headers. `host` hands on the sets of a
---- connection, a hub, an exchange or lines, a connection those of its channels.
---- Nobody writes a bit as a number.
+--- connection, a hub, an exchange, lines or a fetch, a connection those of its
+--- channels. Nobody writes a bit as a number.
 local events = require("agentwire.core").events
 
 local M = {
@@ -15,6 +15,8 @@ local M = {
   exchange = events.exchange,
   ---@type { READABLE: integer, WRITABLE: integer, SKIPPED: integer, OVER: integer }
   lines = events.lines,
+  ---@type { HEAD: integer, BODY: integer, DONE: integer }
+  fetch = events.fetch,
 }
 
 --- Whether a set has a bit. LuaJIT has no bit operators, and its bit library is

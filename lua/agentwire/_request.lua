@@ -60,14 +60,15 @@ end
 -- Of HTTP_PROXY only the lower-case name counts: where requests become
 -- environment variables, the other is a header that anybody may send.
 local function from_environment(url)
-  local scheme, rest = url:lower():match("^(wss?)://([^/?#]*)")
+  local scheme, rest = url:lower():match("^(%a+)://([^/?#]*)")
+  rest = rest and rest:gsub("^.*@", "")
   local host = rest and (rest:match("^%[([^%]]*)%]") or rest:match("^[^:]*"))
   if not scheme or is_excepted(host) then
     return ""
   end
-  local own = scheme == "wss"
+  local own = (scheme == "wss" or scheme == "https")
     and (os.getenv("https_proxy") or os.getenv("HTTPS_PROXY"))
-    or scheme == "ws" and os.getenv("http_proxy")
+    or (scheme == "ws" or scheme == "http") and os.getenv("http_proxy")
   return own or os.getenv("all_proxy") or os.getenv("ALL_PROXY") or ""
 end
 

@@ -26,6 +26,7 @@ local task = require("agentwire.task")
 ---@field tool agentwire.tool
 ---@field providers agentwire.providers
 ---@field lines agentwire.lines
+---@field http agentwire.http
 local aw = {
   _VERSION = "0.1.0",
   log = log,
@@ -52,6 +53,7 @@ local LAZY = {
   providers = "agentwire.providers",
   stdin = "agentwire.stdin",
   lines = "agentwire.lines",
+  http = "agentwire.http",
 }
 
 --- Listens; `on_connection(conn)` decides what each connection is given.

@@ -72,7 +72,14 @@ enum aw_reach {
     "a certificate for another host")                                          \
   X(TLS_REFUSED, -84, CONNECTION, "tls_refused",                               \
     "the peer refused the TLS handshake")                                      \
-  X(TLS_NONE, -85, CONNECTION, "not_tls", "the peer does not speak TLS")
+  X(TLS_NONE, -85, CONNECTION, "not_tls", "the peer does not speak TLS")       \
+  X(RESOLVE, -100, CALL, "resolve", "the host's name is not known")            \
+  X(CONNECT, -101, CALL, "connect", "no connection to the host")               \
+  X(TIMEOUT_CONNECT, -102, CALL, "timeout_connect", "no connection in time")   \
+  X(TIMEOUT_FIRST_BYTE, -103, CALL, "timeout_first_byte", "no answer in time") \
+  X(TIMEOUT_IDLE, -104, CALL, "timeout_idle", "the answer has stopped coming") \
+  X(HTTP_PROTOCOL, -105, CALL, "http_protocol", "the answer is not HTTP")      \
+  X(INCOMPLETE, -106, CALL, "incomplete", "the answer ended too early")
 
 enum aw_error {
   AW_OK = 0,
