@@ -46,7 +46,9 @@ local M = {}
 ---@field event_bytes_max integer? of a stream's server-sent events, 1 MiB
 ---@field compressed boolean? ask for gzip; true, of a stream false
 ---@field redirects integer? how many are followed, 0
----@field http_version "1.1"|"2"|nil "2": HTTP/2 over TLS where the server has it
+---@field http_version "1.1"|"2"|nil "2": HTTP/2 over TLS where the server has it,
+--- the default; of a stream "1.1", for libcurl takes in 32 MiB of an HTTP/2 stream
+--- whether anybody reads it or not
 ---@field proxy string? "http://user:password@host:port", "environment" (the
 --- default), or "" for none
 ---@field tls agentwire.HttpTls?
@@ -225,7 +227,7 @@ end
 ---@return string? code as of `request`
 function M.stream(given)
   local opened, message, code = ask(read(STREAM, "http.stream", given,
-    { compressed = false }))
+    { compressed = false, http_version = "1.1" }))
   if not opened then
     return nil, message, code
   end

@@ -15,7 +15,6 @@ from urllib.parse import parse_qs, urlsplit
 lock = threading.Lock()
 log = []
 counts = {"connections": 0, "requests": 0, "open": 0}
-asked = []
 
 
 def note(what, path):
@@ -214,6 +213,14 @@ def die(x):
     raise Over
 
 
+mute_listener = socket.create_server(("127.0.0.1", 0))
+
+
+def mute(x):
+    """Tells a port at which nobody says anything."""
+    x.answer(str(mute_listener.getsockname()[1]))
+
+
 def tell(x):
     with lock:
         text = json.dumps({"log": log, "counts": counts})
@@ -226,7 +233,8 @@ def empty(x):
 
 ROUTES = {f.__name__: f for f in (
     hello, echo, redirect, again, slow, silent, stall, comments, parts, ticks,
-    early, big, header, headers, interim, gzipped, garbage, leave, die, empty)}
+    early, big, header, headers, interim, gzipped, garbage, leave, die, empty,
+    mute)}
 ROUTES["log"] = tell
 
 

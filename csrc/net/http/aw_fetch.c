@@ -100,13 +100,18 @@ static void set_why(aw_fetch *fetch, const char *what, uint64_t number,
            (unsigned long long)number, unit);
 }
 
+/* libcurl's own timer for connections is of the same length as ours. */
+static void say_unconnected(aw_fetch *fetch) {
+  set_why(fetch, "no connection within", fetch->connect_ms, "ms");
+}
+
 static void run_late(aw_fetch *fetch, bool whole) {
   static const int errors[] = {AW_E_TIMEOUT_CONNECT, AW_E_TIMEOUT_FIRST_BYTE,
                                AW_E_TIMEOUT_IDLE};
   if (whole) {
     set_why(fetch, "not over within", fetch->whole_ms, "ms");
   } else if (fetch->phase == CONNECTING) {
-    set_why(fetch, "no connection within", fetch->connect_ms, "ms");
+    say_unconnected(fetch);
   } else if (fetch->phase == ASKING) {
     set_why(fetch, "no answer within", fetch->first_byte_ms, "ms");
   } else {

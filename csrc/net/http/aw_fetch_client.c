@@ -18,6 +18,7 @@ typedef struct watch {
   aw_fetch_client *client;
   const aw_mem *mem;
   curl_socket_t fd;
+  int events;
 } watch;
 
 static void take_ended(aw_fetch_client *client) {
@@ -49,8 +50,11 @@ static void on_timer(uv_timer_t *timer) {
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
   watch *w = AW_CONTAINER(poll, watch, poll);
-  int flags = status < 0 ? CURL_CSELECT_ERR : 0;
-  flags |= events & UV_READABLE ? CURL_CSELECT_IN : 0;
+  if (status < 0) { /* libuv has stopped: the socket itself knows what it is */
+    events = UV_READABLE | UV_WRITABLE;
+    uv_poll_start(poll, w->events, on_poll);
+  }
+  int flags = events & UV_READABLE ? CURL_CSELECT_IN : 0;
   flags |= events & UV_WRITABLE ? CURL_CSELECT_OUT : 0;
   act(w->client, w->fd, flags);
 }
@@ -95,9 +99,9 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user,
   if (w == NULL) {
     return -1;
   }
-  int events = what != CURL_POLL_OUT ? UV_READABLE : 0;
-  events |= what != CURL_POLL_IN ? UV_WRITABLE : 0;
-  return uv_poll_start(&w->poll, events, on_poll) == 0 ? 0 : -1;
+  w->events = what != CURL_POLL_OUT ? UV_READABLE : 0;
+  w->events |= what != CURL_POLL_IN ? UV_WRITABLE : 0;
+  return uv_poll_start(&w->poll, w->events, on_poll) == 0 ? 0 : -1;
 }
 
 static int on_timeout(CURLM *multi, long ms, void *user) {

@@ -8,13 +8,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Of a certificate that was looked at and not believed; a name that it is not
- * for leaves no result behind. */
-static int of_certificate(CURL *easy) {
+/* Of a certificate that was not believed. libcurl looks at its name by itself,
+ * and leaves no result of that behind. */
+static int of_certificate(CURL *easy, const char *told) {
   long result = 0;
+  if (strstr(told, "target host name") != NULL) {
+    return AW_E_TLS_NAME;
+  }
   curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &result);
   switch (result) {
-  case X509_V_OK:
   case X509_V_ERR_HOSTNAME_MISMATCH:
   case X509_V_ERR_IP_ADDRESS_MISMATCH:
     return AW_E_TLS_NAME;
@@ -56,7 +58,7 @@ static int code_of(CURL *easy, CURLcode result, aw_fetch_state state,
   case CURLE_PROXY:
     return AW_E_CONNECT;
   case CURLE_PEER_FAILED_VERIFICATION:
-    return of_certificate(easy);
+    return of_certificate(easy, told);
   case CURLE_SSL_CONNECT_ERROR:
     return of_handshake(told);
   case CURLE_SSL_CACERT_BADFILE:
