@@ -29,6 +29,9 @@ class Over(Exception):
 class Exchange:
     def __init__(self, sock, reader):
         self.sock, self.reader = sock, reader
+        if reader.peek(1)[:1] == b"\x16":  # who begins with TLS
+            self.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+            raise Over
         line = reader.readline(65536)
         if not line:
             raise Over

@@ -72,7 +72,9 @@ static int code_of(CURL *easy, CURLcode result, aw_fetch_state state,
     return AW_E_INCOMPLETE;
   case CURLE_RECV_ERROR:
   case CURLE_SEND_ERROR:
-    return state.connected ? AW_E_INCOMPLETE : AW_E_CONNECT;
+    return !state.connected                           ? AW_E_CONNECT
+           : strstr(told, "chunked-encoding") != NULL ? AW_E_HTTP_PROTOCOL
+                                                      : AW_E_INCOMPLETE;
   case CURLE_HTTP2:
   case CURLE_HTTP2_STREAM:
     return of_stream(state);
