@@ -214,6 +214,7 @@ describe("the documentation", function()
     { "docs/connection.md", "conn", "lua/agentwire/connection.lua", "Connection" },
     { "docs/connection.md", "channel", "lua/agentwire/channel.lua", "Channel" },
     { "docs/lines.md", "lines", "lua/agentwire/lines.lua", "Lines" },
+    { "docs/http.md", "stream", "lua/agentwire/_http_stream.lua", "Stream" },
     { "docs/server.md", "server", "lua/agentwire/server.lua", "Server" },
   }
   for _, case in ipairs(classes) do

@@ -29,6 +29,7 @@ describe("examples", function()
     { "02_agent.lua", { "no-such-file.txt" }, "no-such-file.txt" },
     { "03_remote_tool.lua", {}, "83 89 97" },
     { "04_many_streams.lua", { "8" }, "7 streams complete" },
+    { "05_http.lua", {}, "It comes as it is said." },
   }
   for _, case in ipairs(cases) do
     it("run: " .. case[1] .. " " .. table.concat(case[2], " "), function()

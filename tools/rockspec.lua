@@ -34,6 +34,7 @@ dependencies = { "lua >= 5.1, < 5.5, ~= 5.2, ~= 5.3" }
 external_dependencies = {
   LIBUV = { header = "uv.h" },
   OPENSSL = { header = "openssl/ssl.h" },
+  CURL = { header = "curl/curl.h" },
 }
 deploy = { wrap_bin_scripts = false } -- it finds its interpreter itself
 build = {
@@ -49,9 +50,11 @@ build = {
 @FOLDERS@
         "$(LIBUV_INCDIR)",
         "$(OPENSSL_INCDIR)",
+        "$(CURL_INCDIR)",
       },
-      libdirs = { "$(LIBUV_LIBDIR)", "$(OPENSSL_LIBDIR)" },
-      libraries = { "uv", "ssl", "crypto", "m" },
+      defines = { "AW_WITH_CURL" },
+      libdirs = { "$(LIBUV_LIBDIR)", "$(OPENSSL_LIBDIR)", "$(CURL_LIBDIR)" },
+      libraries = { "uv", "ssl", "crypto", "curl", "m" },
     },
   },
   platforms = {

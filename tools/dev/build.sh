@@ -47,7 +47,7 @@ build_musl() {
   rm -rf "$headers"
   mkdir -p "$headers"
   for found in /usr/include/uv.h /usr/include/uv /usr/include/openssl \
-    /usr/include/*-linux-*/openssl /usr/include/*-linux-*/lua5*.h; do
+    /usr/include/*-linux-*/openssl /usr/include/*-linux-*/curl /usr/include/*-linux-*/lua5*.h; do
     [ ! -e "$found" ] || cp -rp "$found" "$headers" || return 1
   done
   CFLAGS="-isystem $headers" build_flavour musl all -DAW_WERROR=ON \

@@ -2,7 +2,7 @@
 # Which Debian packages each command needs, and how they come.
 
 BUILD_PACKAGES="gcc libc6-dev make cmake pkg-config lua5.4 liblua5.4-dev
-  libuv1-dev libssl-dev lua-cjson"
+  libuv1-dev libssl-dev libcurl4-openssl-dev lua-cjson"
 LINT_PACKAGES="cppcheck clang-format lua5.4 lua-check shellcheck"
 MUSL_PACKAGES="musl-tools $BUILD_PACKAGES"
 SPEC_PACKAGES="luajit liblua5.1-0-dev lua-busted lua-luv lua-cqueues"
