@@ -221,6 +221,24 @@ describe("TLS of a request", function()
     end, plain)
   end)
 
+  it("raises no SIGPIPE when the server goes while it is written to", function()
+    run(function(secure)
+      local script = ([[
+        local aw = require("agentwire")
+        aw.run(function()
+          for _ = 1, 5 do
+            print(select(3, aw.http.request { url = %q, proxy = "",
+              body = ("x"):rep(5e6), tls = { ca_file = %q } }))
+          end
+        end)]]):format(secure.url .. "/slam", file("ca.pem"))
+      local child = process.start { process.interpreter(), "-e", script }
+      for _ = 1, 5 do
+        assert.equal("incomplete", child:line())
+      end
+      assert.equal(0, child:wait())
+    end, tls)
+  end)
+
   it("takes its authorities from the environment", function()
     run(function(secure)
       local script = ([[

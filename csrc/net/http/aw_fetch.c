@@ -153,6 +153,9 @@ static void on_done(aw_fetch_transfer *transfer, CURLcode result) {
                             .has_head = fetch->has_head};
     fetch->error =
         aw_fetch_failure(fetch->easy, result, state, fetch->told, fetch->why);
+    if (fetch->error == AW_E_TIMEOUT_CONNECT) {
+      say_unconnected(fetch);
+    }
   } else if (!fetch->has_head && fetch->error == AW_OK) {
     fetch->error = AW_E_HTTP_PROTOCOL;
   }
