@@ -183,6 +183,28 @@ for _, name in ipairs(order) do
       end)
     end)
 
+    it("an HTTP request is answered, and told when nobody answers", function()
+      if not aw.http.about() then
+        return pending("built without libcurl")
+      end
+      run(function()
+        local server = assert(serve_words(1))
+        local url = server.url:gsub("^ws:", "http:")
+        local tasks = {}
+        for index = 1, 20 do
+          tasks[index] = aw.spawn(aw.http.request, { url = url, proxy = "" })
+        end
+        for _, response in ipairs(assert(task.all(tasks))) do
+          assert.equal(426, response.status)
+        end
+        server:close()
+        assert.equal("connect", select(3, aw.http.request { url = url,
+          proxy = "" }))
+        assert.equal("resolve", select(3, aw.http.request {
+          url = "http://nowhere.invalid/", proxy = "" }))
+      end)
+    end)
+
     it("a model's stream comes whole and in order", function()
       local text = run(function()
         local server = assert(serve_words(200))

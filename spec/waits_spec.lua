@@ -13,6 +13,11 @@ local WAYS = {
   "signal", "stdin", "websocket", "pair", "lines", "child", "stdio",
   "reconnecting", "detached", "no_credit", "stream", "tool", "drain",
 }
+if require("agentwire").http.about() then
+  for _, way in ipairs { "http_answer", "http_body", "http_idle" } do
+    table.insert(WAYS, way)
+  end
+end
 
 local loops = { "own" }
 for name in pairs(foreign.loops) do

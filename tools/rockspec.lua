@@ -60,7 +60,9 @@ build = {
   platforms = {
     linux = {
       modules = {
-        ["agentwire.core"] = { defines = { "_GNU_SOURCE", "_FORTIFY_SOURCE=2" } },
+        ["agentwire.core"] = {
+          defines = { "AW_WITH_CURL", "_GNU_SOURCE", "_FORTIFY_SOURCE=2" },
+        },
       },
     },
   },

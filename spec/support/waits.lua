@@ -9,6 +9,7 @@ local standalone = require("agentwire.host.standalone")
 local wait = require("agentwire._wait")
 
 local REST_MS, MEASURED_MS = 500, 1000
+local PYTHON_MS = 2000 -- until a server in Python has started, and has spoken
 
 local ways = {}
 
@@ -89,6 +90,33 @@ function ways.lines()
   assert(aw.lines.spawn { argv = { "cat" } }):receive()
 end
 
+local function http_server()
+  local server = assert(aw.lines.spawn {
+    argv = { "python3", "spec/support/http_server.py" },
+  })
+  return "http://127.0.0.1:" .. assert(server:receive(10000))
+end
+
+function ways.http_answer()
+  aw.http.request { url = http_server() .. "/silent", proxy = "" }
+end
+
+function ways.http_body()
+  for _ in assert(aw.http.stream { url = http_server() .. "/stall",
+    proxy = "" }):events() do -- one, and then nothing
+  end
+end
+
+--- A kept connection, and a stream that nobody reads.
+function ways.http_idle()
+  local url = http_server()
+  assert(aw.http.request { url = url .. "/hello", proxy = "" })
+  local stream = assert(aw.http.stream { url = url .. "/big?n=100000000",
+    proxy = "" })
+  aw.sleep(math.huge)
+  stream:close()
+end
+
 function ways.child()
   assert(aw.connect { argv = { "cat" } }):wait_closed()
 end
@@ -145,7 +173,7 @@ end
 
 local function main()
   local waiting = aw.spawn(assert(ways[arg[1]], "no such way"))
-  aw.sleep(REST_MS)
+  aw.sleep(arg[1]:find("^http_") and PYTHON_MS or REST_MS)
   local before = os.clock()
   aw.sleep(MEASURED_MS)
   local spent_ms = (os.clock() - before) * 1000

@@ -261,7 +261,7 @@ run_bare() {
 }
 
 # They measure time, or only watch processes that valgrind does not see.
-TIMED_SPECS='foreign_loop_spec\|waits_spec\|turn_spec\|signal_spec\|stdin_spec\|spec/command/'
+TIMED_SPECS='foreign_loop_spec\|waits_spec\|turn_spec\|signal_spec\|stdin_spec\|spec/command/\|http_spec\|http_stream_spec'
 VALGRIND_SECONDS=1500
 
 # Shards, one for each processor: valgrind runs one thread at a time.
