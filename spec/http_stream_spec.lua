@@ -111,6 +111,10 @@ describe("a streamed body", function()
       assert.is_nil(opened:reason())
       opened:close()
       assert.same({ "closed", "closed" }, { opened:reason() })
+      local hurried = stream("/stall", { timeout_ms = 50 })
+      assert.equal("data: first\n\n", hurried:read(1000))
+      assert.equal("timeout", select(3, hurried:read(5000)))
+      assert.equal("timeout", select(2, hurried:reason()))
       assert.equal("closed", select(3, opened:read()))
     end)
   end)
@@ -266,7 +270,7 @@ describe("two hundred streams", function()
 
   it("run at once, and a timer is not late", function()
     local best = math.huge
-    for _ = 1, 3 do
+    for _ = 1, 6 do -- a busy machine makes all dear now and then
       with_server(function(server, stream)
         local latest, ours = run_all(stream)
         assert.equal(200, server:seen().counts.connections)

@@ -186,7 +186,8 @@ local function await_bytes(self, deadline, timeout_ms)
     end
     local _, _, late = self._news:wait(deadline and deadline - self._host:now())
     if late then
-      return wait.timed_out(timeout_ms)
+      local _, late_message = wait.timed_out(timeout_ms)
+      return nil, late_message, late, true
     end
   end
 end
@@ -198,6 +199,7 @@ end
 ---@return string? bytes
 ---@return string? message
 ---@return string? code "closed": there is no more
+---@return boolean? goes_on nothing came in that time, which is no end
 function Exchange:read(timeout_ms)
   return undo.unless_returned(function()
     self:close()

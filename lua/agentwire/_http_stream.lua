@@ -62,8 +62,8 @@ function Stream:read(timeout_ms)
   if self._code then
     return nil, self._message, self._code
   end
-  local bytes, message, code = self._exchange:read(timeout_ms)
-  if bytes or code == "timeout" and timeout_ms then
+  local bytes, message, code, goes_on = self._exchange:read(timeout_ms)
+  if bytes or goes_on then
     return bytes, message, code
   end
   return conclude(self, message, code)

@@ -302,6 +302,21 @@ static void each_time_has_a_code(void **state) {
                    AW_E_TIMEOUT);
 }
 
+static void interim_answers_give_no_more_time(void **state) {
+  aw_fetch_options options = {.first_byte_ms = 60};
+  (void)state;
+  aw_fetch *fetch = start_and_accept(&options);
+  uint64_t began = aw_loop_clock(loop);
+  aw_fetch_head head;
+  while (aw_fetch_head_of(fetch, &head) == AW_E_AGAIN) {
+    assert_true(aw_loop_clock(loop) < began + 5000);
+    raw_say(&peer, "HTTP/1.1 103 Early\r\n\r\n");
+    aw_loop_wait(loop, 5);
+  }
+  assert_int_equal(aw_fetch_head_of(fetch, &head), AW_E_TIMEOUT_FIRST_BYTE);
+  aw_fetch_free(fetch);
+}
+
 static void header_and_body_are_bounded(void **state) {
   aw_fetch_options head = {.head_max = 40}, body = {.body_max = 5};
   (void)state;
@@ -457,6 +472,7 @@ int main(void) {
       WITH(a_request_that_is_freed_is_gone_at_once),
       WITH(idle_costs_nothing),
       WITH(each_time_has_a_code),
+      WITH(interim_answers_give_no_more_time),
       WITH(header_and_body_are_bounded),
       WITH(what_cannot_be_sent_is_refused),
       WITH(a_slow_name_holds_nobody_up),

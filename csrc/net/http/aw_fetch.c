@@ -215,13 +215,13 @@ static void end_head(aw_fetch *fetch) {
   }
 }
 
-/* Also called for what stands behind a body, which nobody asked for. An interim
- * answer is a sign of life, but not yet the first byte. */
+/* Also called for what stands behind a body, which nobody asked for. Interim
+ * answers give no more time: there may be any number of them. */
 static size_t on_header(char *line, size_t size, size_t count, void *user) {
   aw_fetch *fetch = user;
   size_t len = size * count;
-  note_byte(fetch);
   if (fetch->has_head) {
+    note_byte(fetch);
     return len;
   } else if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
     begin_head(fetch, line, len);
