@@ -50,7 +50,9 @@ build_musl() {
     /usr/include/*-linux-*/openssl /usr/include/*-linux-*/curl /usr/include/*-linux-*/lua5*.h; do
     [ ! -e "$found" ] || cp -rp "$found" "$headers" || return 1
   done
-  CFLAGS="-isystem $headers" build_flavour musl all -DAW_WERROR=ON \
+  # What libcurl names as the folder of its headers has those of the libc, too.
+  PKG_CONFIG_SYSTEM_INCLUDE_PATH=$(echo /usr/include /usr/include/*-linux-* |
+    tr ' ' ':') CFLAGS="-isystem $headers" build_flavour musl all -DAW_WERROR=ON \
     -DCMAKE_C_COMPILER=musl-gcc -DOPENSSL_INCLUDE_DIR="$headers" \
     -DAW_LUA51="$(lua51_here)"
 }
