@@ -338,3 +338,37 @@ describe("a limit of the core", function()
     assert.truthy(count > 10)
   end)
 end)
+
+-- What the core is asked for, which sends nothing.
+local function asked_for(send)
+  local asked
+  link.run(function()
+    local methods = getmetatable(link.host:loop()).__index
+    local fetch = methods.fetch
+    methods.fetch = function(_, given)
+      asked = given
+      return nil, "a test", "unsupported"
+    end
+    send { url = "http://127.0.0.1/" }
+    methods.fetch = fetch
+  end)
+  return asked
+end
+
+describe("a documented default of an HTTP request is the one that holds:", function()
+  for _, name in ipairs { "connect_timeout_ms", "first_byte_timeout_ms",
+    "idle_timeout_ms", "body_bytes_max" } do
+    it(name, function()
+      assert.equal(documented("HttpRequest", name),
+        asked_for(aw.http.request)[name])
+    end)
+  end
+
+  it("none for a stream's body and for all of it", function()
+    local asked = asked_for(aw.http.stream)
+    assert.is_nil(asked.body_bytes_max)
+    assert.equal(0, asked.timeout_ms)
+    assert.is_true(asked.http1)
+    assert.is_false(asked.compressed)
+  end)
+end)

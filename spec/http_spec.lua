@@ -269,6 +269,14 @@ describe("an HTTP request", function()
   end)
 end)
 
+describe("the header of an answer", function()
+  it("is by name in lower case, repeated and folded lines joined", function()
+    assert.same({ ["content-type"] = "a/b; c=d", x = "1, 2", y = "", z = "a:b" },
+      require("agentwire._http_exchange").read_headers(
+        "Content-Type: a/b;\r\n\t c=d \r\nX: 1\r\nx:2\r\nY:\r\nZ: a:b\r\n"))
+  end)
+end)
+
 describe("a time of an HTTP request", function()
   after_each(process.stop_all)
 

@@ -87,10 +87,26 @@ describe("a streamed body", function()
         assert.equal("some", table.concat(list))
         assert.equal("incomplete", code)
       end
+      for _, method in ipairs { "lines", "values", "events" } do
+        local list, code = all_of(stream("/early"), method)
+        assert.same({}, list) -- not the start of a line for a line
+        assert.equal("incomplete", code)
+      end
       local opened = stream("/early")
       assert.equal("some", opened:read())
       assert.equal("incomplete", select(3, opened:read()))
       assert.equal("incomplete", select(3, opened:read()))
+    end)
+  end)
+
+  it("is read in one way", function()
+    with_server(function(_, stream)
+      local opened = stream("/parts?size=100", { body = "1\n2\n\n" })
+      for _ in opened:lines() do
+        local ok, problem = pcall(opened:events(), opened)
+        assert.is_false(ok)
+        assert.truthy(problem:find("read as lines already", 1, true), problem)
+      end
     end)
   end)
 

@@ -86,7 +86,7 @@ cp "$build"/install/5.4/agentwire-*.rock "$root/rocks/5.4"
 cp "$build"/install/5.1/agentwire-*.rock "$root/rocks/5.1"
 
 began=$(date +%s)
-installs lua5.4 luajit luarocks libuv1 libssl3 >"$log" 2>&1
+installs lua5.4 luajit luarocks libuv1 libssl3 libcurl4 >"$log" 2>&1
 report $? "apt installs what a packed rock needs" "$log"
 echo "# $(du -sm "$root" | cut -f 1) MB, $(($(date +%s) - began)) s"
 has_no gcc cmake pkg-config
@@ -113,6 +113,9 @@ installs libuv1-dev >"$log" 2>&1
 lacks "Could not find header file for OPENSSL" >"$log" 2>&1
 report $? "it names OpenSSL" "$log"
 installs libssl-dev >"$log" 2>&1
+lacks "Could not find header file for CURL" >"$log" 2>&1
+report $? "it names libcurl" "$log"
+installs libcurl4-openssl-dev >"$log" 2>&1
 lacks "gcc: not found" >"$log" 2>&1
 report $? "it names the compiler" "$log"
 installs gcc >"$log" 2>&1

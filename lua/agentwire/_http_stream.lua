@@ -2,6 +2,7 @@
 local class = require("agentwire._class")
 local core = require("agentwire.core")
 local json = require("agentwire.json")
+local misuse = require("agentwire._misuse")
 local options = require("agentwire._options")
 
 local M = {}
@@ -37,6 +38,7 @@ function M.new(opened, given)
       event_bytes_max = given.event_bytes_max },
     _reader = nil, -- of what was read last: events or lines
     _kind = nil,
+    _whole = false, -- all of it came
     _message = nil, -- how it ended
     _code = nil,
   }, Stream)
@@ -66,13 +68,17 @@ function Stream:read(timeout_ms)
   if bytes or goes_on then
     return bytes, message, code
   end
+  self._whole = self._code == nil and code == "closed"
   return conclude(self, message, code)
 end
 
 -- The reader keeps what it has not given yet, so there is one for all loops.
 local function reader_of(self, kind)
-  if self._kind ~= kind then
+  if not self._kind then
     self._reader, self._kind = core.reader(kind, self._limits), kind
+  elseif self._kind ~= kind then
+    misuse.raise("%s: it is read as %s already, and some of it may be there",
+      tostring(self), self._kind)
   end
   return self._reader
 end
@@ -90,9 +96,12 @@ local function next_of(self, kind)
       return nil
     end
     local bytes = self:read()
-    reader:feed(bytes)
-    if not bytes then
-      -- What lacks its end is a line, and no event.
+    if bytes then
+      reader:feed(bytes)
+    elseif not self._whole then
+      return nil -- what is there is the start of something
+    else
+      reader:feed(nil) -- a last line may lack its end, an event may not
       item, message, code = reader:next()
       if code then
         self._message, self._code = message, code
