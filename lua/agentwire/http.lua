@@ -30,10 +30,10 @@ local M = {}
 ---@field token string? sent as `Authorization: Bearer …`
 ---@field body string?
 ---@field json any? a body as JSON text, with its Content-Type
----@field connect_timeout_ms integer? until there is a connection, waiting for a
---- free one included; 10 000. Here and below 0 is without limit
----@field first_byte_timeout_ms integer? from the request to the answer's header,
---- 300 000
+---@field connect_timeout_ms integer? 10 000, until there is a connection; the wait
+--- for a free one is included. Here and below 0 is without limit
+---@field first_byte_timeout_ms integer? 300 000, from the request to the answer's
+--- header
 ---@field idle_timeout_ms integer? between any two bytes of the answer, 120 000;
 --- does not run while nobody reads
 ---@field timeout_ms integer? for all of it, redirections included; without limit
