@@ -399,6 +399,17 @@ describe("the end of an HTTP request", function()
     end)
   end)
 
+  it("is seen although a child was started meanwhile", function()
+    with_server(function(server, _, stream)
+      local opened = assert(stream("/stall"))
+      process.start { "sleep", "100" }
+      local ms = seen_after(server, "/stall", function()
+        opened:close()
+      end)
+      assert.is_true(ms < 100, ms .. " ms")
+    end)
+  end)
+
   it("leaves nothing behind", function()
     with_server(function(server, get, stream)
       assert(get("/hello"))

@@ -1,5 +1,6 @@
 -- Servers for specs of aw.http, as processes of their own.
 local aw = require("agentwire")
+local host = require("agentwire.host")
 local process = require("spec.support.process")
 
 local M = {}
@@ -50,10 +51,12 @@ function Server:seen(options)
   return assert(aw.json.decode(assert(aw.http.request(request)).body))
 end
 
---- When it last saw `what` at `path`, in microseconds; waits for that.
+--- When it last saw `what` at `path`, in microseconds; waits for that, ten
+--- seconds at most.
 function Server:when(what, path)
-  local found
+  local deadline, found = host.current():now() + 10000, nil
   repeat
+    assert(host.current():now() < deadline, what .. " was not seen")
     for _, entry in ipairs(self:seen().log) do
       if entry[1] == what and entry[2] == path then
         found = entry[3]

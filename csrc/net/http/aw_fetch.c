@@ -6,6 +6,7 @@
 #include "aw_error.h"
 #include "aw_fetch_client.h"
 #include "aw_fetch_failure.h"
+#include "aw_os_file.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -362,10 +363,18 @@ static void set_connection(aw_fetch *fetch, const aw_fetch_options *o) {
   }
 }
 
+/* A child that had it as well would keep a connection open that we close. */
+static int on_socket(void *user, curl_socket_t fd, curlsocktype purpose) {
+  (void)user, (void)purpose;
+  aw_os_keep_own((int)fd);
+  return CURL_SOCKOPT_OK;
+}
+
 static void set_callbacks(aw_fetch *fetch) {
   CURL *easy = fetch->easy;
   curl_easy_setopt(easy, CURLOPT_PRIVATE, &fetch->transfer);
   curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, fetch->told);
+  curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket);
   curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_connected);
   curl_easy_setopt(easy, CURLOPT_PREREQDATA, fetch);
   curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);

@@ -57,6 +57,10 @@ bool aw_os_pair(int ends[2]) {
 #endif
 }
 
+void aw_os_keep_own(int fd) {
+  (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
 void aw_os_close(int fd) {
   close(fd);
 }

@@ -34,6 +34,9 @@ void aw_os_replace(int fd, int by);
  * are to be had. */
 bool aw_os_pair(int ends[2]);
 
+/* No child is given it. */
+void aw_os_keep_own(int fd);
+
 void aw_os_close(int fd);
 void aw_os_remove(const char *name);
 bool aw_os_is_terminal(int fd);
