@@ -153,7 +153,7 @@ static int fetch_head(lua_State *L) {
     return tell_end(L, box->fetch, rc);
   }
   lua_pushinteger(L, head.status);
-  lua_pushlstring(L, head.len > 0 ? head.lines : "", head.len);
+  lua_pushlstring(L, head.lines, head.len);
   lua_pushstring(L, head.redirect);
   return 3;
 }

@@ -98,6 +98,11 @@ static void drop_event(aw_sse *sse) {
   sse->has_given = false;
 }
 
+/* A buffer that nothing was ever written to has no bytes to point at. */
+static const char *bytes_of(const aw_buf *buf) {
+  return aw_buf_len(buf) > 0 ? aw_buf_bytes(buf) : "";
+}
+
 /* The empty line behind an event; AW_E_AGAIN when there was none. */
 static int end_event(aw_sse *sse, aw_sse_event *event) {
   if (aw_buf_len(&sse->data) == 0) {
@@ -105,11 +110,11 @@ static int end_event(aw_sse *sse, aw_sse_event *event) {
     return AW_E_AGAIN;
   }
   sse->has_given = true;
-  *event = (aw_sse_event){.type = aw_buf_bytes(&sse->type),
+  *event = (aw_sse_event){.type = bytes_of(&sse->type),
                           .type_len = aw_buf_len(&sse->type),
                           .data = aw_buf_bytes(&sse->data),
                           .data_len = aw_buf_len(&sse->data) - 1,
-                          .id = aw_buf_bytes(&sse->id),
+                          .id = bytes_of(&sse->id),
                           .id_len = aw_buf_len(&sse->id),
                           .retry_ms = sse->retry_ms};
   return AW_OK;

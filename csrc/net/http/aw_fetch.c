@@ -517,9 +517,10 @@ int aw_fetch_head_of(const aw_fetch *fetch, aw_fetch_head *out) {
   }
   char *redirect = NULL;
   curl_easy_getinfo(fetch->easy, CURLINFO_REDIRECT_URL, &redirect);
+  size_t len = aw_buf_len(&fetch->head);
   *out = (aw_fetch_head){.status = fetch->status,
-                         .lines = aw_buf_bytes(&fetch->head),
-                         .len = aw_buf_len(&fetch->head),
+                         .lines = len > 0 ? aw_buf_bytes(&fetch->head) : "",
+                         .len = len,
                          .redirect = redirect};
   return AW_OK;
 }
