@@ -174,7 +174,7 @@ void aw_lua_open_process(lua_State *L);
 void aw_lua_open_lines(lua_State *L);
 void aw_lua_open_bridge(lua_State *L);
 void aw_lua_open_fetch(lua_State *L); /* fills the table at the top, too */
-void aw_lua_open_http(lua_State *L); /* fills the table at the top */
+void aw_lua_open_http(lua_State *L);  /* fills the table at the top */
 
 /* Pushes a channel box for a channel, linked to the conn at `conn`. */
 void aw_lua_push_channel(lua_State *L, int conn, aw_channel *channel);
