@@ -125,8 +125,9 @@ static void set_bits(lua_State *L, const char *key, const bit_name *bits) {
   lua_setfield(L, -2, key);
 }
 
-/* core.events: what loop:ready() says of a connection, a hub, an exchange, lines
- * or a fetch, conn:poll() of a channel. core.types: the flags of loop:define().
+/* core.events: what loop:ready() says of a connection, a hub, an exchange,
+ * lines or a fetch, conn:poll() of a channel. core.types: the flags of
+ * loop:define().
  */
 static void set_names(lua_State *L) {
   lua_newtable(L);

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_sse aw_sse;
 typedef struct aw_sse_event aw_sse_event;
 typedef struct aw_sse_options aw_sse_options;
@@ -58,5 +60,7 @@ void aw_sse_fini(aw_sse *sse);
  * stream cannot be read any more, and every further call says the same. */
 int aw_sse_next(aw_sse *sse, const char *bytes, size_t len, size_t *used,
                 aw_sse_event *event);
+
+#pragma GCC visibility pop
 
 #endif

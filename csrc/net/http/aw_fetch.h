@@ -7,6 +7,8 @@
 
 #include "aw_loop.h"
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_fetch aw_fetch;
 typedef struct aw_fetch_options aw_fetch_options;
 typedef struct aw_fetch_limits aw_fetch_limits;
@@ -108,5 +110,7 @@ int aw_fetch_limit(aw_loop *loop, const aw_fetch_limits *limits,
 
 /* What HTTP stands on here. AW_E_UNSUPPORTED with *why: nothing. */
 int aw_fetch_about_of(aw_fetch_about *out, const char **why);
+
+#pragma GCC visibility pop
 
 #endif

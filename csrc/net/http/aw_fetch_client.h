@@ -9,6 +9,8 @@
 #include "aw_fetch.h"
 #include <curl/curl.h>
 
+#pragma GCC visibility push(hidden)
+
 typedef struct aw_fetch_client aw_fetch_client;
 typedef struct aw_fetch_transfer aw_fetch_transfer;
 
@@ -33,4 +35,6 @@ void aw_fetch_client_remove(aw_fetch_client *client, CURL *easy);
 void aw_fetch_client_resume(aw_fetch_client *client, CURL *easy);
 
 #endif
+#pragma GCC visibility pop
+
 #endif

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#pragma GCC visibility push(hidden)
+
 #define AW_FETCH_WHY_MAX 200
 
 typedef struct aw_fetch_state {
@@ -22,4 +24,6 @@ int aw_fetch_failure(CURL *easy, CURLcode result, aw_fetch_state state,
                      const char *told, char why[AW_FETCH_WHY_MAX]);
 
 #endif
+#pragma GCC visibility pop
+
 #endif

@@ -60,12 +60,13 @@ end
 ---@return agentwire.Host
 function M.new(class, given, threads)
   given = HOST_OPTIONS:check(given)
-  local loop, problem = given.loop, nil
+  local loop = given.loop
   if not loop then
-    loop, problem = core.loop()
-    if not loop then -- out of memory or of descriptors
+    local made, problem = core.loop()
+    if not made then -- out of memory or of descriptors
       error("a host cannot be made: " .. problem, 0)
     end
+    loop = made
   end
   local self = setmetatable({
     on_error = given.on_error,
