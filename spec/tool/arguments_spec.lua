@@ -293,6 +293,7 @@ describe("a tool", function()
       local child = process.lua("spec/support/schema_order.lua", run)
       local at_model, result = child:line(), child:line()
       assert.truthy(result, child:errors())
+      child:stop()
       seen[at_model .. result] = true
     end
     assert.equal(1, #(function()
