@@ -91,6 +91,17 @@ end
 -- waits, and here whether it is cancelled.
 ---@type table<string, fun(world: table)>
 M.calls = {
+  -- A server of WebSockets answers 426, which is an answer.
+  ["aw.http.request"] = function(w)
+    assert(aw.http.request { url = (w.server.url:gsub("^ws", "http")) })
+  end,
+  ["aw.http.stream"] = function(w)
+    local stream = assert(aw.http.stream {
+      url = (w.server.url:gsub("^ws", "http")),
+    })
+    assert(stream:read())
+    stream:close()
+  end,
   ["aw.connect"] = function(w)
     assert(aw.connect(w.server.url)):close()
   end,
