@@ -529,7 +529,8 @@ describe("provider client", function()
   describe("by id", function()
     it("does what the stream's own methods do", function()
       against(hello_and({ "result", result_of("hello") }), function(client)
-        local id = assert(client:start_stream(REQUEST)).id
+        local stream = assert(client:start_stream(REQUEST))
+        local id = stream.id
         assert.equal("start", client:event_stream_for(id):next().type)
         assert.equal("hello",
           assert(client:wait_result_for(id, 100)).content[1].text)
@@ -538,6 +539,7 @@ describe("provider client", function()
         assert.is_false(client:remove_stream_state(id))
         assert.equal("stream_not_found",
           select(3, client:wait_result_for(id, 100)))
+        assert.is_true(stream:is_ended())
       end)
     end)
 

@@ -21,10 +21,12 @@ local function is_blank(text)
 end
 
 --- Providers refuse blocks without content when they are sent back. A thinking
---- block that is all signature has some.
+--- block that is all signature has some, and so has what carries a state.
 local function is_empty(block)
   if type(block) ~= "table" then
     return is_blank(block)
+  elseif block.provider_state then
+    return false
   elseif block.type == "thinking" then
     return is_blank(block.thinking) and not block.thinking_signature
   end
@@ -231,6 +233,12 @@ local function name_calls(blocks, used, count)
   end
 end
 
+-- Half a call is none, whatever its arguments read as.
+local function not_executed(block, cut)
+  local why = cut or block.incomplete and "its arguments are not complete"
+  return why and "not executed: " .. why
+end
+
 --- Makes a model's message one that can stay in the conversation, in place, and
 --- says what is to be executed. Arguments that are no object stay out of the
 --- conversation, since a provider could not be sent them: the call's result
@@ -242,7 +250,7 @@ function M.take_calls(message, messages)
   message.content = without_empty(message.content)
   local blocks = provider_protocol.tool_calls(message)
   name_calls(blocks, used_ids(messages))
-  local calls = {}
+  local calls, cut = {}, provider_protocol.cut_reasons[message.stop_reason]
   for index, block in ipairs(blocks) do
     local arguments, problem = read_arguments(block.arguments_json)
     if type(block.name) ~= "string" or block.name == "" then
@@ -254,8 +262,10 @@ function M.take_calls(message, messages)
       id = block.id,
       name = block.name,
       args_json = arguments or block.arguments_json,
-      problem = problem and "malformed arguments: " .. problem,
+      problem = not_executed(block, cut)
+        or problem and "malformed arguments: " .. problem,
     }
+    block.incomplete = nil -- it has its result now
   end
   return calls
 end

@@ -126,7 +126,9 @@ end
 
 local function add_usage(run, usage)
   for name, count in pairs(provider_protocol.usage(usage)) do
-    run.usage[name] = (run.usage[name] or 0) + count
+    if name ~= "total" then -- not all providers give it
+      run.usage[name] = (run.usage[name] or 0) + count
+    end
   end
 end
 
@@ -364,6 +366,13 @@ local function close_turn(run)
   })
 end
 
+-- A provider that pauses wants the conversation back as it is; a model that has
+-- refused is not asked again.
+local function goes_on(stop_reason, calls)
+  return stop_reason == "pause"
+    or calls > 0 and stop_reason ~= "refusal" and stop_reason ~= "content_filter"
+end
+
 local function do_turn(run)
   run.turns = run.turns + 1
   run._turn_open = true
@@ -376,7 +385,7 @@ local function do_turn(run)
   run._calls = calls
   run_calls(run)
   close_turn(run)
-  return true, #calls > 0
+  return true, goes_on(run._message.stop_reason, #calls)
 end
 
 --- What the next turn begins with; nil when the run is over. Nothing waits

@@ -77,14 +77,15 @@ end
 --- not.
 ---@async
 ---@param run agentwire.ProviderRun
----@param input_tokens integer?
-function M.ensure_start(run, input_tokens)
+---@param event table? what the adapter says of it
+function M.ensure_start(run, event)
   if run.started or run.silent then
     return
   end
   run.started = true
   M.put(run, "start", {
-    model = run.request.model.id, input_tokens = input_tokens,
+    model = run.request.model.id, input_tokens = event and event.input_tokens,
+    state_of = event and event.state_of,
   })
 end
 
@@ -111,6 +112,8 @@ function M.complete_call(run, event)
     name = filled(event.name) or block.name
       or event.name and "unnamed", -- a name that is empty
     thought_signature = event.thought_signature,
+    provider_state = event.provider_state,
+    incomplete = event.incomplete,
   }
   if kind == "toolcall_end" then
     local given = event.arguments_json
@@ -133,6 +136,10 @@ local function block_payload(run, event)
     payload.id, payload.name = event.id, event.name
     payload.arguments_json = event.arguments_json
     payload.thought_signature = event.thought_signature
+    payload.incomplete = event.incomplete
+  end
+  if not event.delta then
+    payload.provider_state, payload.opaque = event.provider_state, event.opaque
   end
   if run.request.include_partial then
     payload.partial = {
@@ -175,8 +182,20 @@ function EMIT.start(run, event)
   if run.started or run.next_index > 0 then
     M.break_off(run, "start after the first event")
   end
-  run.rec:push { type = "start", input_tokens = event.input_tokens }
-  M.ensure_start(run, event.input_tokens)
+  run.rec:push {
+    type = "start", input_tokens = event.input_tokens,
+    state_of = event.state_of,
+  }
+  M.ensure_start(run, event)
+end
+
+function EMIT.warning(run, event)
+  M.ensure_start(run)
+  if not run.silent and not run.is_base then
+    M.put(run, "warning", {
+      code = tostring(event.code), message = tostring(event.message),
+    })
+  end
 end
 
 function EMIT.done(run, event)

@@ -41,6 +41,7 @@ function M.new(channel, request, given)
     channel = channel,
     request = request,
     silent = given.is_silent,
+    is_base = protocol.is_base(channel.connection), -- may know no member of ours
     rec = reconstruct.new {
       implicit_start = false, max_bytes = given.max_bytes,
     },
@@ -136,6 +137,7 @@ local function complete_content(run, content)
         type = "toolcall_end", content_index = index - 1, id = block.id,
         name = block.name, arguments_json = block.arguments_json,
         thought_signature = block.thought_signature,
+        provider_state = block.provider_state, incomplete = block.incomplete,
       })
       call.type, call.content_index = "tool_call", nil
       block = call
@@ -167,6 +169,9 @@ local function end_well(run, given)
     return end_badly(run, "error", run.broken, "internal_error")
   end
   local message = complete_message(run, given)
+  if run.is_base then
+    message = protocol.base_message(message)
+  end
   local ok, text = protocol.check("done", {
     reason = message.stop_reason, message = message,
   })

@@ -15,7 +15,15 @@ local model = object {
   "base_url", optional(text),
 }
 
-local text_part = object { "text", text, "text_signature", optional(text) }
+-- Whose `provider_state` a message and its blocks have.
+local state_of = object {
+  "api", text, "provider", text, "model", text, "scope", text,
+}
+
+local text_part = object {
+  "text", text, "text_signature", optional(text),
+  "provider_state", optional(text),
+}
 local image_part = object { "data", text, "mime_type", text }
 local part = by_member("type", { text = text_part, image = image_part })
 local parts = array_of(part)
@@ -23,10 +31,14 @@ local parts = array_of(part)
 local block = by_member("type", {
   text = text_part,
   image = image_part,
-  thinking = object { "thinking", text, "thinking_signature", optional(text) },
+  thinking = object {
+    "thinking", text, "thinking_signature", optional(text),
+    "provider_state", optional(text), "opaque", optional(text),
+  },
   tool_call = object {
     "id", text, "name", filled, "arguments_json", text,
-    "thought_signature", optional(text),
+    "thought_signature", optional(text), "provider_state", optional(text),
+    "incomplete", optional(flag),
   },
 })
 local blocks = array_of(block)
@@ -34,6 +46,11 @@ local blocks = array_of(block)
 local usage = object {
   "input", optional(count), "output", optional(count),
   "cache_read", optional(count), "cache_write", optional(count),
+  "reasoning", optional(count), "total", optional(count),
+}
+
+local stop_details = object {
+  "category", optional(text), "explanation", optional(text),
 }
 
 local function text_or_parts(value)
@@ -53,6 +70,8 @@ local message = by_member("role", {
     "content", blocks, "model", optional(text), "api", optional(text),
     "provider", optional(text), "timestamp", optional(integer),
     "stop_reason", optional(text), "usage", optional(usage),
+    "stop_raw", optional(text), "stop_details", optional(stop_details),
+    "provider_state", optional(text), "state_of", optional(state_of),
   },
   tool = object {
     "tool_call_id", text, "tool_name", optional(text), "content", parts,
@@ -106,6 +125,10 @@ local options = object {
   "ping_interval_ms", optional(count),
   "headers", optional(array_of(object { "name", filled, "value", text })),
   "retry", optional(object { "max_retry_delay_ms", optional(count) }),
+  "top_p", optional(number), "seed", optional(integer),
+  "stop_sequences", optional(array_of(text)),
+  "parallel_tool_calls", optional(flag), "response_schema", optional(object {}),
+  "prompt_cache_key", optional(text), "extra", optional(object {}),
 }
 
 local descriptor = object {
@@ -117,6 +140,8 @@ local descriptor = object {
 }
 
 local indexed = { "content_index", count }
+local ended = { "content_index", count, "provider_state", optional(text),
+  "opaque", optional(text) }
 local delta = { "content_index", count, "delta", text }
 
 --- A message of a request, of any role.
@@ -142,19 +167,24 @@ M.payloads = {
     "rejected_id", text, "reason", text, "error_code", optional(text),
     "supported_versions", optional(array_of(text)),
   },
-  start = object { "model", text, "input_tokens", optional(count) },
+  start = object {
+    "model", text, "input_tokens", optional(count),
+    "state_of", optional(state_of),
+  },
   text_start = object(indexed),
   text_delta = object(delta),
-  text_end = object(indexed),
+  text_end = object(ended),
   thinking_start = object(indexed),
   thinking_delta = object(delta),
-  thinking_end = object(indexed),
+  thinking_end = object(ended),
   toolcall_start = object { "content_index", count, "id", text, "name", text },
   toolcall_delta = object(delta),
   toolcall_end = object {
     "content_index", count, "id", text, "name", text,
     "arguments_json", text, "thought_signature", optional(text),
+    "provider_state", optional(text), "incomplete", optional(flag),
   },
+  warning = object { "code", text, "message", text },
   done = object { "reason", text, "message", message },
   error = object {
     "reason", text, "error_message", optional(text),
@@ -168,6 +198,9 @@ M.payloads = {
     "timestamp", optional(integer), "input", optional(count),
     "output", optional(count), "cache_read", optional(count),
     "cache_write", optional(count), "usage", optional(usage),
+    "reasoning", optional(count), "total", optional(count),
+    "stop_raw", optional(text), "stop_details", optional(stop_details),
+    "provider_state", optional(text), "state_of", optional(state_of),
   },
   stream_error = object { "code", text, "message", text },
   models_response = object {

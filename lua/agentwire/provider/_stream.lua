@@ -49,6 +49,13 @@ local DELTAS = protocol.deltas
 -- What `blocks` is while nothing is reconstructed.
 local NO_BLOCKS = {}
 
+-- What had come of a message that has no good end.
+local function left_of(stream, code)
+  local rec = stream._rec
+  return rec and not rec.truncated and rec:cut(
+    reconstruct.defaults(stream.model), code == "aborted" and code or "error")
+end
+
 --- The one way in which a stream ends. Closing the channel wakes a parked
 --- reader, which then finds the reason here.
 ---@param stream agentwire.Stream
@@ -63,6 +70,8 @@ local function finish(stream, message, text, code)
   stream._message = message
   stream._error, stream._code = text, code
   stream._usage = stream:usage()
+  stream._left = not message and code ~= "closed" and left_of(stream, code)
+    or nil
   stream._blocks, stream._rec = NO_BLOCKS, nil
   local channel = stream._channel
   stream._channel, stream._take = NO_CHANNEL, NO_CHANNEL.next
@@ -164,6 +173,7 @@ function APPLY.sync(stream, event)
     table.insert(events, 1, {
       type = "start", sequence = event.sequence, model = event.partial
         and event.partial.model or stream.model.id,
+      state_of = event.partial and event.partial.state_of,
     })
   end
   replay(stream, events)
@@ -437,11 +447,13 @@ function Stream:is_ended()
   return self._ended
 end
 
---- The assistant message as far as it was read.
----@return table|nil message nil after a failure or without reconstruction
+--- The assistant message as far as it was read. After a failure it is what had
+--- come: `stop_reason` is "error" or "aborted", and a call that was cut is
+--- `incomplete`.
+---@return table|nil message nil without reconstruction, or if it was closed here
 function Stream:partial()
   if self._ended then
-    return self._message
+    return self._message or self._left
   end
   return (reconstructed(self))
 end
@@ -520,7 +532,8 @@ function M.new(channel, given)
     _done = nil, -- the model's own ends, which the terminal message follows
     _failure = nil,
     _ended = false,
-    _message = nil, -- of a good end; else
+    _message = nil, -- of a good end; else what is left, and why
+    _left = nil,
     _error = nil,
     _code = nil,
     _usage = nil, -- as of the end

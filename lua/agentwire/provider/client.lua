@@ -115,11 +115,17 @@ local function open(client, kind, payload, id)
 end
 
 -- The payload of a request; what cannot be one is the caller's mistake.
-local function build(spec, request)
+local function build(self, spec, request)
   spec:check(request or {})
   local payload, problem = protocol.build_request(request or {})
   if not payload then
     misuse.raise("%s: %s", spec.title, problem)
+  end
+  if protocol.is_base(self._connection) then
+    local messages = payload.context.messages
+    for index, message in ipairs(messages) do
+      messages[index] = protocol.base_message(message)
+    end
   end
   return payload
 end
@@ -133,7 +139,7 @@ end
 ---@return string|nil message
 ---@return string|nil code
 function Client:start_stream(request)
-  local payload = build(START, request)
+  local payload = build(self, START, request)
   local channel, text, code = open(self, "stream_request", payload, request.id)
   if not channel then
     return nil, text, code
@@ -205,7 +211,7 @@ end
 ---@return string|nil text
 ---@return string|nil code
 function Client:complete(request)
-  local payload = build(COMPLETE, request)
+  local payload = build(self, COMPLETE, request)
   payload.include_partial = nil
   local result, text, code =
     ask(self, "complete_request", payload, "result", request.timeout_ms)

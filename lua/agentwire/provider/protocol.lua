@@ -43,7 +43,7 @@ M.messages = schema.payloads
 M.events = set {
   "start", "text_start", "text_delta", "text_end", "thinking_start",
   "thinking_delta", "thinking_end", "toolcall_start", "toolcall_delta",
-  "toolcall_end", "done", "error", "keepalive",
+  "toolcall_end", "done", "error", "keepalive", "warning",
 }
 
 --- Those that carry a piece of a block, in `delta`. What other events have by
@@ -65,14 +65,52 @@ M.codes = set {
   "internal_error", "stream_not_found", "stream_already_exists",
   "version_mismatch", "invalid_sequence", "duplicate_sequence",
   "sequence_gap", "not_implemented", "aborted", "timeout", "overloaded",
-  "unauthenticated", "limit",
+  "unauthenticated", "limit", "context_overflow", "billing", "refused",
+  "truncated",
   -- What failed on the way to the model, when this server is a client itself.
   "closed", "lost", "undeliverable",
 }
 
 M.stop_reasons = set {
   "stop", "length", "tool_use", "content_filter", "error", "aborted",
+  "pause", "refusal", "steered",
 }
+
+--- Why no call of a message is executed that ended so.
+M.cut_reasons = {
+  length = "the message was cut at its length limit",
+  content_filter = "the message was cut by a content filter",
+  refusal = "the model refused",
+  error = "the message failed",
+  aborted = "the message was aborted",
+}
+
+-- What base peers are told in place of a stop reason of ours.
+local BASE_STOP = { pause = "stop", steered = "stop", refusal = "content_filter" }
+
+-- Members of an assistant message that only we write; a `result` has them too.
+local OWN_MEMBERS = { "stop_raw", "stop_details", "provider_state", "state_of" }
+
+--- Whether a peer may know the base protocol alone; what is linked in one
+--- process is ours.
+---@param connection agentwire.Connection
+---@return boolean
+function M.is_base(connection)
+  local info = connection:info()
+  return not info.extended and info.transport ~= "memory"
+end
+
+--- A message as a base peer is told it.
+---@param message table stays as it is
+---@return table message
+function M.base_message(message)
+  if not BASE_STOP[message.stop_reason] then
+    return message
+  end
+  local told = tables.copy(message)
+  told.stop_reason = BASE_STOP[message.stop_reason]
+  return told
+end
 
 --- A peer's error code; one that is unknown reads as `internal_error`.
 ---@param code any
@@ -209,7 +247,8 @@ end
 
 --- Token counts with every member present.
 ---@param usage table|nil
----@return table usage input, output, cache_read, cache_write
+---@return table usage input, output, cache_read, cache_write; `reasoning` and
+--- `total` where they are known
 function M.usage(usage)
   if type(usage) ~= "table" then
     usage = {}
@@ -219,7 +258,16 @@ function M.usage(usage)
     output = tonumber(usage.output) or 0,
     cache_read = tonumber(usage.cache_read) or 0,
     cache_write = tonumber(usage.cache_write) or 0,
+    reasoning = tonumber(usage.reasoning),
+    total = tonumber(usage.total),
   }
+end
+
+local function take_own(from, to)
+  for _, name in ipairs(OWN_MEMBERS) do
+    to[name] = from[name]
+  end
+  return to
 end
 
 --- The assistant message of a `result` payload (or of a `sync`'s partial).
@@ -227,7 +275,7 @@ end
 ---@return table message
 function M.message_from_result(result)
   local nested = type(result.usage) == "table" and result.usage
-  return {
+  return take_own(result, {
     role = "assistant",
     model = result.model,
     api = result.api,
@@ -237,7 +285,7 @@ function M.message_from_result(result)
     usage = M.usage(nested or result),
     content = shape.is_list(result.content) and result.content
       or json.array {},
-  }
+  })
 end
 
 --- The `result` payload of an assistant message.
@@ -245,7 +293,7 @@ end
 ---@return table result
 function M.result_from_message(message)
   local usage = M.usage(message.usage)
-  return {
+  return take_own(message, {
     type = "result",
     stop_reason = message.stop_reason or "stop",
     model = message.model or "",
@@ -256,8 +304,10 @@ function M.result_from_message(message)
     output = usage.output,
     cache_read = usage.cache_read,
     cache_write = usage.cache_write,
+    reasoning = usage.reasoning,
+    total = usage.total,
     content = json.array(message.content or {}),
-  }
+  })
 end
 
 --- All text blocks of a message, or its string content, as one string.
@@ -294,13 +344,19 @@ local function block_events(emit, index, block)
   if block.type == "text" then
     emit { type = "text_start", content_index = index }
     emit { type = "text_delta", content_index = index, delta = block.text }
-    emit { type = "text_end", content_index = index }
+    emit {
+      type = "text_end", content_index = index,
+      provider_state = block.provider_state,
+    }
   elseif block.type == "thinking" then
     emit { type = "thinking_start", content_index = index }
     emit {
       type = "thinking_delta", content_index = index, delta = block.thinking,
     }
-    emit { type = "thinking_end", content_index = index }
+    emit {
+      type = "thinking_end", content_index = index,
+      provider_state = block.provider_state, opaque = block.opaque,
+    }
   elseif block.type == "tool_call" then
     emit {
       type = "toolcall_start", content_index = index,
@@ -314,6 +370,7 @@ local function block_events(emit, index, block)
       type = "toolcall_end", content_index = index, id = block.id,
       name = block.name, arguments_json = block.arguments_json,
       thought_signature = block.thought_signature,
+      provider_state = block.provider_state, incomplete = block.incomplete,
     }
   end
 end
@@ -464,7 +521,7 @@ end
 
 local INTEGER_OPTIONS = {
   "max_tokens", "thinking_budget_tokens", "http_timeout_ms",
-  "ping_interval_ms",
+  "ping_interval_ms", "seed",
 }
 
 local function build_options(options)
@@ -475,8 +532,11 @@ local function build_options(options)
   if type(built.tool_choice) == "string" then
     built.tool_choice = { type = built.tool_choice }
   end
-  if built.headers then
-    built.headers = json.array(built.headers)
+  for _, name in ipairs { "headers", "stop_sequences" } do
+    built[name] = built[name] and json.array(built[name])
+  end
+  if built.response_schema then
+    built.response_schema = build_schema(built.response_schema)
   end
   return next(built) ~= nil and built or nil
 end

@@ -7,6 +7,7 @@ local class = require("agentwire._class")
 local clock = require("agentwire._clock")
 local json = require("agentwire.json")
 local protocol = require("agentwire.provider.protocol")
+local tables = require("agentwire._tables")
 
 local M = {}
 
@@ -63,6 +64,7 @@ local function clear(self)
   self._indexes = {}
   self.left = self._max_bytes
   self._model = nil
+  self._state_of = nil
   self._usage = nil
   self._stop_reason = nil
   self._whole = nil
@@ -123,18 +125,24 @@ local function text_of(block)
   return block.chunks[1] or ""
 end
 
--- A delta without text adds nothing, not even a piece.
-local function append(self, block, delta)
-  local size = #delta
-  if size == 0 then
-    return true
-  end
+local function take_room(self, size)
   local left = self.left - size
   if left < 0 then
     self.truncated = true
     return ignore(self)
   end
   self.left = left
+  return true
+end
+
+-- A delta without text adds nothing, not even a piece.
+local function append(self, block, delta)
+  local size = #delta
+  if size == 0 then
+    return true
+  elseif not take_room(self, size) then
+    return false
+  end
   local n = block.n + 1
   block[n] = delta
   block.n = n
@@ -163,6 +171,10 @@ local function filled(text)
   return type(text) == "string" and text:find("%S") and text or nil
 end
 
+local function text_or_none(value)
+  return type(value) == "string" and value or nil
+end
+
 local function push_start(self, event, kind)
   local block = open_block(self, event.content_index, kind)
   if not block then
@@ -183,13 +195,19 @@ local function push_end(self, event, kind)
   if not block or block.kind ~= kind or block.ended then
     return ignore(self)
   end
+  local state = text_or_none(event.provider_state)
+  if not take_room(self, #(state or "")) then
+    return false
+  end
   block.ended = true
   block.delta_type = nil
+  block.provider_state, block.opaque = state, text_or_none(event.opaque)
   if kind == "tool" then
     block.id = filled(event.id) or block.id
     block.name = filled(event.name) or block.name
     block.arguments_json = filled(event.arguments_json)
     block.thought_signature = event.thought_signature
+    block.incomplete = event.incomplete == true or nil
   end
   return true
 end
@@ -199,6 +217,7 @@ local OTHER = {}
 function OTHER.start(self, event)
   self.started = true
   self._model = event.model
+  self._state_of = type(event.state_of) == "table" and event.state_of or nil
   if type(event.input_tokens) == "number" then
     self._usage = { input = event.input_tokens }
   end
@@ -218,6 +237,8 @@ function OTHER.error(self, event)
 end
 
 function OTHER.keepalive() end
+
+function OTHER.warning() end
 
 --- Takes one event.
 ---@param event table
@@ -240,11 +261,16 @@ end
 local WRITE = {}
 
 function WRITE.text(block)
-  return { type = "text", text = text_of(block) }
+  return {
+    type = "text", text = text_of(block), provider_state = block.provider_state,
+  }
 end
 
 function WRITE.thinking(block)
-  return { type = "thinking", thinking = text_of(block) }
+  return {
+    type = "thinking", thinking = text_of(block), opaque = block.opaque,
+    provider_state = block.provider_state,
+  }
 end
 
 -- A call without arguments is a call with none: `{}` is what every tool
@@ -257,6 +283,8 @@ function WRITE.tool(block)
     name = block.name or "",
     arguments_json = arguments ~= "" and arguments or "{}",
     thought_signature = block.thought_signature,
+    provider_state = block.provider_state,
+    incomplete = block.incomplete,
   }
 end
 
@@ -331,9 +359,28 @@ function Reconstructor:message(defaults)
     provider = defaults.provider or "",
     timestamp = defaults.timestamp or clock.now_ms(),
     stop_reason = stop_reason,
+    state_of = self._state_of,
     usage = self:usage(),
     content = content_of(self),
   }
+end
+
+--- What is left of a message that has no good end: calls that are open are
+--- marked `incomplete`, so that nobody executes them.
+---@param defaults? table as for `message`
+---@param stop_reason "error"|"aborted"
+---@return table message
+function Reconstructor:cut(defaults, stop_reason)
+  local message = tables.copy(self:message(defaults))
+  message.stop_reason = stop_reason
+  for position, index in ipairs(message.content == (self._whole or {}).content
+    and {} or self._indexes) do
+    local block = self.blocks[index]
+    if block.kind == "tool" and not block.ended then
+      message.content[position].incomplete = true
+    end
+  end
+  return message
 end
 
 --- The state so far as `sync` carries it: the message in the result shape, and
@@ -381,6 +428,8 @@ local function catch_up(self, content, stated, add)
       content_index = index, id = id, name = name,
       arguments_json = content.arguments_json,
       thought_signature = content.thought_signature,
+      incomplete = content.incomplete, opaque = content.opaque,
+      provider_state = content.provider_state,
     })
   end
   -- A call's end carries its arguments, which need not be what was streamed.
