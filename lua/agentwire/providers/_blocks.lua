@@ -31,24 +31,18 @@ end
 
 local PREFIX = { text = "text", thinking = "thinking", tool = "toolcall" }
 
---- Opens a block. Of text and thinking one is open at a time; calls stay open
---- beside each other.
+--- Opens a block, beside those that are open.
 ---@param kind "text"|"thinking"|"tool"
 ---@param id string? of a call
 ---@param name string?
 ---@return table block
 function Blocks:open(kind, id, name)
-  if kind ~= "tool" or self._current then
-    self:close_current()
-  end
   local block = { kind = kind, index = self.count, id = id, name = name }
   self.count = self.count + 1
   self._open[#self._open + 1] = block
   if kind == "tool" then
     self.has_call = true
     block.pieces, block.size = {}, 0
-  else
-    self._current = block
   end
   self._emit {
     type = PREFIX[kind] .. "_start", content_index = block.index,
@@ -57,14 +51,17 @@ function Blocks:open(kind, id, name)
   return block
 end
 
---- More text or thinking: into the open block of that kind, else into a new one.
+--- More text or thinking, for upstreams that do not say where a block begins:
+--- into the last block if it is of that kind, else into a new one.
 ---@param kind "text"|"thinking"
 ---@param text string
 ---@return table block
 function Blocks:say(kind, text)
   local block = self._current
   if not block or block.kind ~= kind then
+    self:close_current()
     block = self:open(kind)
+    self._current = block
   end
   self:add(block, text)
   return block
@@ -149,7 +146,7 @@ function Blocks:opaque(kind, value)
   self:close(block)
 end
 
---- Closes the text or thinking that is open.
+--- Closes what `say` has opened.
 function Blocks:close_current()
   if self._current then
     self:close(self._current)

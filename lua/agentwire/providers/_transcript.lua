@@ -157,11 +157,16 @@ local function add_answer(entries, messages, index, rules, map_id)
   add_results(entries, calls, results_after(messages, index), rules)
 end
 
+local function go_on()
+  return { role = "user", content = { { type = "text", text = GO_ON } } }
+end
+
 ---@class agentwire.TranscriptRules
 ---@field tag table|nil whose state is kept; nil: nobody's
 ---@field ids table? a rule of `_call_ids`
 ---@field images boolean? false: images become a note
 ---@field ends_with_user boolean? an answer at the end is followed by a word
+---@field begins_with_user boolean? an answer at the beginning follows one
 
 --- The conversation as entries: `user` and `tool` with `content` (parts),
 --- `assistant` with `content` (blocks), `calls`, `is_own` (its state fits), and
@@ -183,12 +188,13 @@ function M.repair(messages, rules)
       end
     end
   end
+  if rules.begins_with_user and (entries[1] or {}).role == "assistant" then
+    table.insert(entries, 1, go_on())
+  end
   local last = entries[#entries]
   if rules.ends_with_user and last and last.role == "assistant"
     and last.message.stop_reason ~= "pause" then
-    entries[#entries + 1] = {
-      role = "user", content = { { type = "text", text = GO_ON } },
-    }
+    entries[#entries + 1] = go_on()
   end
   return entries
 end

@@ -73,6 +73,7 @@ local function call_of(self, part)
 end
 
 local function open_call(self, id, index, name)
+  self._blocks:close_current()
   local call = self._blocks:open("tool", id, name)
   if index then
     self._by_index[index] = call
