@@ -8,6 +8,9 @@ local M = {}
 -- References are put in place so deep; a schema that refers to itself is cut.
 local MAX_DEPTH = 16
 
+-- And so many schemas in all: references in place may multiply.
+local MAX_SCHEMAS = 4096
+
 -- What Gemini's OpenAPI subset has; all else is dropped.
 local OPENAPI = { type = true, format = true, title = true, description = true,
   nullable = true, enum = true, items = true, properties = true,
@@ -40,7 +43,7 @@ function M.of(tool)
 end
 
 local function resolve(root, pointer)
-  local found = root
+  local found = root.schema
   if pointer:sub(1, 1) ~= "#" then
     return nil
   end
@@ -149,7 +152,8 @@ end
 local ANYTHING = { type = "object" }
 
 function subset(schema, root, depth)
-  if type(schema) ~= "table" or depth > MAX_DEPTH then
+  root.left = root.left - 1
+  if type(schema) ~= "table" or depth > MAX_DEPTH or root.left < 0 then
     return ANYTHING
   end
   if type(schema["$ref"]) == "string" then
@@ -185,7 +189,7 @@ end
 ---@param schema table
 ---@return table
 function M.openapi(schema)
-  return json.sorted(subset(schema, schema, 1))
+  return json.sorted(subset(schema, { schema = schema, left = MAX_SCHEMAS }, 1))
 end
 
 return M

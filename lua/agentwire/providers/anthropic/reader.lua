@@ -10,6 +10,9 @@ local M = {}
 -- Bytes of the blocks that are not told as text, thinking or calls.
 local MAX_OPAQUE = 4 * 1024 * 1024
 
+-- Blocks of one message, told or not.
+local MAX_BLOCKS = 4096
+
 local STOP = {
   end_turn = "stop", stop_sequence = "stop", max_tokens = "length",
   tool_use = "tool_use", pause_turn = "pause", refusal = "refusal",
@@ -30,6 +33,7 @@ function M.new(given)
     usage = nil,
     _blocks = blocks.new(given.emit, given.settings.max_arguments_bytes),
     _open = {}, -- by the provider's index
+    _count = 0,
     _opaque_size = 0,
     _raw_usage = {},
     _reason = nil,
@@ -183,6 +187,10 @@ function EVENT.content_block_start(self, event)
   local given = object(event.content_block)
   if not given or type(given.type) ~= "string" then
     return nil, "the provider began a block that is none", "truncated"
+  end
+  self._count = self._count + 1
+  if self._count > MAX_BLOCKS then
+    return nil, "the provider's message has too many blocks", "limit"
   end
   self._open[event.index or 0] = (OPEN[given.type] or open_opaque)(self, given)
   return true
