@@ -81,8 +81,12 @@ describe("an adapter's request", function()
     local got = ask({ GOOD }, nil, { options = { headers = {
       { name = "X-Trace", value = "1" },
       { name = "Authorization", value = "Bearer stolen" },
-      { name = "Host", value = "elsewhere" } } } })
+      { name = "Host", value = "elsewhere" },
+      { name = "X-Split", value = "a\r\nX-More: b" },
+      { name = "X Space", value = "c" } } } })
     local headers = got.port.requests[1].headers
+    assert.is_nil(headers["x-split"])
+    assert.is_nil(headers["x space"])
     assert.equal("1", headers["x-trace"])
     assert.equal("Bearer " .. KEY, headers.authorization)
     assert.is_nil(headers.host)
@@ -174,6 +178,15 @@ describe("a request is asked again", function()
       { fail = "connection reset" } } }, GOOD }
     assert.equal("truncated", cut.code)
     assert.equal(1, #cut.port.requests)
+  end)
+
+  it("not when something is too large, or there is no client", function()
+    for _, code in ipairs { "limit", "unsupported" } do
+      local got = ask { { fail = "x", code = code }, GOOD }
+      assert.equal(1, #got.port.requests)
+      got = ask { { steps = { { fail = "x", code = code } } }, GOOD }
+      assert.equal(1, #got.port.requests)
+    end
   end)
 
   it("not for want of money", function()

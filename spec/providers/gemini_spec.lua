@@ -244,6 +244,13 @@ describe("a tool's schema (bug 18)", function()
     assert.is_true(#json.encode(made) < 1024 * 1024)
   end)
 
+  it("whose words have no sense is read for what has", function()
+    local made = openapi { type = "object", required = 5, anyOf = "x",
+      allOf = 7, properties = { a = { type = "string", items = true } } }
+    assert.same({ type = "object", properties = { a = { type = "string" } } },
+      made)
+  end)
+
   it("is not changed where it stands", function()
     local given = { type = "object", properties = { a = { const = 1 } } }
     local before = json.encode_sorted(given)

@@ -1,4 +1,4 @@
--- A fake of the HTTP port that adapters' requests go through: no network, it
+-- A fake of the HTTP client that adapters' requests go through: no network, it
 -- plays answers that a spec wrote, and says so in each (`server: fake`). In the
 -- place of real time it sleeps in the spec's host.
 local sse = require("spec.support.sse")
@@ -9,79 +9,100 @@ local M = {}
 local Response = {}
 Response.__index = Response
 
--- A step: bytes of the body, {delay_ms}, {fail, code}. Silence is counted from
--- the last byte, as the port promises.
-local function play(self, step, left_ms)
-  if type(step) == "string" then
-    self._splitter:push(step)
-    return "bytes"
-  elseif step.fail then
-    return nil, step.fail, step.code
+local function conclude(self, text, code)
+  if not self._code then
+    self._text, self._code = text, code
   end
-  local pause = math.min(step.delay_ms, left_ms)
-  step.delay_ms = step.delay_ms - pause
-  task.sleep(pause)
-  if step.delay_ms > 0 then
-    table.insert(self._steps, 1, step)
-    return nil, "no byte came", "timeout"
-  end
-  return "pause", pause
 end
 
-function Response:next(timeout_ms)
-  local left_ms = timeout_ms or math.huge
-  while not self._events[1] do
-    if self.closed then
-      return nil, "closed", "closed"
-    end
+-- A step: bytes of the body, {delay_ms}, {fail, code}. Silence is counted from
+-- the last byte, whatever that is.
+local function take_bytes(self)
+  while not self._code do
     local step = table.remove(self._steps, 1)
     if not step then
-      return nil
+      return conclude(self, "closed", "closed")
+    elseif type(step) == "string" then
+      self._silent_ms, self._has_byte = 0, true
+      return step
+    elseif step.fail then
+      return conclude(self, step.fail, step.code or "incomplete")
     end
-    local kind, text, code = play(self, step, left_ms)
-    if not kind then
-      return nil, text, code
+    local limit = self._has_byte and self._request.idle_timeout_ms
+      or self._request.first_byte_timeout_ms
+    local pause = math.min(step.delay_ms, limit - self._silent_ms)
+    self._silent_ms = self._silent_ms + pause
+    task.sleep(pause)
+    if self._silent_ms >= limit then
+      conclude(self, "no byte came", self._has_byte and "timeout_idle"
+        or "timeout_first_byte")
     end
-    left_ms = kind == "pause" and left_ms - text or timeout_ms or math.huge
   end
-  return table.remove(self._events, 1)
 end
 
-function Response:read(max_bytes)
-  return (table.concat(self._steps):sub(1, max_bytes))
+local function iterate(self, make)
+  local waiting = {}
+  local splitter = make(function(data, name)
+    table.insert(waiting, make == sse.lines and data
+      or { data = data, event = name or "message" })
+  end)
+  return function()
+    while not waiting[1] do
+      local bytes = take_bytes(self)
+      if not bytes then
+        return nil
+      end
+      splitter:push(bytes)
+    end
+    return table.remove(waiting, 1)
+  end
+end
+
+function Response:events()
+  return iterate(self, sse.new), self
+end
+
+function Response:lines()
+  return iterate(self, sse.lines), self
+end
+
+function Response:read()
+  return (take_bytes(self))
+end
+
+function Response:reason()
+  return self._text, self._code
 end
 
 function Response:close()
   self.closed = true
+  conclude(self, "closed", "closed")
 end
 
---- The port. `answers`: one for each request in turn, each {status?, headers?,
---- steps} or {fail, code}: no connection. `port.requests` has what was asked,
---- `port.responses` what was answered.
+--- The client. `answers`: one for each request in turn, each {status?, headers?,
+--- steps} or {fail, code}: no connection. `fake.requests` has what was asked,
+--- `fake.responses` what was answered.
 function M.new(answers)
-  local port = { is_fake = true, requests = {}, responses = {} }
-  function port.stream(request)
-    port.requests[#port.requests + 1] = request
-    local answer = answers[#port.requests] or { fail = "out of answers" }
+  local fake = { is_fake = true, requests = {}, responses = {} }
+  function fake.stream(request)
+    fake.requests[#fake.requests + 1] = request
+    local answer = answers[#fake.requests] or { fail = "out of answers" }
     if answer.fail then
-      return nil, answer.fail, answer.code
+      return nil, answer.fail, answer.code or "connect"
     end
     local response = setmetatable({ status = answer.status or 200,
-      headers = answer.headers or {}, closed = false, _events = {},
-      _steps = {} }, Response)
-    response.headers.server = "fake"
-    for _, step in ipairs(answer.steps or {}) do
-      table.insert(response._steps, type(step) == "table" and
-        { delay_ms = step.delay_ms, fail = step.fail, code = step.code } or step)
+      headers = { server = "fake" }, closed = false, _request = request,
+      _silent_ms = 0, _has_byte = false, _steps = {} }, Response)
+    for name, value in pairs(answer.headers or {}) do
+      response.headers[name] = value
     end
-    local make = request.format == "lines" and sse.lines or sse.new
-    response._splitter = make(function(data, name)
-      table.insert(response._events, { data = data, event = name })
-    end)
-    port.responses[#port.responses + 1] = response
+    for index, step in ipairs(answer.steps or {}) do
+      response._steps[index] = step
+    end
+    fake.responses[#fake.responses + 1] = response
     return response
   end
-  return port
+  return fake
 end
 
 return M

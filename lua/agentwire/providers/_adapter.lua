@@ -6,7 +6,7 @@
 ---   OPTIONS      spec of its options, M.OPTIONS among them
 ---   authorize    (headers, key, settings): puts the key into a header
 ---   build        (request, {tag, settings, base_url}) -> {path, headers?, body,
----                format?} | nil, text, code
+---                format = "events"|"lines"?} | nil, text, code
 ---   reader       ({emit, settings, request}) -> feed(self, data, event),
 ---                finish(self), `ended`, `usage`
 ---
@@ -64,17 +64,27 @@ M.OPTIONS = options_of.spec("providers", {
   random = options_of.func,
 })
 
+---@class agentwire.ProviderTimeouts
+---@field connect_ms number? until there is a connection, 10 000
+---@field first_byte_ms number? until the first byte of the answer, 300 000
+---@field idle_ms number? without any byte, pings and comments counted, 120 000
+---@field call_ms number? for all of it, none
+
+---@class agentwire.ProviderRetry
+---@field attempts integer? in all, 3
+---@field min_ms number? the most that is waited before the second, 500
+---@field max_ms number? the most that is waited before any, 8000
+---@field max_delay_ms number? a provider that asks for more is told of instead, 60 000
+
 ---@class agentwire.ProviderAdapterOptions
 ---@field api_key string? else from the environment variable of the provider
 ---@field base_url string? the provider's own; a request's is not asked
 ---@field name string? the provider's name in models and requests
 ---@field models table[]? descriptors; `takes` says what one refuses
 ---@field headers table<string, string>? sent with every request
----@field http table? the client's `stream` function (see `_driver`)
----@field timeouts { connect_ms: number?, first_byte_ms: number?, idle_ms: number?, call_ms: number? }?
---- 10 000; 300 000; 120 000 without a byte, pings counted; none for the whole
----@field retry { attempts: integer?, min_ms: number?, max_ms: number?, max_delay_ms: number? }?
---- 3 in all, 500 and 8 000 between, 60 000 if the provider asks for it
+---@field http table? what has a `stream` like that of `aw.http`, which is the default
+---@field timeouts agentwire.ProviderTimeouts?
+---@field retry agentwire.ProviderRetry?
 ---@field max_event_bytes integer? of one event of a stream, 1 MiB
 ---@field max_arguments_bytes integer? of one tool call, 4 MiB
 ---@field random fun(): number? from 0 to 1, for the pauses; `math.random`
@@ -118,8 +128,8 @@ local function key_of(vendor, given)
   end
   for _, name in ipairs(vendor.key_env or {}) do
     local value = os.getenv(name)
-    if value and value ~= "" then
-      return value
+    if value and value:find("%S") then
+      return value:match("^%s*(.-)%s*$")
     end
   end
 end
@@ -137,7 +147,8 @@ local function headers_of(vendor, settings, request, key)
       accept = "text/event-stream" }
     for _, header in ipairs(request.options.headers or {}) do
       local name = header.name:lower()
-      if not RESERVED[name] then
+      if not RESERVED[name] and name:find("^[%w!#$%%&'*+.^_`|~-]+$")
+        and not header.value:find("%c") then
         headers[name] = header.value
       end
     end
@@ -221,15 +232,22 @@ end
 
 class.seal(Adapter, "provider")
 
+local function http_client(vendor)
+  local found, client = pcall(require, "agentwire.http")
+  if not found then
+    misuse.raise("%s: option http: there is no HTTP client in this build",
+      vendor.title)
+  end
+  return client
+end
+
 --- An adapter of a vendor.
 ---@param vendor table
 ---@param options table|nil
 ---@return agentwire.ProviderAdapter
 function M.new(vendor, options)
-  options = vendor.OPTIONS:check(options)
-  if not options.http then
-    misuse.raise("%s: option http: an HTTP client is expected", vendor.title)
-  end
+  options = tables.copy(vendor.OPTIONS:check(options))
+  options.http = options.http or http_client(vendor)
   local base_url = without_slash(options.base_url or vendor.base_url)
   return setmetatable({
     name = options.name or vendor.name,

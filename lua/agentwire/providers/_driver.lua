@@ -3,13 +3,17 @@
 --- what it opened however it ends. What is said is the adapter's (`build` and
 --- `reader`, both pure); how it gets there is the `http` port's:
 ---
----   http.stream { url, method, headers, body, format = "sse"|"lines",
----     connect_timeout_ms, max_event_bytes } -> response | nil, text, code
+---   http.stream { url, method, headers, body, connect_timeout_ms,
+---     first_byte_timeout_ms, idle_timeout_ms, event_bytes_max, line_bytes_max }
+---     -> response | nil, text, code
 ---   response.status, response.headers (names in lower case)
----   response:next(timeout_ms) -> {data, event?} | nil at the end
----     | nil, text, code; "timeout" when not a single byte came for so long
----   response:read(max_bytes, timeout_ms) -> the body's text, cut there
+---   response:events() -> an iterator of {data, event}; response:lines() of texts
+---   response:reason() -> text, code of the end; "closed" after a good one
+---   response:read() -> bytes | nil
 ---   response:close(): idempotent; ends the request if it runs
+---
+--- as `agentwire.http` has it. It counts silence by bytes, so that pings and
+--- comments break it.
 local clock = require("agentwire._clock")
 local errors = require("agentwire.providers._errors")
 local json = require("agentwire.json")
@@ -64,9 +68,18 @@ local function teller(ask)
   return told
 end
 
-local function refusal(response, settings)
-  local body = response:read(MAX_REFUSAL, settings.idle_ms)
-  local text, code, details = errors.read(body, response.status)
+local function body_of(response)
+  local pieces, size = {}, 0
+  repeat
+    local bytes = size < MAX_REFUSAL and response:read() or nil
+    pieces[#pieces + 1] = bytes
+    size = size + #(bytes or "")
+  until not bytes
+  return table.concat(pieces):sub(1, MAX_REFUSAL)
+end
+
+local function refusal(response)
+  local text, code, details = errors.read(body_of(response), response.status)
   local wish = response.headers["x-should-retry"]
   if wish == "true" or wish == "false" then
     details.may_retry = wish == "true"
@@ -76,23 +89,32 @@ local function refusal(response, settings)
   return nil, text, code, details
 end
 
+-- The port's word for what went wrong on the way, as one of the wire's.
+local function transport_code(code, otherwise)
+  code = tostring(code)
+  return code:find("^timeout") and "timeout" or code == "limit" and code
+    or otherwise
+end
+
+local NEVER_AGAIN = { limit = true, unsupported = true, invalid_argument = true }
+
 -- Reads events until the reader has its end, or the upstream has.
-local function read_answer(ask, response, reader)
-  local settings = ask.settings
-  local timeout_ms = settings.first_byte_ms
+local function read_answer(ask, response, format, reader)
+  local step, state = response[format](response)
   while not reader.ended do
-    local event, text, code = response:next(timeout_ms)
-    timeout_ms = settings.idle_ms
+    local event = step(state)
     if not event then
-      if not text then
-        break
+      local text, code = response:reason()
+      if code and code ~= "closed" then
+        return nil, "the answer broke off: " .. tostring(text),
+          transport_code(code, "truncated"),
+          { usage = reader.usage, may_retry = not NEVER_AGAIN[code] }
       end
-      local details = { usage = reader.usage, may_retry = true }
-      return nil, code == "timeout" and "the provider went silent" or text,
-        code == "timeout" and code or "truncated", details
+      break
     end
-    local ok, details
-    ok, text, code, details = reader:feed(event.data, event.event)
+    local is_line = type(event) == "string"
+    local ok, text, code, details = reader:feed(is_line and event or event.data,
+      not is_line and event.event ~= "message" and event.event or nil)
     ask.call.usage = reader.usage or ask.call.usage
     if not ok then
       details = details or {}
@@ -103,11 +125,11 @@ local function read_answer(ask, response, reader)
   return reader:finish()
 end
 
-local function answer(ask, response, told)
+local function answer(ask, response, format, told)
   if response.status < 200 or response.status > 299 then
-    return refusal(response, ask.settings)
+    return refusal(response)
   end
-  return read_answer(ask, response, ask.vendor.reader {
+  return read_answer(ask, response, format, ask.vendor.reader {
     emit = told.emit, settings = ask.settings, request = ask.request,
   })
 end
@@ -117,18 +139,19 @@ local function attempt(ask, built, told)
   local response, text, code = settings.http.stream {
     url = ask.base_url .. built.path, method = "POST",
     headers = ask.headers(built.headers), body = built.text,
-    format = built.format or "sse",
     connect_timeout_ms = settings.connect_ms,
     first_byte_timeout_ms = settings.first_byte_ms,
-    max_event_bytes = settings.max_event_bytes,
+    idle_timeout_ms = settings.idle_ms,
+    event_bytes_max = settings.max_event_bytes,
+    line_bytes_max = settings.max_event_bytes,
   }
   if not response then
-    return nil, text or "no connection", code == "timeout" and code
-      or "provider_error", { may_retry = true }
+    return nil, text or "no connection", transport_code(code, "provider_error"),
+      { may_retry = not NEVER_AGAIN[code] }
   end
   return undo.always(function()
     response:close()
-  end, answer, ask, response, told)
+  end, answer, ask, response, built.format or "events", told)
 end
 
 -- Full jitter, or as long as the provider asks for. Nil: not worth waiting.
@@ -140,6 +163,16 @@ local function pause_ms(settings, number, details)
   local most = math.min(settings.max_retry_ms,
     settings.min_retry_ms * 2 ^ (number - 1))
   return settings.random() * most
+end
+
+-- Whether it is to be asked again; waits until then.
+local function pause(settings, number, details)
+  local wait_ms = details.may_retry and number < settings.attempts
+    and pause_ms(settings, number, details)
+  if wait_ms then
+    task.sleep(wait_ms)
+  end
+  return wait_ms ~= nil and wait_ms ~= false
 end
 
 local function encode(built)
@@ -184,29 +217,24 @@ function M.perform(ask)
   if not built then
     return nil, text, code
   end
-  local told, number, stripped, message, details = teller(ask), 1, false, nil, nil
-  while true do
+  local told, number, stripped = teller(ask), 1, false
+  local message, details
+  repeat
     message, text, code, details = attempt(ask, built, told)
     details = details or {}
     if message then
       return message
     end
     text = without_key(text, ask.key)
-    if told.has_delta then
-      break
-    elseif details.is_state and not stripped then
+    local again = not told.has_delta
+    if again and details.is_state and not stripped then
       stripped = true
       built = strip(ask, told)
-    else
-      local wait_ms = details.may_retry and number < ask.settings.attempts
-        and pause_ms(ask.settings, number, details)
-      if not wait_ms then
-        break
-      end
+    elseif again then
+      again = pause(ask.settings, number, details)
       number = number + 1
-      task.sleep(wait_ms)
     end
-  end
+  until not again
   return nil, text, code, {
     usage = details.usage, retry_after_ms = details.retry_after_ms,
   }

@@ -139,14 +139,29 @@ function COPY.allOf(out, value, root, depth)
   end
 end
 
+local PLAIN = { string = true, number = true, boolean = true }
+
 function COPY.const(out, value)
   out.enum = json.array { value }
-  out.type = out.type or type(value)
+  out.type = out.type or PLAIN[type(value)] and type(value) or nil
 end
 
 function COPY.format(out, value)
   out.format = FORMATS[value] and value or nil
 end
+
+function COPY.required(out, value)
+  out.required = json.array {}
+  for index, each in ipairs(value) do
+    out.required[index] = each
+  end
+end
+
+-- In this order, and only where they are what they should be.
+local REWRITTEN = { "type", "properties", "items", "required", "allOf", "anyOf",
+  "oneOf", "const", "format" }
+local TABLES = { properties = true, items = true, required = true, allOf = true,
+  anyOf = true, oneOf = true }
 
 -- What was cut, or is `true` in place of a schema: anything fits.
 local ANYTHING = { type = "object" }
@@ -161,20 +176,14 @@ function subset(schema, root, depth)
     return target and subset(target, root, depth + 1) or ANYTHING
   end
   local out = {}
-  for _, name in ipairs { "type", "properties", "items", "required", "allOf",
-    "anyOf", "oneOf", "const", "format" } do
+  for _, name in ipairs(REWRITTEN) do
     local value = schema[name]
-    if value ~= nil and COPY[name] then
+    if value ~= nil and (not TABLES[name] or type(value) == "table") then
       COPY[name](out, value, root, depth + 1)
-    elseif name == "required" and value then
-      out.required = json.array {}
-      for index, each in ipairs(value) do
-        out.required[index] = each
-      end
     end
   end
   for name, value in pairs(schema) do
-    if OPENAPI[name] and not COPY[name] and name ~= "required" then
+    if OPENAPI[name] and not COPY[name] then
       out[name] = value
     end
   end

@@ -7,7 +7,7 @@ local request = require("agentwire.providers.anthropic.request")
 local M = {}
 
 ---@class agentwire.AnthropicOptions: agentwire.ProviderAdapterOptions
----@field api_version string? 2023-06-01; from 2026-10-21 on without sampling, and with a bearer token
+---@field api_version string? 2023-06-01; from 2026-10-21 on no sampling, a bearer token
 ---@field max_tokens integer? of an answer where a request does not say, 4096
 
 local vendor = {

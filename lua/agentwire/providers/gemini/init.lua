@@ -8,7 +8,7 @@ local M = {}
 
 ---@class agentwire.GeminiOptions: agentwire.ProviderAdapterOptions
 ---@field api_version string? the first part of the path, v1beta
----@field schema "json"|"openapi"|nil how tools are described; openapi for versions without parametersJsonSchema; json
+---@field schema "json"|"openapi"|nil of tools; openapi where there is no parametersJsonSchema; json
 
 local vendor = {
   title = "gemini.new",

@@ -10,7 +10,7 @@ local M = {}
 ---@class agentwire.OpenaiChatOptions: agentwire.ProviderAdapterOptions
 ---@field max_tokens_field "max_tokens"|"max_completion_tokens"|nil the latter for OpenAI itself
 ---@field system_role "system"|"developer"|nil system
----@field ending "strict"|"lenient"|nil lenient: an end without a marker is one, if no call was made; strict
+---@field ending "strict"|"lenient"|nil lenient: no marker is needed, if no call was made; strict
 ---@field call_ids "any"|"mistral"|nil what ids of calls look like; any
 ---@field auth_header "authorization"|"api-key"|nil Azure takes the latter
 ---@field api_version string? of Azure's older paths

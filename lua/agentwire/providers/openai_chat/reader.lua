@@ -116,7 +116,7 @@ local function think(self, text, kept)
 end
 
 -- OpenRouter: what its models need back, in pieces that are put together again.
-local function read_details(self, details)
+local function read_details(details)
   local text = {}
   for _, detail in ipairs(details) do
     text[#text + 1] = filled(detail.text) or filled(detail.summary)
@@ -181,7 +181,7 @@ local function read_reasoning(self, delta)
     end
   end
   if details and #details > 0 then
-    return think(self, read_details(self, details), {}), details
+    return think(self, read_details(details), {}), details
   end
 end
 
