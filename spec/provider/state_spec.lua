@@ -73,6 +73,23 @@ describe("provider state", function()
       end)
     end)
 
+  it("is in the events too, which may be all that comes", function()
+    support.with(adapter_of(function(_, _, emit)
+      return emit_all(emit)
+    end), function(client)
+      local seen = {}
+      for event in assert(client:start_stream(REQUEST)):events() do
+        seen[event.type .. (event.content_index or "")] = event
+      end
+      assert.same(TAG, seen.start.state_of)
+      assert.equal(STATE, seen.thinking_end0.provider_state)
+      assert.equal("redacted", seen.thinking_end1.opaque)
+      assert.equal("t", seen.text_end2.provider_state)
+      assert.equal("c", seen.toolcall_end3.provider_state)
+      assert.is_true(seen.toolcall_end3.incomplete)
+    end)
+  end)
+
   it("goes back to the adapter as it came", function()
     local seen
     support.with(adapter_of(function(_, request, emit)

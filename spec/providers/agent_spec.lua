@@ -10,15 +10,6 @@ local task = require("agentwire.task")
 local transcript = require("spec.support.transcript")
 local upstream = require("spec.support.upstream")
 
-local function answer(...)
-  local list = { { type = "message_start", message = { id = "m",
-    usage = { input_tokens = 1, output_tokens = 1 } } } }
-  for _, each in ipairs { ... } do
-    list[#list + 1] = each
-  end
-  return { steps = { transcript.events(list) } }
-end
-
 local function ending(reason)
   return { type = "message_delta", delta = { stop_reason = reason },
     usage = { output_tokens = 2 } }
@@ -37,24 +28,26 @@ local function block(index, given, ...)
   return list
 end
 
-local function flat(...)
-  local out = {}
+--- An answer of these events and lists of events.
+local function answer(...)
+  local out = { { type = "message_start", message = { id = "m",
+    usage = { input_tokens = 1, output_tokens = 1 } } } }
   for _, each in ipairs { ... } do
     for _, event in ipairs(each.type and { each } or each) do
       out[#out + 1] = event
     end
   end
-  return answer((unpack or table.unpack)(out))
+  return { steps = { transcript.events(out) } }
 end
 
-local CALLS = flat(block(0, { type = "thinking", thinking = "" },
+local CALLS = answer(block(0, { type = "thinking", thinking = "" },
   { type = "thinking_delta", thinking = "hm" },
   { type = "signature_delta", signature = "Sig==" }),
   block(1, { type = "tool_use", id = "toolu_1", name = "look", input = {} },
     { type = "input_json_delta", partial_json = '{"x":1}' }),
   ending("tool_use"), STOP)
 
-local SAYS = flat(block(0, { type = "text", text = "Done." }), ending("end_turn"),
+local SAYS = answer(block(0, { type = "text", text = "Done." }), ending("end_turn"),
   STOP)
 
 --- An agent with a tool, messages to go on with, and the fake's answers.
@@ -130,7 +123,7 @@ describe("an agent over an adapter", function()
     end)
 
   it("executes no call of an answer that was cut (bug 10)", function()
-    local cut = flat(block(0, { type = "tool_use", id = "t", name = "look",
+    local cut = answer(block(0, { type = "tool_use", id = "t", name = "look",
       input = {} }, { type = "input_json_delta", partial_json = '{"x' }),
       ending("max_tokens"), STOP)
     local ran = false
@@ -148,7 +141,7 @@ describe("an agent over an adapter", function()
   it("goes on after a pause with the message as it was (bug 15)", function()
     local search = { type = "server_tool_use", id = "s", name = "web_search",
       input = { query = "x" } }
-    local paused = flat(block(0, search), ending("pause_turn"), STOP)
+    local paused = answer(block(0, search), ending("pause_turn"), STOP)
     with({ paused, SAYS }, {}, function(agent, request)
       assert.equal("Done.", assert(agent:prompt("go")).text)
       local messages = request(2).messages

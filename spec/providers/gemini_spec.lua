@@ -137,6 +137,14 @@ describe("gemini is asked", function()
     assert.same({ text = "", thoughtSignature = "SigT==" }, parts[4])
   end)
 
+  it("with what was signed apart from what was not (bug 7)", function()
+    local got = read(chunk { { text = "a" } }
+      .. chunk { { text = "b", thoughtSignature = "S" } }
+      .. chunk({ { text = "c" } }, "STOP"))
+    assert.same({ { text = "a" }, { text = "b", thoughtSignature = "S" },
+      { text = "c" } }, continued(got.content)[2].parts)
+  end)
+
   it("with ids only where it gave them, errors as errors (bug 16)", function()
     local content = read(WHOLE).content
     local contents = continued(content)

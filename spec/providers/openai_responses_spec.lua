@@ -231,13 +231,12 @@ describe("openai_responses is asked", function()
   it("with no reasoning that nothing follows, and none of another account",
     function()
       local content = read(WHOLE).content
-      local alone = { content[1], content[3], content[2] }
-      alone[2] = { type = "tool_call", id = "c", name = "f",
-        arguments_json = "{", incomplete = true }
-      alone[3] = nil
+      local alone = { content[2], content[1], { type = "tool_call", id = "c",
+        name = "f", arguments_json = "{", incomplete = true } }
       local body = build { context = { messages = { { role = "user",
         content = "a" }, answer_of(alone), { role = "user", content = "b" } } } }
-      assert.equal(2, #body.input)
+      assert.equal(3, #body.input)
+      assert.equal("message", body.input[2].type)
       local other = { api = "openai_responses", provider = "p", model = "m",
         scope = "other" }
       body = build { context = { messages = { { role = "user", content = "a" },
