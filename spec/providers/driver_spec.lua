@@ -27,14 +27,14 @@ local function refused(status, headers, message)
 end
 
 --- Asks an adapter once, on a host whose time jumps.
-local function ask(answers, options, request)
+local function ask(answers, options, request, module)
   local port = upstream.new(answers)
   options = options or {}
   options.http, options.api_key = port, options.api_key or KEY
   options.random = options.random or function()
     return 1
   end
-  local adapter = openai_chat.new(options)
+  local adapter = (module or openai_chat).new(options)
   request = request or {}
   request.model = { id = "m", api = "", provider = "" }
   request.options = request.options or {}
@@ -289,6 +289,26 @@ describe("the key", function()
     assert.is_nil(all:find(KEY, 1, true))
     assert.truthy(all:find("[key]", 1, true))
   end)
+
+  for _, name in ipairs { "anthropic", "gemini", "ollama", "openai_chat",
+    "openai_responses" } do
+    it("goes out in one header alone, and in nothing that is told: " .. name,
+      function()
+        local got = ask({ refused(401, nil, "no such key: " .. KEY) }, nil, nil,
+          require("agentwire.providers." .. name))
+        local request, holders = got.port.requests[1], 0
+        for _, value in pairs(request.headers) do
+          holders = holders + (value:find(KEY, 1, true) and 1 or 0)
+        end
+        assert.equal(1, holders)
+        assert.is_nil((request.url .. request.body):find(KEY, 1, true))
+        assert.equal("unauthenticated", got.code)
+        assert.matches("no such key: %[key%]", got.text)
+        local told = json.encode { got.text, tostring(got.adapter), got.events,
+          got.adapter:models() }
+        assert.is_nil(told:find(KEY, 1, true))
+      end)
+  end
 
   it("comes from the environment where no option gives it", function()
     local name = openai_chat.vendor.key_env
