@@ -72,10 +72,12 @@ end
 ---@param delta string
 ---@return true|nil ok
 ---@return string? text
----@return string? code limit
+---@return string? code limit, truncated
 function Blocks:add(block, delta)
   if delta == "" then
     return true
+  elseif block.closed then
+    return nil, "the provider added to what had ended", "truncated"
   end
   if block.pieces then
     block.size = block.size + #delta

@@ -4,8 +4,11 @@ local errors = require("agentwire.providers._errors")
 local json = require("agentwire.json")
 local state = require("agentwire.providers._state")
 local usages = require("agentwire.providers._usage")
+local values = require("agentwire.providers._values")
 
 local M = {}
+
+local filled, object = values.filled, values.object
 
 -- Bytes of the blocks that are not told as text, thinking or calls.
 local MAX_OPAQUE = 4 * 1024 * 1024
@@ -40,14 +43,6 @@ function M.new(given)
     _details = nil,
     _id = nil,
   }, Reader)
-end
-
-local function filled(value)
-  return type(value) == "string" and value ~= "" and value or nil
-end
-
-local function object(value)
-  return type(value) == "table" and value ~= json.null and value or nil
 end
 
 -- Counts are cumulative, and some gateways leave them at 0 in one of the two

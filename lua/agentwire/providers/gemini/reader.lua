@@ -5,8 +5,11 @@ local fingerprint = require("agentwire.providers._fingerprint")
 local json = require("agentwire.json")
 local state = require("agentwire.providers._state")
 local usages = require("agentwire.providers._usage")
+local values = require("agentwire.providers._values")
 
 local M = {}
+
+local filled, object, objects = values.filled, values.object, values.objects
 
 local STOP = { STOP = "stop", MAX_TOKENS = "length", FUNCTION_CALL = "tool_use" }
 
@@ -43,14 +46,6 @@ function M.new(given)
     _raw_usage = nil,
     _id = nil,
   }, Reader)
-end
-
-local function filled(value)
-  return type(value) == "string" and value ~= "" and value or nil
-end
-
-local function object(value)
-  return type(value) == "table" and value ~= json.null and value or nil
 end
 
 -- A part that is signed is a block by itself, or its signature would be on what
@@ -141,11 +136,11 @@ function Reader:feed(data)
   end
   self._blocked = filled((object(chunk.promptFeedback) or {}).blockReason)
     or self._blocked
-  local candidate = object((object(chunk.candidates) or {})[1])
+  local candidate = objects(chunk.candidates)[1]
   if not candidate then
     return true
   end
-  for _, part in ipairs(object((object(candidate.content) or {}).parts) or {}) do
+  for _, part in ipairs(objects((object(candidate.content) or {}).parts)) do
     local ok, text, code = read_part(self, part)
     if not ok then
       return nil, text, code

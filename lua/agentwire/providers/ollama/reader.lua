@@ -5,8 +5,11 @@ local fingerprint = require("agentwire.providers._fingerprint")
 local json = require("agentwire.json")
 local state = require("agentwire.providers._state")
 local usages = require("agentwire.providers._usage")
+local values = require("agentwire.providers._values")
 
 local M = {}
+
+local filled, object, objects = values.filled, values.object, values.objects
 
 local STOP = { stop = "stop", length = "length" }
 
@@ -27,14 +30,6 @@ function M.new(given)
     _reason = nil,
     _raw_usage = nil,
   }, Reader)
-end
-
-local function filled(value)
-  return type(value) == "string" and value ~= "" and value or nil
-end
-
-local function object(value)
-  return type(value) == "table" and value ~= json.null and value or nil
 end
 
 -- Calls come whole and have no ids: ours follows from what is called, and where.
@@ -84,7 +79,7 @@ function Reader:feed(data)
   if filled(message.content) then
     self._blocks:say("text", message.content)
   end
-  for _, call in ipairs(object(message.tool_calls) or {}) do
+  for _, call in ipairs(objects(message.tool_calls)) do
     local ok, text, code = read_call(self, call)
     if not ok then
       return nil, text, code

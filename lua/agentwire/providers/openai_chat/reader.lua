@@ -5,8 +5,11 @@ local errors = require("agentwire.providers._errors")
 local json = require("agentwire.json")
 local state = require("agentwire.providers._state")
 local usages = require("agentwire.providers._usage")
+local values = require("agentwire.providers._values")
 
 local M = {}
+
+local filled, object, objects = values.filled, values.object, values.objects
 
 local STOP = {
   stop = "stop", length = "length", tool_calls = "tool_use",
@@ -45,14 +48,6 @@ function M.new(given)
     _raw_usage = nil,
     _id = nil,
   }, Reader)
-end
-
-local function filled(value)
-  return type(value) == "string" and value ~= "" and value or nil
-end
-
-local function object(value)
-  return type(value) == "table" and value ~= json.null and value or nil
 end
 
 -- A new id on an index that was used is another call: some send index 0 for all.
@@ -172,7 +167,7 @@ local function keep_details(self, block, details)
 end
 
 local function read_reasoning(self, delta)
-  local details = object(delta.reasoning_details)
+  local details = objects(delta.reasoning_details)
   for _, field in ipairs(REASONING) do
     local text = delta[field]
     if type(text) == "string" and (text ~= "" or not self._thinking) then
@@ -180,24 +175,30 @@ local function read_reasoning(self, delta)
       return block, details
     end
   end
-  if details and #details > 0 then
+  if #details > 0 then
     return think(self, read_details(details), {}), details
+  end
+end
+
+local function keep_chunk(block, chunk)
+  local kept = type(block.state) == "table" and block.state.chunk
+  if kept then
+    kept.signature = filled(chunk.signature) or kept.signature
+    if type(chunk.closed) == "boolean" then
+      kept.closed = chunk.closed
+    end
   end
 end
 
 -- Mistral: content as a list of chunks.
 local function read_chunks(self, chunks)
-  for _, chunk in ipairs(chunks) do
+  for _, chunk in ipairs(objects(chunks)) do
     if chunk.type == "thinking" then
       local text = {}
-      for _, part in ipairs(object(chunk.thinking) or {}) do
+      for _, part in ipairs(objects(chunk.thinking)) do
         text[#text + 1] = filled(part.text)
       end
-      local block = think(self, table.concat(text), { chunk = {} })
-      block.state.chunk = block.state.chunk or {}
-      block.state.chunk.signature = filled(chunk.signature)
-        or block.state.chunk.signature
-      block.state.chunk.closed = chunk.closed
+      keep_chunk(think(self, table.concat(text), { chunk = {} }), chunk)
     elseif filled(chunk.text) then
       self._blocks:say("text", chunk.text)
     end
@@ -206,7 +207,7 @@ end
 
 local function read_delta(self, delta)
   local block, details = read_reasoning(self, delta)
-  if block and details and not keep_details(self, block, details) then
+  if block and #details > 0 and not keep_details(self, block, details) then
     return nil, "the provider's reasoning_details are too large", "limit"
   end
   if filled(delta.content) then
@@ -218,7 +219,7 @@ local function read_delta(self, delta)
     self._refuses = true
     self._blocks:say("text", delta.refusal)
   end
-  for _, part in ipairs(object(delta.tool_calls) or {}) do
+  for _, part in ipairs(objects(delta.tool_calls)) do
     local ok, text, code = read_call(self, part)
     if not ok then
       return nil, text, code
@@ -248,7 +249,7 @@ local function read_chunk(self, chunk)
   if usage then
     read_usage(self, usage)
   end
-  local choice = object((object(chunk.choices) or {})[1])
+  local choice = objects(chunk.choices)[1]
   if not choice then
     return true
   end

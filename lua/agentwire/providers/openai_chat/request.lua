@@ -4,8 +4,13 @@ local json = require("agentwire.json")
 local schemas = require("agentwire.providers._tool_schema")
 local state = require("agentwire.providers._state")
 local transcript = require("agentwire.providers._transcript")
+local values = require("agentwire.providers._values")
 
 local M = {}
+
+-- Where reasoning may stand; a state comes from peers, who may write anything.
+local FIELDS = { reasoning_content = true, reasoning = true,
+  reasoning_text = true }
 
 -- `extra` hands everything on but what would change how the answer is read.
 local RESERVED = { model = true, messages = true, stream = true }
@@ -31,15 +36,15 @@ end
 -- What a thinking block goes back as, by what its state says it came as.
 local function add_thinking(message, block, has_calls)
   local kept = state.read(block) or {}
-  if kept.details then
-    message.reasoning_details = json.array(kept.details)
-  elseif kept.chunk then
+  if values.object(kept.details) then
+    message.reasoning_details = json.array(values.objects(kept.details))
+  elseif values.object(kept.chunk) then
     message.thinking_chunks = message.thinking_chunks or json.array {}
     local chunk = kept.chunk
     chunk.type = "thinking"
     chunk.thinking = json.array { { type = "text", text = block.thinking } }
     table.insert(message.thinking_chunks, chunk)
-  elseif kept.field and has_calls then
+  elseif FIELDS[kept.field] and has_calls then
     message[kept.field] = (message[kept.field] or "") .. block.thinking
   end
 end

@@ -5,8 +5,11 @@ local errors = require("agentwire.providers._errors")
 local json = require("agentwire.json")
 local state = require("agentwire.providers._state")
 local usages = require("agentwire.providers._usage")
+local values = require("agentwire.providers._values")
 
 local M = {}
+
+local filled, object, objects = values.filled, values.object, values.objects
 
 -- Items of one response, told or not.
 local MAX_ITEMS = 4096
@@ -39,14 +42,6 @@ function M.new(given)
   }, Reader)
 end
 
-local function filled(value)
-  return type(value) == "string" and value ~= "" and value or nil
-end
-
-local function object(value)
-  return type(value) == "table" and value ~= json.null and value or nil
-end
-
 -- One item goes by its place, its id or its call's.
 local function item_of(self, event)
   local given = object(event.item) or {}
@@ -54,7 +49,7 @@ local function item_of(self, event)
     or self._by_id[filled(event.item_id) or filled(given.id) or false]
     or self._by_id[filled(event.call_id) or filled(given.call_id) or false]
   if not item then
-    item = { parts = {} }
+    item = { parts = {}, texts = {} }
     self._count = self._count + 1
   end
   if event.output_index then
@@ -74,6 +69,7 @@ local function text_part(self, item, index)
   if not block then
     block = self._blocks:open("text")
     item.parts[index or 0] = block
+    item.texts[#item.texts + 1] = block
   end
   return block
 end
@@ -159,7 +155,7 @@ local FINISH = {}
 
 -- Some send no deltas: what nobody has told yet is told now.
 function FINISH.message(self, item, given)
-  for index, part in ipairs(object(given.content) or {}) do
+  for index, part in ipairs(objects(given.content)) do
     if part.type == "refusal" then
       self._refuses = true
     end
@@ -168,9 +164,8 @@ function FINISH.message(self, item, given)
       self._blocks:add(text_part(self, item, index - 1), text)
     end
   end
-  for index = 0, #(object(given.content) or {}) do
-    local block = item.parts[index]
-    if block and not block.closed then
+  for _, block in ipairs(item.texts) do
+    if not block.closed then
       block.state = { id = filled(given.id), phase = filled(given.phase) }
       self._blocks:close(block)
     end
