@@ -142,9 +142,12 @@ local OWN_TIMES = { min_ms = true, max_ms = true, after_ms = true,
   duration_ms = true, estimated_duration_ms = true, keepalive_ms = true,
   cache_max_age_ms = true }
 
+-- What is asked of a model, and holds nobody's growth.
+local ASKED = { max_tokens = true, max_tokens_field = true }
+
 --- Whether an option's name is that of a limit.
 local function is_limit(name)
-  return not OWN_TIMES[name] and (name:find("^max_") or name:find("_max$")
+  return not (OWN_TIMES[name] or ASKED[name]) and (name:find("^max_") or name:find("_max$")
     or name:find("_ms$") or name:find("_bytes$") or name:find("_messages$")) ~= nil
 end
 

@@ -32,6 +32,12 @@ local function listen(given)
   aw.listen(with(given, { url = "ws://127.0.0.1:0" }), print)
 end
 
+local function adapter_of(name)
+  return function(given)
+    aw.providers[name].new(with(given, { api_key = "k", base_url = "http://x" }))
+  end
+end
+
 -- What is given a table of each class. Where the table is an option of another,
 -- the message begins with that option.
 local TAKES = {
@@ -44,6 +50,7 @@ local TAKES = {
     aw.agent.service(with(given, { provider = t.models }))
   end,
   AgentStart = function(given, t) t.agent:start(given) end,
+  AnthropicOptions = adapter_of("anthropic"),
   CompleteRequest = function(given, t)
     t.models:complete(with(given, { model = "a/b", messages = MESSAGES }))
   end,
@@ -58,6 +65,7 @@ local TAKES = {
     require("agentwire.nvim").tools(given)
   end,
   ExecutorOptions = function(given, t) aw.tool.attach(t.far, t.tools, given) end,
+  GeminiOptions = adapter_of("gemini"),
   HostOptions = function(given) standalone.new(given) end,
   HttpLimits = function(given) aw.http.limit(given) end,
   HttpRequest = function(given)
@@ -74,11 +82,15 @@ local TAKES = {
     require("agentwire.host.luv").driver({}, given)
   end,
   ModelQuery = function(given, t) t.models:models(given) end,
+  OllamaOptions = adapter_of("ollama"),
+  OpenaiChatOptions = adapter_of("openai_chat"),
+  OpenaiResponsesOptions = adapter_of("openai_responses"),
   OpenrestyOptions = function(given)
     require("agentwire.host.openresty").new(given)
   end,
   PairOptions = function(given) aw.pair(given) end,
   PlaceOptions = listen,
+  ProviderAdapterOptions = adapter_of("openai_chat"),
   ProviderClientOptions = function(given, t)
     aw.provider.client(t.conn, given)
   end,
