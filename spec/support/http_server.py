@@ -237,11 +237,48 @@ def empty(x):
     x.head("204 No Content")
 
 
+turned_away = set()
+
+
+def completions(x):
+    """A model of the Chat Completions interface: says three words, a piece each.
+    Who says "busy" has to ask again, who says "for ever" gets one word."""
+    note("asked", x.path)
+    said = json.loads(x.body)["messages"][-1]["content"]
+    said = said if isinstance(said, str) else said[0]["text"]
+    if said == "busy" and said not in turned_away:
+        turned_away.add(said)
+        x.answer('{"error":{"message":"too many"}}', "Retry-After: 0",
+                 status="429 Too Many Requests")
+        return
+    x.head("200 OK", "Content-Type: text/event-stream",
+           "Transfer-Encoding: chunked")
+
+    def event(delta, finish=None, **more):
+        x.chunk("data: " + json.dumps({
+            "id": "c1", "object": "chat.completion.chunk", "model": "m",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+            **more}) + "\n\n")
+
+    for word in ("one ", "two ", "three"):
+        event({"role": "assistant", "content": word})
+        if said == "for ever":
+            x.until_gone()
+    event({}, "stop")
+    x.chunk("data: " + json.dumps({
+        "id": "c1", "object": "chat.completion.chunk", "model": "m",
+        "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3,
+                                 "total_tokens": 8}}) + "\n\n")
+    x.chunk("data: [DONE]\n\n")
+    x.chunk("")
+
+
 ROUTES = {f.__name__: f for f in (
     hello, echo, redirect, again, slow, silent, stall, comments, parts, ticks,
     early, big, header, headers, interim, gzipped, garbage, leave, die, empty,
     mute)}
 ROUTES["log"] = tell
+ROUTES["chat/completions"] = completions
 
 
 def serve(sock, context):
