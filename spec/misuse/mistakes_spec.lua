@@ -31,6 +31,8 @@ local INSIDE = {
   -- a dot in place of the colon
   { function(t) t.conn.ping() end, "write conn:ping" },
   { function(t) t.conn.close("x") end, "write conn:close" },
+  { function(t) t.conn:on_control("link", "f") end, "on_control: fn: expected" },
+  { function(t) t.conn:on_control("lnk", print) end, "on_control: kind: " },
   { function(t) t.conn.serve("tool", print) end, "write conn:serve" },
   { function(t) t.conn.tool() end, "write conn:tool" },
   { function(t) t.tools.add { name = "x" } end, "write registry:add" },

@@ -402,6 +402,27 @@ describe("who may call", function()
     end)
   end)
 
+  it("has nothing to say of tools that cannot be listed", function()
+    link.run(function()
+      local asked = 0
+      local near, far = link.pair()
+      aw.tool.attach(far, {
+        list = function()
+          return nil, "the shelf is away", "closed"
+        end,
+        execute = function() end,
+      }, { authorize = function()
+        asked = asked + 1
+        return true
+      end })
+      local list, why = near:tool():list()
+      assert.is_nil(list)
+      assert.matches("the shelf is away", why)
+      assert.equal(0, asked)
+      near:close()
+    end)
+  end)
+
   it("waits for a hook that waits, and goes when its caller goes", function()
     link.run(function()
       local latch = wait.latch("the spec")

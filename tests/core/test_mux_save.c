@@ -501,6 +501,24 @@ static void every_mark_of_a_scope_comes_back(void **state) {
   mine->there = AW_THERE_OPEN;
 }
 
+static void limits_of_the_peer_come_back(void **state) {
+  const char *why = NULL;
+  aw_mux *copy = NULL;
+  (void)state;
+  begin();
+  p.client->peer_limits = AW_PEER_GIVEN;
+  p.client->peer.message_max = 70001;
+  p.client->peer.depth_max = 31;
+  p.client->peer.values_max = 5003;
+  assert_int_equal(aw_mux_save(p.client, &saved), 0);
+  assert_int_equal(load(&copy, &p.client_options, &why), 0);
+  assert_int_equal(copy->peer_limits, AW_PEER_GIVEN);
+  assert_int_equal(copy->peer.message_max, 70001);
+  assert_int_equal(copy->peer.depth_max, 31);
+  assert_int_equal(copy->peer.values_max, 5003);
+  aw_mux_free(copy);
+}
+
 static void out_of_memory_leaves_nothing_behind(void **state) {
   aw_uuid id = kit_id(7);
 
@@ -531,6 +549,7 @@ int main(void) {
       TEST(a_log_of_another_scope_is_refused),
       TEST(forged_bytes_do_no_harm),
       TEST(every_mark_of_a_scope_comes_back),
+      TEST(limits_of_the_peer_come_back),
       TEST(out_of_memory_leaves_nothing_behind),
   };
 
