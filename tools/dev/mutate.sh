@@ -45,6 +45,7 @@ c_tests() {
 specs() {
   (cd "$copy" && find spec -name '*_spec.lua' ! -path 'spec/chain/*' \
     ! -path 'spec/faults/*' ! -path 'spec/nvim/*' ! -path 'spec/editor/*' \
+    ! -path 'spec/openresty/*' \
     ! -name suite_spec.lua | sort)
 }
 
