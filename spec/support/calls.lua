@@ -226,6 +226,14 @@ M.calls = {
     client:stream({ model = "m/m", context = { messages = REQUEST.messages } },
       aw.task.yield)
   end,
+  ["an adapter that asks over HTTP"] = function(w)
+    local provider = aw.providers.ollama.new {
+      base_url = (w.server.url:gsub("^ws", "http")), retry = { attempts = 1 },
+    }
+    provider:stream({ model = { id = "m", provider = "ollama", api = "ollama" },
+      options = {}, context = { messages = REQUEST.messages } },
+      aw.task.yield, {})
+  end,
   ["a router"] = function()
     local router = aw.provider.router { adapter(), adapter() }
     local model = { id = "m", provider = "m", api = "m" }
