@@ -603,8 +603,36 @@ static void bad_urls_are_refused_with_a_reason(void **state) {
   }
 }
 
+static void excerpt_is_one_line_for_people(void **state) {
+  static const struct {
+    const char *text;
+    size_t room;
+    const char *shown;
+  } rows[] = {
+      {"plain", 16, "plain"},
+      {" \t\r\n a \r\n\r\n b", 16, "a b"},
+      {"caf\xC3\xA9", 16, "caf\xC3\xA9"},
+      {"caf\xC3\xA9", 4, "caf"}, /* no part of a character */
+      {"cut\x01here", 16, "cut"},
+      {"cut\xFFhere", 16, "cut"},
+      {"long", 2, "lo"},
+      {"", 4, ""},
+  };
+  (void)state;
+  for (size_t i = 0; i < COUNT(rows); i++) {
+    char *out = malloc(rows[i].room); /* ASan sees what is beside it */
+    size_t len =
+        aw_http_excerpt(rows[i].text, strlen(rows[i].text), out, rows[i].room);
+    if (len != strlen(rows[i].shown) || memcmp(out, rows[i].shown, len) != 0) {
+      fail_msg("row %zu: %.*s", i, (int)len, out);
+    }
+    free(out);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(excerpt_is_one_line_for_people),
       cmocka_unit_test(parse_gives_the_parts_of_a_request),
       cmocka_unit_test(parse_gives_the_parts_of_a_response),
       cmocka_unit_test(parse_refuses_malformed_heads),
