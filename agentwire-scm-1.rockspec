@@ -19,11 +19,11 @@ supported_platforms = { "unix" }
 -- Of 5.1 LuaJIT alone, which cannot be said here: `require` says it.
 dependencies = { "lua >= 5.1, < 5.5, ~= 5.2, ~= 5.3" }
 -- Headers alone: without a compiler LuaRocks does not know where Debian has its
--- libraries, and would refuse a packed rock beside them.
+-- libraries, and would refuse a packed rock beside them. Nor does it know where
+-- Debian has libcurl's headers, which the compiler does.
 external_dependencies = {
   LIBUV = { header = "uv.h" },
   OPENSSL = { header = "openssl/ssl.h" },
-  CURL = { header = "curl/curl.h" },
 }
 deploy = { wrap_bin_scripts = false } -- it finds its interpreter itself
 build = {
@@ -332,10 +332,9 @@ build = {
         "csrc/net/websocket",
         "$(LIBUV_INCDIR)",
         "$(OPENSSL_INCDIR)",
-        "$(CURL_INCDIR)",
       },
       defines = { "AW_WITH_CURL" },
-      libdirs = { "$(LIBUV_LIBDIR)", "$(OPENSSL_LIBDIR)", "$(CURL_LIBDIR)" },
+      libdirs = { "$(LIBUV_LIBDIR)", "$(OPENSSL_LIBDIR)" },
       libraries = { "uv", "ssl", "crypto", "curl", "m" },
     },
   },

@@ -62,6 +62,56 @@ runs_example() {
   grep -q "stop reason: stop" "$work/example"
 }
 
+# in_51 COMMAND...: finds the rock for the 5.1 ABI.
+in_51() {
+  inside env LUA_PATH="/packed-5.1/share/lua/5.1/?.lua;/packed-5.1/share/lua/5.1/?/init.lua" \
+    LUA_CPATH="/packed-5.1/lib/lua/5.1/?.so" timeout 60 "$@"
+}
+
+runs_in_nvim() {
+  in_51 nvim -u NONE --headless +"lua arg = {}" +"luafile $rock_51/$EXAMPLE" \
+    +qa! >"$work/example" 2>&1
+  cat "$work/example"
+  grep -q "stop reason: stop" "$work/example"
+}
+
+# What the example writes comes from nginx's own output and its log.
+runs_in_nginx() {
+  cat >"$root/nginx.conf" <<END
+load_module modules/ndk_http_module.so;
+load_module modules/ngx_http_lua_module.so;
+user root;
+daemon off;
+master_process off;
+error_log stderr notice;
+events {}
+http {
+  lua_package_path "/packed-5.1/share/lua/5.1/?.lua;/packed-5.1/share/lua/5.1/?/init.lua;;";
+  lua_package_cpath "/packed-5.1/lib/lua/5.1/?.so;;";
+  server {
+    listen 127.0.0.1:17450;
+    location / {
+      content_by_lua_block {
+        rawset(_G, "arg", {})
+        dofile("$rock_51/$EXAMPLE")
+        ngx.say("carried out")
+      }
+    }
+  }
+}
+END
+  inside timeout 60 nginx -p / -c /nginx.conf >"$work/example" 2>&1 &
+  inside timeout 50 bash -c '
+    until exec 3<>/dev/tcp/127.0.0.1/17450; do sleep 0.1; done 2>/dev/null
+    printf "GET / HTTP/1.0\r\n\r\n" >&3
+    cat <&3
+    kill "$(cat /run/nginx.pid)"' >"$work/answer"
+  wait $!
+  cat "$work/answer" "$work/example"
+  grep -q "carried out" "$work/answer" &&
+    grep -q "stop reason: stop" "$work/example"
+}
+
 has_no() {
   for tool in "$@"; do
     inside sh -c "command -v $tool" && return 1
@@ -104,6 +154,17 @@ for pair in "5.4 lua5.4" "5.1 luajit"; do
   report $? "the command runs with it" "$log"
 done
 
+rock_51=/packed-5.1/lib/luarocks/rocks-5.1/agentwire/$version-1
+printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing is started
+chmod +x "$root/usr/sbin/policy-rc.d"
+installs neovim nginx libnginx-mod-http-lua lua-resty-core \
+  lua-resty-lrucache >"$log" 2>&1
+report $? "apt installs Neovim and nginx" "$log"
+runs_in_nvim >"$log" 2>&1
+report $? "Neovim runs the example" "$log"
+runs_in_nginx >"$log" 2>&1
+report $? "nginx runs the example" "$log"
+
 lacks "Failed finding Lua header files\|header file for LIBUV" >"$log" 2>&1
 report $? "a build without headers says what it lacks" "$log"
 installs liblua5.4-dev >"$log" 2>&1
@@ -113,12 +174,12 @@ installs libuv1-dev >"$log" 2>&1
 lacks "Could not find header file for OPENSSL" >"$log" 2>&1
 report $? "it names OpenSSL" "$log"
 installs libssl-dev >"$log" 2>&1
-lacks "Could not find header file for CURL" >"$log" 2>&1
-report $? "it names libcurl" "$log"
-installs libcurl4-openssl-dev >"$log" 2>&1
 lacks "gcc: not found" >"$log" 2>&1
 report $? "it names the compiler" "$log"
 installs gcc >"$log" 2>&1
+lacks "agentwire needs the headers of libcurl" >"$log" 2>&1
+report $? "it names libcurl" "$log"
+installs libcurl4-openssl-dev >"$log" 2>&1
 began=$(date +%s)
 rock 5.4 /built "$source_rock" >"$log" 2>&1
 report $? "with gcc and the headers the source rock is built" "$log"

@@ -1,3 +1,9 @@
+#if defined(AW_WITH_CURL) && defined(__has_include)
+#if !__has_include(<curl/curl.h>)
+#error "agentwire needs the headers of libcurl"
+#endif
+#endif
+
 #include "aw_fetch.h"
 
 #ifdef AW_WITH_CURL
