@@ -78,8 +78,8 @@ runs_in_nvim() {
 # What the example writes comes from nginx's own output and its log.
 runs_in_nginx() {
   cat >"$root/nginx.conf" <<END
-load_module modules/ndk_http_module.so;
-load_module modules/ngx_http_lua_module.so;
+load_module /usr/lib/nginx/modules/ndk_http_module.so;
+load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
 user root;
 daemon off;
 master_process off;
@@ -93,7 +93,7 @@ http {
     location / {
       content_by_lua_block {
         rawset(_G, "arg", {})
-        dofile("$rock_51/$EXAMPLE")
+        assert(loadfile("$rock_51/$EXAMPLE"))() -- no wait crosses dofile
         ngx.say("carried out")
       }
     }
