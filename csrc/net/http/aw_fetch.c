@@ -1,4 +1,4 @@
-#if defined(AW_WITH_CURL) && defined(__has_include)
+#if defined(AW_WITH_CURL) && defined(__has_include) && !defined(__cppcheck__)
 #if !__has_include(<curl/curl.h>)
 #error "agentwire needs the headers of libcurl"
 #endif
