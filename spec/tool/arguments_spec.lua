@@ -141,11 +141,14 @@ describe("what a tool says", function()
     { "\127ELF\255\254", "[6 bytes of binary]" },
     { ("\200"):rep(30), "[30 bytes of binary]" },
     { "a\0b", "a\0b" }, { "caf\195\169", "caf\195\169" },
-    -- the first and the last character of each length
-    { "\194\128 \223\191", "\194\128 \223\191" },
-    { "\224\160\128 \239\191\191", "\224\160\128 \239\191\191" },
-    { "\240\144\128\128 \244\143\191\191",
-      "\240\144\128\128 \244\143\191\191" },
+    -- the first and the last character of each length, beside a bad byte
+    { "\194\128 \223\191 \233", "\194\128 \223\191 " .. SIGN
+      .. "\n[1 byte is no UTF-8, shown as " .. SIGN .. "]" },
+    { "\224\160\128 \239\191\191 \233", "\224\160\128 \239\191\191 " .. SIGN
+      .. "\n[1 byte is no UTF-8, shown as " .. SIGN .. "]" },
+    { "\240\144\128\128 \244\143\191\191 \233",
+      "\240\144\128\128 \244\143\191\191 " .. SIGN
+      .. "\n[1 byte is no UTF-8, shown as " .. SIGN .. "]" },
   }
   for _, case in ipairs(texts) do
     it(("reaches the model: %q"):format(case[1]), function()
