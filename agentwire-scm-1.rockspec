@@ -347,5 +347,5 @@ build = {
       },
     },
   },
-  copy_directories = { "docs", "examples" },
+  copy_directories = { "doc", "docs", "examples" },
 }

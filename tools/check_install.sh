@@ -92,7 +92,7 @@ make_all() {
 make_repository() {
   mkdir -p "$work/repository" &&
     cp -r .gitignore CMakeLists.txt CHANGELOG.md LICENSE README.md ./*.rockspec \
-      bin csrc docs examples lua "$work/repository" && cd "$work/repository" &&
+      bin csrc doc docs examples lua "$work/repository" && cd "$work/repository" &&
     git init -q . && git add . &&
     git -c user.name=test -c user.email=test@localhost commit -q -m release &&
     git tag "v$(cd "$here" && lua5.4 tools/rockspec.lua name |

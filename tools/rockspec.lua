@@ -65,7 +65,7 @@ build = {
       },
     },
   },
-  copy_directories = { "docs", "examples" },
+  copy_directories = { "doc", "docs", "examples" },
 }
 ]=]
 
