@@ -5,7 +5,8 @@ BUILD_PACKAGES="gcc libc6-dev make cmake pkg-config lua5.4 liblua5.4-dev
   libuv1-dev libssl-dev libcurl4-openssl-dev lua-cjson"
 LINT_PACKAGES="cppcheck clang-format lua5.4 lua-check shellcheck"
 MUSL_PACKAGES="musl-tools $BUILD_PACKAGES"
-SPEC_PACKAGES="luajit liblua5.1-0-dev lua-busted lua-luv lua-cqueues"
+SPEC_PACKAGES="luajit liblua5.1-0-dev lua-busted lua-luv lua-cqueues python3
+  openssl curl procps"
 C_TEST_PACKAGES="libcmocka-dev"
 FUZZ_PACKAGES="clang libclang-rt-14-dev"
 VALGRIND_PACKAGES="valgrind libc6-dbg"
