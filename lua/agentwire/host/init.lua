@@ -9,18 +9,23 @@ local host = {}
 local state = { driven = nil, used = nil, chosen = nil }
 
 -- Each says whether it fits where this runs; the first that does is chosen.
--- Those that need a loop of somebody else's come before the one that does not.
-local HOSTS = { "agentwire.host.nvim", "agentwire.host.openresty",
-  "agentwire.host.standalone" }
+-- Those that need a loop of somebody else's come before the one that does not;
+-- they are loaded only where the global is that they cannot do without.
+local HOSTS = {
+  { name = "agentwire.host.nvim", needs = "vim" },
+  { name = "agentwire.host.openresty", needs = "ngx" },
+  { name = "agentwire.host.standalone" },
+}
 
 local function is_open(candidate)
   return candidate and not candidate:is_closed()
 end
 
 local function fitting()
-  for _, name in ipairs(HOSTS) do
-    local module = require(name)
-    if module.fits() then
+  for _, each in ipairs(HOSTS) do
+    local may_fit = not each.needs or rawget(_G, each.needs) ~= nil
+    local module = may_fit and require(each.name)
+    if module and module.fits() then
       return module
     end
   end
