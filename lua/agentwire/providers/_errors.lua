@@ -167,4 +167,13 @@ function M.retry_after_ms(headers, now_ms)
   return ms and ms == ms and ms < 2 ^ 31 and math.floor(math.max(ms, 0)) or nil
 end
 
+--- What a reader says at the end of an answer that has no end marker: success is
+--- said by the provider, or not at all.
+---@param usage table|nil what was counted by then
+---@return nil, string text, string code, table details
+function M.truncated(usage)
+  return nil, "the provider's stream ended before its end", "truncated",
+    { usage = usage, may_retry = true }
+end
+
 return M

@@ -152,10 +152,8 @@ function Reader:feed(data)
 end
 
 local function problem_of(self)
-  if not self._reason and self._blocked then
+  if not self._reason then
     return "the prompt was blocked: " .. self._blocked, "refused", false
-  elseif not self._reason then
-    return "the provider's stream ended before its end", "truncated", true
   elseif FAILED[self._reason] then
     return ("the model failed (%s)%s"):format(self._reason,
       self._message and ": " .. self._message or ""), "provider_error", true
@@ -168,6 +166,9 @@ end
 ---@return string|nil code
 ---@return table|nil details
 function Reader:finish()
+  if not (self._reason or self._blocked) then
+    return errors.truncated(self.usage)
+  end
   local text, code, may_retry = problem_of(self)
   if text then
     return nil, text, code, { usage = self.usage, may_retry = may_retry }

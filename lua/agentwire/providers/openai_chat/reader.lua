@@ -307,8 +307,7 @@ function Reader:finish()
   local is_whole = self._is_done or self._reason ~= nil
     or self._is_lenient and self._blocks.count > 0 and not self._blocks.has_call
   if not is_whole then
-    return nil, "the provider's stream ended before its end", "truncated",
-      { usage = self.usage, may_retry = true }
+    return errors.truncated(self.usage)
   elseif self._reason == "error" then
     return nil, "the provider failed while it answered", "provider_error",
       { usage = self.usage, may_retry = true }

@@ -320,8 +320,7 @@ end
 ---@return table|nil details
 function Reader:finish()
   if not self.ended then
-    return nil, "the provider's stream ended before its end", "truncated",
-      { usage = self.usage, may_retry = true }
+    return errors.truncated(self.usage)
   end
   self._blocks:close_all(self._status == "incomplete")
   return {
