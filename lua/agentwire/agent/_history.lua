@@ -192,12 +192,6 @@ local function read_arguments(text)
   return text
 end
 
-local function is_object(text)
-  local value = json.decode(text)
-  return type(value) == "table" and value ~= json.null
-    and not json.is_array(value)
-end
-
 local function used_ids(messages)
   local used, count = {}, 0
   for _, message in ipairs(messages) do
@@ -256,8 +250,8 @@ function M.take_calls(message, messages)
     if type(block.name) ~= "string" or block.name == "" then
       block.name = "unnamed"
     end
-    block.arguments_json = arguments and is_object(arguments) and arguments
-      or "{}"
+    block.arguments_json = arguments
+      and provider_protocol.is_arguments(arguments) and arguments or "{}"
     calls[index] = {
       id = block.id,
       name = block.name,

@@ -327,6 +327,15 @@ function M.text_of(message)
   return table.concat(pieces)
 end
 
+--- Whether a text is what a call's arguments are: a JSON object.
+---@param text string
+---@return boolean
+function M.is_arguments(text)
+  local value = json.decode(text)
+  return type(value) == "table" and value ~= json.null
+    and not json.is_array(value)
+end
+
 --- The tool calls of an assistant message, in order.
 ---@param message table
 ---@return table[] calls blocks with `id`, `name`, `arguments_json`

@@ -6,7 +6,7 @@
 --- order of the calls; there is no result without a call; nothing is empty;
 --- thinking and state are there only for the provider that wrote them.
 local call_ids = require("agentwire.providers._call_ids")
-local json = require("agentwire.json")
+local protocol = require("agentwire.provider.protocol")
 local state = require("agentwire.providers._state")
 local tables = require("agentwire._tables")
 
@@ -40,12 +40,6 @@ local function parts_of(content, rules, instead)
   return parts
 end
 
-local function is_object(text)
-  local value = json.decode(text)
-  return type(value) == "table" and value ~= json.null
-    and not json.is_array(value)
-end
-
 -- Blocks by type: what is left of one, or nothing.
 local KEEP = {}
 
@@ -67,7 +61,7 @@ function KEEP.tool_call(block, is_own)
   end
   local kept = tables.copy(block)
   kept.provider_state = is_own and block.provider_state or nil
-  if not is_object(block.arguments_json) then
+  if not protocol.is_arguments(block.arguments_json) then
     kept.arguments_json = "{}"
   end
   return kept
