@@ -1,6 +1,7 @@
 #include "exchange_world.h"
 #include "aw_arrival.h"
 #include "aw_error.h"
+#include "world_kit.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -55,25 +56,14 @@ typedef struct world {
   client clients[CLIENTS];
   aw_transport *sockets[EXCHANGES];
   unsigned naps;
-  const uint8_t *bytes;
-  size_t left;
+  world_choices choices;
 } world;
 
 static world w;
 static char block[70000];
 
-static void demand(int holds) {
-  if (!holds) {
-    abort();
-  }
-}
-
 static unsigned next_byte(void) {
-  if (w.left == 0) {
-    return 0;
-  }
-  w.left--;
-  return *w.bytes++;
+  return world_choose(&w.choices);
 }
 
 union header {
@@ -367,11 +357,11 @@ static void close_world(bool early) {
 }
 
 void exchange_world_run(const uint8_t *bytes, size_t len) {
-  w = (world){.bytes = bytes, .left = len};
+  w = (world){.choices = {bytes, len}};
   memset(block, '1', sizeof block);
   unsigned how = next_byte();
   open_world(how);
-  while (w.left > 0) {
+  while (w.choices.left > 0) {
     step();
   }
   turn();

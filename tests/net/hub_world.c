@@ -2,6 +2,7 @@
 #include "aw_error.h"
 #include "aw_hub.h"
 #include "aw_socket.h"
+#include "world_kit.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,24 +28,13 @@ typedef struct world {
   aw_conn *conns[CONNS];
   peer peers[PEERS];
   unsigned attempt, naps;
-  const uint8_t *bytes;
-  size_t left;
+  world_choices choices;
 } world;
 
 static world w;
 
-static void demand(int holds) {
-  if (!holds) {
-    abort();
-  }
-}
-
 static unsigned next_byte(void) {
-  if (w.left == 0) {
-    return 0;
-  }
-  w.left--;
-  return *w.bytes++;
+  return world_choose(&w.choices);
 }
 
 /* The server's side */
@@ -407,9 +397,9 @@ static void finish(void) {
 }
 
 void hub_world_run(const uint8_t *bytes, size_t len) {
-  w = (world){.bytes = bytes, .left = len};
+  w = (world){.choices = {bytes, len}};
   begin();
-  while (w.left > 0) {
+  while (w.choices.left > 0) {
     step();
     check();
   }
